@@ -1,0 +1,5 @@
+DROP TABLE grants;
+DROP TABLE assertion_uses;
+DROP TABLE identity_links;
+DROP TABLE accounts;
+DROP TABLE orchestrators;

@@ -1,0 +1,5 @@
+DROP TABLE idempotency_keys;
+DROP TABLE usage_totals;
+DROP TABLE usage_events;
+DROP TABLE operations;
+DROP TABLE resources;

@@ -1,0 +1,53 @@
+//! The audit trail: who did what to whom, appended inside the transaction that did it. The database refuses changes.
+
+use diesel::prelude::*;
+use serde_json::Value;
+
+use crate::clock::Timestamp;
+use crate::db::DbConnection;
+use crate::db::schema::audit_facts;
+use crate::ids::{AccountId, AuditFactId};
+
+/// One fact. `detail` never carries a secret.
+#[derive(Debug, Clone)]
+pub struct Fact<'a> {
+    /// Who: `orchestrator:orch_…`, `account:acct_…`, `user:acct_…`, `operator`, `system`.
+    pub actor: String,
+    /// What, as `thing.verb`: `account.opened`.
+    pub action: &'static str,
+    /// Whose account it concerns.
+    pub account_id: Option<&'a AccountId>,
+    /// To what: an id.
+    pub subject: String,
+    /// The particulars: before and after, amounts, reasons.
+    pub detail: Value,
+}
+
+#[derive(Insertable)]
+#[diesel(table_name = audit_facts)]
+struct NewFact<'a> {
+    id: AuditFactId,
+    at: Timestamp,
+    actor: &'a str,
+    action: &'a str,
+    account_id: Option<&'a AccountId>,
+    subject: &'a str,
+    detail: String,
+}
+
+/// Appends a fact. Call it inside the transaction that makes the fact true.
+///
+/// # Errors
+/// When the insert fails; the caller's transaction is then undone.
+pub fn append(conn: &mut DbConnection, fact: &Fact<'_>, now: Timestamp) -> QueryResult<()> {
+    let row = NewFact {
+        id: AuditFactId::new(now),
+        at: now,
+        actor: &fact.actor,
+        action: fact.action,
+        account_id: fact.account_id,
+        subject: &fact.subject,
+        detail: fact.detail.to_string(),
+    };
+    diesel::insert_into(audit_facts::table).values(&row).execute(conn).map(drop)
+}

@@ -1,0 +1,134 @@
+//! Connections: one enum over both databases, made ready the same way each time, and the pool for reading.
+
+use std::time::Duration;
+
+use diesel::connection::SimpleConnection;
+use diesel::r2d2::{ConnectionManager, CustomizeConnection, Pool};
+use diesel::{Connection, PgConnection, SqliteConnection};
+use secrecy::{ExposeSecret, SecretString};
+
+use super::{DbError, DbSettings};
+
+/// A connection to either database. Feature code writes its queries against this.
+#[derive(diesel::MultiConnection)]
+pub enum DbConnection {
+    /// PostgreSQL.
+    Postgres(PgConnection),
+    /// SQLite, in this process.
+    Sqlite(SqliteConnection),
+}
+
+impl std::fmt::Debug for DbConnection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Postgres(_) => "DbConnection::Postgres",
+            Self::Sqlite(_) => "DbConnection::Sqlite",
+        })
+    }
+}
+
+/// Which database a URL names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Backend {
+    /// SQLite.
+    Sqlite,
+    /// PostgreSQL.
+    Postgres,
+}
+
+/// The URL names neither database. A bare path is refused, so that a mistyped PostgreSQL URL never becomes a new file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a database URL starts with `sqlite:` or `postgres://`")]
+pub struct InvalidDatabaseUrl;
+
+pub(super) fn backend(url: &SecretString) -> Result<Backend, InvalidDatabaseUrl> {
+    let url = url.expose_secret();
+    if url.strip_prefix("sqlite:").is_some_and(|path| !path.is_empty()) {
+        Ok(Backend::Sqlite)
+    } else if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+        Ok(Backend::Postgres)
+    } else {
+        Err(InvalidDatabaseUrl)
+    }
+}
+
+/// What diesel's connection enum dials: SQLite without our scheme, PostgreSQL as written.
+fn address(url: &SecretString) -> &str {
+    let url = url.expose_secret();
+    url.strip_prefix("sqlite:").unwrap_or(url)
+}
+
+/// One connection outside the pool, ready for use.
+pub(super) fn connect(url: &SecretString) -> Result<DbConnection, DbError> {
+    let refused = |error: diesel::ConnectionError| DbError::Connection(error.into());
+    let mut conn = match backend(url).map_err(|error| DbError::Connection(error.into()))? {
+        Backend::Sqlite => DbConnection::Sqlite(SqliteConnection::establish(address(url)).map_err(refused)?),
+        Backend::Postgres => DbConnection::Postgres(PgConnection::establish(address(url)).map_err(refused)?),
+    };
+    prepare(&mut conn)?;
+    Ok(conn)
+}
+
+/// `busy_timeout` comes first: switching to WAL needs the lock itself.
+fn prepare(conn: &mut DbConnection) -> Result<(), diesel::result::Error> {
+    match conn {
+        DbConnection::Sqlite(conn) => conn.batch_execute(
+            "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;",
+        ),
+        DbConnection::Postgres(conn) => conn.batch_execute(
+            "SET TIME ZONE 'UTC'; SET statement_timeout = '10s'; SET lock_timeout = '5s'; \
+             SET idle_in_transaction_session_timeout = '30s';",
+        ),
+    }
+}
+
+#[derive(Debug)]
+struct Prepare;
+
+impl CustomizeConnection<DbConnection, diesel::r2d2::Error> for Prepare {
+    fn on_acquire(&self, conn: &mut DbConnection) -> Result<(), diesel::r2d2::Error> {
+        prepare(conn).map_err(diesel::r2d2::Error::QueryError)
+    }
+}
+
+/// The pool for reading.
+#[derive(Clone)]
+pub(super) struct Readers(Pool<ConnectionManager<DbConnection>>);
+
+impl std::fmt::Debug for Readers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Readers")
+    }
+}
+
+impl Readers {
+    pub(super) fn open(settings: &DbSettings) -> Result<Self, DbError> {
+        let pool = Pool::builder()
+            .max_size(settings.readers.max(1))
+            .min_idle(Some(1))
+            // A check on check-out costs a round trip per request; a broken connection shows itself in the query.
+            .test_on_check_out(false)
+            .connection_timeout(Duration::from_secs(5))
+            .connection_customizer(Box::new(Prepare))
+            .build(ConnectionManager::new(address(&settings.url)))
+            .map_err(|error| DbError::Connection(error.into()))?;
+        Ok(Self(pool))
+    }
+
+    pub(super) async fn run<T, E>(
+        &self,
+        work: impl FnOnce(&mut DbConnection) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<DbError> + Send + 'static,
+    {
+        let pool = self.0.clone();
+        tokio::task::spawn_blocking(move || {
+            let mut conn = pool.get().map_err(|error| E::from(DbError::Connection(error.into())))?;
+            work(&mut conn)
+        })
+        .await
+        .unwrap_or_else(|_panicked| Err(DbError::Panicked.into()))
+    }
+}

@@ -1,0 +1,39 @@
+//! Embedded migrations: one tree per database, the same folder names in both.
+
+use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
+
+use super::{DbConnection, DbError};
+
+const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
+const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
+
+/// Applies what is missing and answers its names. On PostgreSQL an advisory lock lets one process do it at a time.
+pub(super) fn run(conn: &mut DbConnection) -> Result<Vec<String>, DbError> {
+    match conn {
+        DbConnection::Sqlite(conn) => conn.run_pending_migrations(SQLITE).map(names).map_err(DbError::Connection),
+        DbConnection::Postgres(conn) => {
+            use diesel::connection::SimpleConnection as _;
+            conn.batch_execute("SELECT pg_advisory_lock(7236273)")?;
+            let done = conn.run_pending_migrations(POSTGRES).map(names).map_err(DbError::Connection);
+            conn.batch_execute("SELECT pg_advisory_unlock(7236273)")?;
+            done
+        }
+    }
+}
+
+fn names(versions: Vec<diesel::migration::MigrationVersion<'_>>) -> Vec<String> {
+    versions.iter().map(ToString::to_string).collect()
+}
+
+/// What [`run`] would apply.
+pub(super) fn pending(conn: &mut DbConnection) -> Result<Vec<String>, DbError> {
+    match conn {
+        DbConnection::Sqlite(conn) => {
+            conn.pending_migrations(SQLITE).map(|found| found.iter().map(|m| m.name().to_string()).collect())
+        }
+        DbConnection::Postgres(conn) => {
+            conn.pending_migrations(POSTGRES).map(|found| found.iter().map(|m| m.name().to_string()).collect())
+        }
+    }
+    .map_err(DbError::Connection)
+}

@@ -1,0 +1,128 @@
+//! The database: SQLite (embedded default) or PostgreSQL, one set of queries.
+//!
+//! Promises: reads and writes are told apart by name; every write runs in a transaction that happens whole or not at
+//! all; what was acknowledged survives. Refuses: a URL without a scheme, and work beyond its queues.
+
+mod connection;
+mod lanes;
+mod migrate;
+pub mod schema;
+
+pub use connection::{Backend, DbConnection, InvalidDatabaseUrl};
+pub use lanes::SetVerb;
+
+use connection::Readers;
+use lanes::Lanes;
+
+/// How to reach the database and how much of it to use.
+#[derive(Debug, Clone)]
+pub struct DbSettings {
+    /// `sqlite:PATH` or `postgres://…`. Secret: it may carry a password.
+    pub url: secrecy::SecretString,
+    /// Connections for reading.
+    pub readers: u32,
+    /// Write lanes (PostgreSQL; SQLite always has one).
+    pub lanes: usize,
+    /// How many pieces of work may wait in one lane.
+    pub queue: usize,
+}
+
+/// Why a read or a write did not happen, or why nobody can say whether it did.
+#[derive(Debug, thiserror::Error)]
+pub enum DbError {
+    /// The lane's queue is full. Nothing was done; try again.
+    #[error("the write queue is full")]
+    Busy,
+    /// No connection could be had. Nothing was done.
+    #[error("no database connection could be had")]
+    Connection(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A statement failed. The work was undone.
+    #[error("a database statement failed")]
+    Query(#[from] diesel::result::Error),
+    /// The work panicked. It was undone.
+    #[error("a piece of database work panicked")]
+    Panicked,
+    /// The commit failed or its answer was lost: whether the work happened is *unknown*. Retry under the same key.
+    #[error("the outcome of a commit is unknown")]
+    Unknown(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// The handle to the database. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Db {
+    readers: Readers,
+    lanes: Lanes,
+}
+
+impl Db {
+    /// Opens the pools and starts the write lanes. Does not migrate.
+    ///
+    /// # Errors
+    /// When the URL is not understood or the database cannot be reached.
+    pub fn open(settings: &DbSettings) -> Result<Self, DbError> {
+        let backend: Backend = connection::backend(&settings.url).map_err(|error| DbError::Connection(error.into()))?;
+        let lanes = match backend {
+            Backend::Sqlite => 1,
+            Backend::Postgres => settings.lanes.max(1),
+        };
+        Ok(Self { readers: Readers::open(settings)?, lanes: Lanes::start(settings, lanes)? })
+    }
+
+    /// Brings the schema up to date. Safe to call from several processes at once.
+    ///
+    /// # Errors
+    /// When a migration fails.
+    pub async fn migrate(&self) -> Result<Vec<String>, DbError> {
+        self.lanes.exclusive(migrate::run).await
+    }
+
+    /// The names of migrations that this program has and the database has not.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn pending_migrations(&self) -> Result<Vec<String>, DbError> {
+        self.read(migrate::pending).await
+    }
+
+    /// Reads, outside any write lane, on a connection of the read pool.
+    ///
+    /// # Errors
+    /// Whatever `work` answers, or that no connection could be had.
+    pub async fn read<T, E>(
+        &self,
+        work: impl FnOnce(&mut DbConnection) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<DbError> + Send + 'static,
+    {
+        self.readers.run(work).await
+    }
+
+    /// Runs `work` in one transaction of the lane that `key` (an account or budget id) picks: all of it happens, or none.
+    /// Answers after the commit. `Err` undoes the work alone, whatever else the lane committed with it.
+    ///
+    /// Nothing slow belongs in `work`: no network, no password hashing, no signing.
+    ///
+    /// # Errors
+    /// Whatever `work` answers; [`DbError::Busy`] when the queue is full; [`DbError::Unknown`] when the commit failed.
+    pub async fn write<T, E>(
+        &self,
+        key: &str,
+        work: impl FnOnce(&mut DbConnection) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<DbError> + Send + 'static,
+    {
+        self.lanes.write(key, work).await
+    }
+
+    /// Gives `item` to its lane as data. The lane hands all waiting items of the same verb to [`SetVerb::run`] at once.
+    ///
+    /// # Errors
+    /// Like [`Db::write`].
+    pub async fn submit<S: SetVerb>(&self, key: &str, item: S) -> Result<S::Outcome, DbError> {
+        self.lanes.submit(key, item).await
+    }
+}

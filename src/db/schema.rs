@@ -1,0 +1,324 @@
+//! The tables, as diesel sees them. Held against both databases by `tests/it/migrations.rs`.
+#![expect(missing_docs, reason = "columns are described where the tables are made: in `migrations/`")]
+
+diesel::table! {
+    signing_keys (kid) {
+        kid -> Text,
+        purpose -> Text,
+        algorithm -> Text,
+        public_jwk -> Text,
+        sealed_private -> Text,
+        origin -> Text,
+        created_at -> BigInt,
+        retired_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    audit_facts (id) {
+        id -> Text,
+        at -> BigInt,
+        actor -> Text,
+        action -> Text,
+        account_id -> Nullable<Text>,
+        subject -> Text,
+        detail -> Text,
+    }
+}
+
+diesel::table! {
+    outbox_events (id) {
+        id -> Text,
+        kind -> Text,
+        account_id -> Nullable<Text>,
+        payload -> Text,
+        created_at -> BigInt,
+        delivered_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    catalog_revisions (version) {
+        version -> BigInt,
+        digest -> Text,
+        content_digest -> Text,
+        document -> Binary,
+        jws -> Binary,
+        issued_at -> BigInt,
+        expires_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    orchestrators (id) {
+        id -> Text,
+        name -> Text,
+        issuer -> Text,
+        client_id -> Text,
+        algorithms -> Text,
+        existing_account -> Text,
+        may_open_accounts -> Bool,
+        email_domains -> Text,
+        settlement_url -> Nullable<Text>,
+        currency -> Text,
+        monthly_ceiling -> BigInt,
+        provisional_ceiling -> BigInt,
+        origin -> Text,
+        created_at -> BigInt,
+        suspended_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    accounts (id) {
+        id -> Text,
+        state -> Text,
+        opened_by -> Text,
+        email -> Nullable<Text>,
+        email_index -> Nullable<Text>,
+        email_skeleton -> Nullable<Text>,
+        email_trust -> Text,
+        created_at -> BigInt,
+        changed_at -> BigInt,
+        spending_stopped_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    identity_links (orchestrator_id, tenant, subject) {
+        orchestrator_id -> Text,
+        tenant -> Text,
+        subject -> Text,
+        account_id -> Text,
+        created_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    assertion_uses (orchestrator_id, assertion_key) {
+        orchestrator_id -> Text,
+        assertion_key -> Text,
+        assertion_hash -> Text,
+        request_hash -> Text,
+        sealed_answer -> Text,
+        used_at -> BigInt,
+        expires_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    grants (id) {
+        id -> Text,
+        account_id -> Text,
+        orchestrator_id -> Text,
+        client -> Text,
+        scope -> Text,
+        issued_at -> BigInt,
+        expires_at -> BigInt,
+        revoked_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    deep_links (token_hash) {
+        token_hash -> Text,
+        account_id -> Text,
+        created_at -> BigInt,
+        expires_at -> BigInt,
+        used_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    sessions (token_hash) {
+        token_hash -> Text,
+        account_id -> Text,
+        created_at -> BigInt,
+        expires_at -> BigInt,
+        ended_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    budgets (account_id, orchestrator_id) {
+        account_id -> Text,
+        orchestrator_id -> Text,
+        currency -> Text,
+        ceiling -> BigInt,
+        changed_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    payment_tokens (account_id, id) {
+        account_id -> Text,
+        id -> Text,
+        orchestrator_id -> Text,
+        token_key -> Text,
+        token_hash -> Text,
+        sealed_token -> Text,
+        last4 -> Text,
+        currency -> Text,
+        max_amount -> BigInt,
+        recurring -> Nullable<Text>,
+        created_at -> BigInt,
+        expires_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    counters (account_id, id) {
+        account_id -> Text,
+        id -> Text,
+        kind -> Text,
+        subject -> Text,
+        currency -> Text,
+        period_start -> BigInt,
+        period_end -> BigInt,
+        ceiling -> BigInt,
+        held -> BigInt,
+        spent -> BigInt,
+    }
+}
+
+diesel::table! {
+    holds (account_id, id) {
+        account_id -> Text,
+        id -> Text,
+        counter_ids -> Text,
+        resource_id -> Nullable<Text>,
+        currency -> Text,
+        amount -> BigInt,
+        captured -> BigInt,
+        state -> Text,
+        description -> Text,
+        created_at -> BigInt,
+        expires_at -> BigInt,
+        settled_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    ledger_heads (account_id) {
+        account_id -> Text,
+        sequence -> BigInt,
+        hash -> Text,
+    }
+}
+
+diesel::table! {
+    ledger_entries (account_id, sequence) {
+        account_id -> Text,
+        sequence -> BigInt,
+        id -> Text,
+        kind -> Text,
+        hold_id -> Nullable<Text>,
+        resource_id -> Nullable<Text>,
+        counter_ids -> Text,
+        currency -> Text,
+        held_change -> BigInt,
+        spent_change -> BigInt,
+        description -> Text,
+        at -> BigInt,
+        previous_hash -> Text,
+        hash -> Text,
+    }
+}
+
+diesel::table! {
+    charges (account_id, id) {
+        account_id -> Text,
+        id -> Text,
+        hold_id -> Text,
+        attempt -> BigInt,
+        orchestrator_id -> Text,
+        payment_token_id -> Text,
+        currency -> Text,
+        amount -> BigInt,
+        state -> Text,
+        authorization_id -> Nullable<Text>,
+        reason -> Nullable<Text>,
+        created_at -> BigInt,
+        changed_at -> BigInt,
+        next_look_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    resources (account_id, id) {
+        account_id -> Text,
+        id -> Text,
+        orchestrator_id -> Text,
+        service -> Text,
+        plan -> Text,
+        name -> Text,
+        catalog_version -> BigInt,
+        catalog_digest -> Text,
+        state -> Text,
+        state_reason -> Nullable<Text>,
+        hold_id -> Nullable<Text>,
+        payment_token_id -> Nullable<Text>,
+        configuration -> Text,
+        sealed_credentials -> Nullable<Text>,
+        credentials_shown_at -> Nullable<BigInt>,
+        created_at -> BigInt,
+        changed_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    operations (account_id, id) {
+        account_id -> Text,
+        id -> Text,
+        resource_id -> Text,
+        verb -> Text,
+        state -> Text,
+        step -> Text,
+        attempts -> BigInt,
+        reason -> Nullable<Text>,
+        created_at -> BigInt,
+        deadline_at -> BigInt,
+        next_try_at -> Nullable<BigInt>,
+        finished_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    usage_events (source, event_id) {
+        source -> Text,
+        event_id -> Text,
+        fingerprint -> Text,
+        account_id -> Text,
+        resource_id -> Text,
+        meter -> Text,
+        quantity -> Text,
+        cost -> BigInt,
+        at -> BigInt,
+        recorded_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    usage_totals (account_id, resource_id, meter, period_start) {
+        account_id -> Text,
+        resource_id -> Text,
+        meter -> Text,
+        period_start -> BigInt,
+        quantity -> Text,
+        charged -> BigInt,
+        settled -> BigInt,
+    }
+}
+
+diesel::table! {
+    idempotency_keys (account_id, key_hash) {
+        account_id -> Text,
+        key_hash -> Text,
+        fingerprint -> Text,
+        status -> Nullable<BigInt>,
+        sealed_answer -> Nullable<Text>,
+        resource_id -> Nullable<Text>,
+        created_at -> BigInt,
+        expires_at -> BigInt,
+    }
+}

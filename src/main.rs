@@ -1,0 +1,3 @@
+//! The commands of `portreeve`.
+
+fn main() {}
