@@ -10,7 +10,9 @@ pub mod secret;
 
 // Mechanisms.
 pub mod audit;
+pub mod config;
 pub mod db;
 pub mod fetch;
 pub mod outbox;
 pub mod signing;
+pub mod telemetry;
