@@ -315,9 +315,8 @@ diesel::table! {
         account_id -> Text,
         key_hash -> Text,
         fingerprint -> Text,
-        status -> Nullable<BigInt>,
+        subject -> Nullable<Text>,
         sealed_answer -> Nullable<Text>,
-        resource_id -> Nullable<Text>,
         created_at -> BigInt,
         expires_at -> BigInt,
     }

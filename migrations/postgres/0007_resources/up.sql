@@ -63,9 +63,8 @@ CREATE TABLE idempotency_keys (
     account_id TEXT NOT NULL,
     key_hash TEXT NOT NULL,
     fingerprint TEXT NOT NULL,
-    status BIGINT,
+    subject TEXT,
     sealed_answer TEXT,
-    resource_id TEXT,
     created_at BIGINT NOT NULL,
     expires_at BIGINT NOT NULL,
     PRIMARY KEY (account_id, key_hash)

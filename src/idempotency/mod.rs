@@ -1,0 +1,115 @@
+//! Idempotency keys (draft-ietf-httpapi-idempotency-key-header-07): what a keyed request did is found again by its retry.
+//!
+//! Promises: a key is recorded in the transaction that does the work, so that work happens once. Refuses: the same key
+//! with another request. Failed requests record nothing, so that they may be tried again.
+
+mod store;
+
+pub use store::{NewKey, find, insert};
+
+use std::fmt;
+use std::str::FromStr;
+
+use chrono::TimeDelta;
+
+use crate::db::DbError;
+use crate::secret::sha256_base64url;
+
+/// How long a key is remembered.
+pub const LIFETIME: TimeDelta = TimeDelta::days(30);
+
+/// A key that a caller chose: 1 to 255 visible ASCII characters.
+#[derive(Clone, PartialEq, Eq)]
+pub struct IdempotencyKey(String);
+
+/// Not a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("an idempotency key has 1 to 255 visible ASCII characters, such as a UUID")]
+pub struct InvalidKey;
+
+impl FromStr for IdempotencyKey {
+    type Err = InvalidKey;
+
+    fn from_str(text: &str) -> Result<Self, InvalidKey> {
+        let visible = text.bytes().all(|byte| (0x21..=0x7e).contains(&byte));
+        if (1..=255).contains(&text.len()) && visible { Ok(Self(text.to_owned())) } else { Err(InvalidKey) }
+    }
+}
+
+impl fmt::Debug for IdempotencyKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("IdempotencyKey")
+    }
+}
+
+/// A request under its key: what it is found by, and what it must be equal to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Keyed {
+    /// SHA-256 of the operation's name and the key.
+    pub key_hash: String,
+    /// SHA-256 of the request.
+    pub fingerprint: String,
+}
+
+impl Keyed {
+    /// The request `body` to `operation` under `key`. The same key may be used once for each operation.
+    #[must_use]
+    pub fn new(operation: &str, key: &IdempotencyKey, body: &[u8]) -> Self {
+        Self {
+            key_hash: sha256_base64url(format!("{operation}\n{}", key.0).as_bytes()),
+            fingerprint: sha256_base64url(body),
+        }
+    }
+}
+
+/// What the first request under a key did.
+#[derive(Debug, Clone)]
+pub struct Done {
+    /// Of the first request.
+    pub fingerprint: String,
+    /// What it made, by id, if it made something that can be looked at again.
+    pub subject: Option<String>,
+    /// Its answer, sealed, if it was kept.
+    pub sealed_answer: Option<String>,
+}
+
+/// The key was used before for another request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the idempotency key was used before for another request")]
+pub struct KeyReused;
+
+impl Done {
+    /// Whether `keyed` is the same request.
+    ///
+    /// # Errors
+    /// When it is another one.
+    pub fn same(self, keyed: &Keyed) -> Result<Self, KeyReused> {
+        if self.fingerprint == keyed.fingerprint { Ok(self) } else { Err(KeyReused) }
+    }
+}
+
+/// Whether a database error says that a row with this key was already there: somebody did the same a moment ago.
+#[must_use]
+pub fn lost_race(error: &DbError) -> bool {
+    use diesel::result::{DatabaseErrorKind, Error};
+    matches!(error, DbError::Query(Error::DatabaseError(DatabaseErrorKind::UniqueViolation, _)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_visible_ascii() {
+        for bad in ["", " ", "a b", "é", "a\n", &"a".repeat(256)] {
+            assert!(bad.parse::<IdempotencyKey>().is_err(), "{bad:?}");
+        }
+        assert!("a".repeat(255).parse::<IdempotencyKey>().is_ok());
+    }
+
+    #[test]
+    fn a_key_belongs_to_one_operation() {
+        let key: IdempotencyKey = "k".parse().unwrap();
+        assert_ne!(Keyed::new("a", &key, b"").key_hash, Keyed::new("b", &key, b"").key_hash);
+    }
+}

@@ -1,0 +1,91 @@
+//! What the human may change without a fresh log-in: lower the cap, stop new spending, allow it again.
+
+use serde_json::json;
+
+use super::store;
+use crate::audit::{self, Fact};
+use crate::clock::Timestamp;
+use crate::db::{DbConnection, DbError};
+use crate::ids::{AccountId, OrchestratorId};
+use crate::money::{Amount, Money};
+
+/// Why a budget was not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeBudgetError {
+    /// The new cap is not below the old one.
+    #[error("the cap can only be lowered here: it is {0} now")]
+    WouldRaise(Money),
+    /// The database failed.
+    #[error(transparent)]
+    Db(#[from] DbError),
+}
+
+impl From<diesel::result::Error> for ChangeBudgetError {
+    fn from(error: diesel::result::Error) -> Self {
+        Self::Db(error.into())
+    }
+}
+
+/// Lowers the cap. Works with the next decision, also below what is spent: then nothing more passes, and nothing that
+/// exists is touched. Call it inside `Db::write`.
+///
+/// # Errors
+/// When `ceiling` is not below the present cap, or the database fails.
+pub fn lower(
+    conn: &mut DbConnection,
+    account: &AccountId,
+    orchestrator: &OrchestratorId,
+    ceiling: Amount,
+    now: Timestamp,
+) -> Result<(), ChangeBudgetError> {
+    store::lock_account(conn, account)?;
+    let before = store::budget(conn, account, orchestrator)?;
+    if !store::lower_budget(conn, account, orchestrator, ceiling, now)? {
+        return Err(ChangeBudgetError::WouldRaise(Money { amount: before.ceiling, currency: before.currency }));
+    }
+    store::lower_open_counters(conn, account, orchestrator, ceiling, now)?;
+    let detail = json!({"before": before.ceiling, "after": ceiling, "currency": before.currency});
+    record(conn, account, "budget.lowered", detail, now)
+}
+
+/// Stops new spending: every budget counter that is open admits nothing more, and neither will new ones. What exists
+/// goes on, and what is held may still be captured. Call it inside `Db::write`.
+///
+/// # Errors
+/// When the database fails.
+pub fn stop_spending(conn: &mut DbConnection, account: &AccountId, now: Timestamp) -> Result<(), ChangeBudgetError> {
+    if store::set_stopped(conn, account, Some(now))? {
+        store::close_open_counters(conn, account, now)?;
+        record(conn, account, "spending.stopped", json!({}), now)?;
+    }
+    Ok(())
+}
+
+/// Allows new spending again, up to the cap. Call it inside `Db::write`.
+///
+/// # Errors
+/// When the database fails.
+pub fn resume_spending(conn: &mut DbConnection, account: &AccountId, now: Timestamp) -> Result<(), ChangeBudgetError> {
+    if store::set_stopped(conn, account, None)? {
+        store::reopen_counters(conn, account, now)?;
+        record(conn, account, "spending.resumed", json!({}), now)?;
+    }
+    Ok(())
+}
+
+fn record(
+    conn: &mut DbConnection,
+    account: &AccountId,
+    action: &'static str,
+    detail: serde_json::Value,
+    now: Timestamp,
+) -> Result<(), ChangeBudgetError> {
+    let fact = Fact {
+        actor: format!("user:{account}"),
+        action,
+        account_id: Some(account),
+        subject: account.to_string(),
+        detail,
+    };
+    Ok(audit::append(conn, &fact, now)?)
+}

@@ -1,0 +1,12 @@
+//! Budgets: how much an account may spend through an orchestrator in a calendar month (UTC), and the ceilings in force.
+//!
+//! Promises: the limit counts what is spent and what is held; lowering and stopping work with the next decision; a new
+//! month is a new counter. Refuses: raising without the human's fresh log-in.
+
+mod change;
+mod store;
+mod view;
+
+pub use change::{ChangeBudgetError, lower, resume_spending, stop_spending};
+pub use store::{CounterFacts, PlanLimit, TokenFacts, find_token, open_counters, remember_token, tokens_of};
+pub use view::{Budget, Ceiling, CeilingKind, binding, view};

@@ -1,0 +1,436 @@
+//! The tables `budgets`, `counters` (their ceilings; what moves them is `payment::hold`) and `payment_tokens`.
+
+use diesel::prelude::*;
+
+use super::CeilingKind;
+use crate::clock::{Period, Timestamp};
+use crate::db::schema::{accounts, budgets, counters, payment_tokens};
+use crate::db::{DbConnection, DbError};
+use crate::ids::{AccountId, CounterId, OrchestratorId, PaymentTokenId, ResourceId};
+use crate::money::{Amount, Currency};
+use crate::payment::token::{PaymentToken, Recurrence};
+use crate::secret::SecretHash;
+
+/// What the human set.
+pub(super) struct StoredBudget {
+    pub(super) currency: Currency,
+    pub(super) ceiling: Amount,
+}
+
+/// A payment token that was accepted before.
+#[derive(Debug, Clone)]
+pub struct TokenFacts {
+    /// Ours.
+    pub id: PaymentTokenId,
+    /// What people see of it.
+    pub last4: String,
+    /// Of what.
+    pub currency: Currency,
+    /// The most it pays in its period.
+    pub max_amount: Amount,
+    /// How the limit counts.
+    pub recurrence: Recurrence,
+    /// When it was first used here.
+    pub created_at: Timestamp,
+    /// From then on it pays nothing.
+    pub expires_at: Timestamp,
+    /// The token, sealed for [`token_place`].
+    pub sealed: String,
+}
+
+/// A counter that a spending must pass.
+#[derive(Debug, Clone)]
+pub struct CounterFacts {
+    /// The row.
+    pub id: CounterId,
+    /// Which kind of limit.
+    pub kind: CeilingKind,
+    /// Of what.
+    pub currency: Currency,
+}
+
+/// The most that one metered resource may cost in a calendar month.
+#[derive(Debug, Clone, Copy)]
+pub struct PlanLimit<'a> {
+    /// Which resource.
+    pub resource_id: &'a ResourceId,
+    /// Of what.
+    pub currency: Currency,
+    /// How much.
+    pub per_month: Amount,
+}
+
+pub(super) fn budget(
+    conn: &mut DbConnection,
+    account: &AccountId,
+    orchestrator: &OrchestratorId,
+) -> Result<StoredBudget, DbError> {
+    let (currency, ceiling) = budgets::table
+        .find((account, orchestrator))
+        .select((budgets::currency, budgets::ceiling))
+        .first::<(Currency, Amount)>(conn)?;
+    Ok(StoredBudget { currency, ceiling })
+}
+
+/// Spent and held of one counter; a counter that was never needed has none of either.
+pub(super) fn counted(
+    conn: &mut DbConnection,
+    account: &AccountId,
+    kind: CeilingKind,
+    subject: &str,
+    period_start: Timestamp,
+) -> Result<(Amount, Amount), DbError> {
+    let found = counters::table
+        .filter(counters::account_id.eq(account))
+        .filter(counters::kind.eq(kind.as_str()))
+        .filter(counters::subject.eq(subject))
+        .filter(counters::period_start.eq(period_start))
+        .select((counters::spent, counters::held))
+        .first(conn)
+        .optional()?;
+    Ok(found.unwrap_or((Amount::ZERO, Amount::ZERO)))
+}
+
+pub(super) fn stopped_at(conn: &mut DbConnection, account: &AccountId) -> Result<Option<Timestamp>, DbError> {
+    Ok(accounts::table.find(account).select(accounts::spending_stopped_at).first(conn)?)
+}
+
+/// A write that changes nothing, so that whoever changes this account's ceilings waits for the others.
+pub(super) fn lock_account(conn: &mut DbConnection, account: &AccountId) -> Result<Option<Timestamp>, DbError> {
+    Ok(diesel::update(accounts::table.find(account))
+        .set(accounts::changed_at.eq(accounts::changed_at))
+        .returning(accounts::spending_stopped_at)
+        .get_result(conn)?)
+}
+
+pub(super) fn lower_budget(
+    conn: &mut DbConnection,
+    account: &AccountId,
+    orchestrator: &OrchestratorId,
+    ceiling: Amount,
+    now: Timestamp,
+) -> QueryResult<bool> {
+    let changed = diesel::update(budgets::table.find((account, orchestrator)).filter(budgets::ceiling.gt(ceiling)))
+        .set((budgets::ceiling.eq(ceiling), budgets::changed_at.eq(now)))
+        .execute(conn)?;
+    Ok(changed == 1)
+}
+
+/// Counters whose period has not ended take the new ceiling where it is lower; a stopped one stays closed.
+pub(super) fn lower_open_counters(
+    conn: &mut DbConnection,
+    account: &AccountId,
+    orchestrator: &OrchestratorId,
+    ceiling: Amount,
+    now: Timestamp,
+) -> QueryResult<()> {
+    diesel::update(
+        counters::table
+            .filter(counters::account_id.eq(account))
+            .filter(counters::kind.eq(CeilingKind::Budget.as_str()))
+            .filter(counters::subject.eq(orchestrator.as_str()))
+            .filter(counters::period_end.gt(now))
+            .filter(counters::ceiling.gt(ceiling)),
+    )
+    .set(counters::ceiling.eq(ceiling))
+    .execute(conn)
+    .map(drop)
+}
+
+/// Whether the switch was turned by this call.
+pub(super) fn set_stopped(
+    conn: &mut DbConnection,
+    account: &AccountId,
+    stopped_at: Option<Timestamp>,
+) -> QueryResult<bool> {
+    let account = accounts::table.find(account);
+    let switch = accounts::spending_stopped_at.eq(stopped_at);
+    let changed = match stopped_at {
+        Some(_) => diesel::update(account.filter(accounts::spending_stopped_at.is_null())).set(switch).execute(conn)?,
+        None => diesel::update(account.filter(accounts::spending_stopped_at.is_not_null())).set(switch).execute(conn)?,
+    };
+    Ok(changed == 1)
+}
+
+pub(super) fn close_open_counters(conn: &mut DbConnection, account: &AccountId, now: Timestamp) -> QueryResult<()> {
+    diesel::update(
+        counters::table
+            .filter(counters::account_id.eq(account))
+            .filter(counters::kind.eq(CeilingKind::Budget.as_str()))
+            .filter(counters::period_end.gt(now)),
+    )
+    .set(counters::ceiling.eq(Amount::ZERO))
+    .execute(conn)
+    .map(drop)
+}
+
+pub(super) fn reopen_counters(conn: &mut DbConnection, account: &AccountId, now: Timestamp) -> QueryResult<()> {
+    let set: Vec<(OrchestratorId, Amount)> = budgets::table
+        .filter(budgets::account_id.eq(account))
+        .select((budgets::orchestrator_id, budgets::ceiling))
+        .load(conn)?;
+    for (orchestrator, ceiling) in set {
+        diesel::update(
+            counters::table
+                .filter(counters::account_id.eq(account))
+                .filter(counters::kind.eq(CeilingKind::Budget.as_str()))
+                .filter(counters::subject.eq(orchestrator.as_str()))
+                .filter(counters::period_end.gt(now)),
+        )
+        .set(counters::ceiling.eq(ceiling))
+        .execute(conn)?;
+    }
+    Ok(())
+}
+
+#[derive(Insertable)]
+#[diesel(table_name = counters)]
+struct NewCounter<'a> {
+    account_id: &'a AccountId,
+    id: CounterId,
+    kind: &'a str,
+    subject: &'a str,
+    currency: Currency,
+    period_start: Timestamp,
+    period_end: Timestamp,
+    ceiling: Amount,
+    held: Amount,
+    spent: Amount,
+}
+
+/// The counters that a spending of this account must pass at `now`, made where the period is new: the budget first, then
+/// the payment token, then the plan's own limit. Call it inside `Db::write`; a unique violation means that somebody made the row meanwhile: call again.
+///
+/// # Errors
+/// When the database fails.
+pub fn open_counters(
+    conn: &mut DbConnection,
+    account: &AccountId,
+    orchestrator: &OrchestratorId,
+    token: Option<&TokenFacts>,
+    plan: Option<&PlanLimit<'_>>,
+    now: Timestamp,
+) -> Result<Vec<CounterFacts>, DbError> {
+    let mut open = Vec::with_capacity(3);
+    let month = Period::month_of(now);
+    let own = match find_counter(conn, account, CeilingKind::Budget, orchestrator.as_str(), month)? {
+        Some(found) => found,
+        None => {
+            let stopped = lock_account(conn, account)?.is_some();
+            let set = budget(conn, account, orchestrator)?;
+            let ceiling = if stopped { Amount::ZERO } else { set.ceiling };
+            new_counter(conn, account, CeilingKind::Budget, orchestrator.as_str(), (set.currency, ceiling), month, now)?
+        }
+    };
+    open.push(own);
+    if let Some(token) = token {
+        let period = token.recurrence.period(token.created_at, token.expires_at, now);
+        let kind = CeilingKind::PaymentToken;
+        open.push(match find_counter(conn, account, kind, token.id.as_str(), period)? {
+            Some(found) => found,
+            None => {
+                let limit = (token.currency, token.max_amount);
+                new_counter(conn, account, kind, token.id.as_str(), limit, period, now)?
+            }
+        });
+    }
+    if let Some(plan) = plan {
+        let kind = CeilingKind::Plan;
+        open.push(match find_counter(conn, account, kind, plan.resource_id.as_str(), month)? {
+            Some(found) => found,
+            None => {
+                let limit = (plan.currency, plan.per_month);
+                new_counter(conn, account, kind, plan.resource_id.as_str(), limit, month, now)?
+            }
+        });
+    }
+    Ok(open)
+}
+
+fn find_counter(
+    conn: &mut DbConnection,
+    account: &AccountId,
+    kind: CeilingKind,
+    subject: &str,
+    period: Period,
+) -> Result<Option<CounterFacts>, DbError> {
+    let found = counters::table
+        .filter(counters::account_id.eq(account))
+        .filter(counters::kind.eq(kind.as_str()))
+        .filter(counters::subject.eq(subject))
+        .filter(counters::period_start.eq(period.start))
+        .select((counters::id, counters::currency))
+        .first::<(CounterId, Currency)>(conn)
+        .optional()?;
+    Ok(found.map(|(id, currency)| CounterFacts { id, kind, currency }))
+}
+
+fn new_counter(
+    conn: &mut DbConnection,
+    account: &AccountId,
+    kind: CeilingKind,
+    subject: &str,
+    (currency, ceiling): (Currency, Amount),
+    period: Period,
+    now: Timestamp,
+) -> Result<CounterFacts, DbError> {
+    let row = NewCounter {
+        account_id: account,
+        id: CounterId::new(now),
+        kind: kind.as_str(),
+        subject,
+        currency,
+        period_start: period.start,
+        period_end: period.end,
+        ceiling,
+        held: Amount::ZERO,
+        spent: Amount::ZERO,
+    };
+    diesel::insert_into(counters::table).values(&row).execute(conn)?;
+    Ok(CounterFacts { id: row.id, kind, currency })
+}
+
+#[derive(Queryable)]
+struct TokenRow {
+    id: PaymentTokenId,
+    last4: String,
+    currency: Currency,
+    max_amount: Amount,
+    recurring: Option<String>,
+    created_at: Timestamp,
+    expires_at: Timestamp,
+    sealed_token: String,
+}
+
+/// A recurrence in the database that this program does not know.
+#[derive(Debug, thiserror::Error)]
+#[error("payment_tokens.recurring of {0} is not understood")]
+struct CorruptToken(PaymentTokenId);
+
+impl TryFrom<TokenRow> for TokenFacts {
+    type Error = DbError;
+
+    fn try_from(row: TokenRow) -> Result<Self, DbError> {
+        let recurrence = Recurrence::from_claim(row.recurring.as_deref()).ok_or_else(|| {
+            DbError::Query(diesel::result::Error::DeserializationError(CorruptToken(row.id.clone()).into()))
+        })?;
+        Ok(Self {
+            id: row.id,
+            last4: row.last4,
+            currency: row.currency,
+            max_amount: row.max_amount,
+            recurrence,
+            created_at: row.created_at,
+            expires_at: row.expires_at,
+            sealed: row.sealed_token,
+        })
+    }
+}
+
+type TokenColumns = (
+    payment_tokens::id,
+    payment_tokens::last4,
+    payment_tokens::currency,
+    payment_tokens::max_amount,
+    payment_tokens::recurring,
+    payment_tokens::created_at,
+    payment_tokens::expires_at,
+    payment_tokens::sealed_token,
+);
+
+const TOKEN_COLUMNS: TokenColumns = (
+    payment_tokens::id,
+    payment_tokens::last4,
+    payment_tokens::currency,
+    payment_tokens::max_amount,
+    payment_tokens::recurring,
+    payment_tokens::created_at,
+    payment_tokens::expires_at,
+    payment_tokens::sealed_token,
+);
+
+/// The payment tokens of an account that still pay at `now`, newest first, at most 20.
+///
+/// # Errors
+/// When the database fails.
+pub fn tokens_of(
+    conn: &mut DbConnection,
+    account: &AccountId,
+    orchestrator: &OrchestratorId,
+    now: Timestamp,
+) -> Result<Vec<TokenFacts>, DbError> {
+    let rows: Vec<TokenRow> = payment_tokens::table
+        .filter(payment_tokens::account_id.eq(account))
+        .filter(payment_tokens::orchestrator_id.eq(orchestrator))
+        .filter(payment_tokens::expires_at.gt(now))
+        .order(payment_tokens::id.desc())
+        .limit(20)
+        .select(TOKEN_COLUMNS)
+        .load(conn)?;
+    rows.into_iter().map(TokenFacts::try_from).collect()
+}
+
+/// One payment token of an account.
+///
+/// # Errors
+/// When the database fails or has no such token.
+pub fn find_token(conn: &mut DbConnection, account: &AccountId, id: &PaymentTokenId) -> Result<TokenFacts, DbError> {
+    payment_tokens::table.find((account, id)).select(TOKEN_COLUMNS).first::<TokenRow>(conn)?.try_into()
+}
+
+#[derive(Insertable)]
+#[diesel(table_name = payment_tokens)]
+struct NewToken<'a> {
+    account_id: &'a AccountId,
+    id: &'a PaymentTokenId,
+    orchestrator_id: &'a OrchestratorId,
+    token_key: &'a str,
+    token_hash: &'a SecretHash,
+    sealed_token: &'a str,
+    last4: &'a str,
+    currency: Currency,
+    max_amount: Amount,
+    recurring: Option<&'a str>,
+    created_at: Timestamp,
+    expires_at: Timestamp,
+}
+
+/// Finds the token that was presented before, or remembers it under `id`. `None`: its `jti` belongs to another account, or
+/// names another token. Call it inside `Db::write`.
+///
+/// # Errors
+/// When the database fails.
+pub fn remember_token(
+    conn: &mut DbConnection,
+    account: &AccountId,
+    orchestrator: &OrchestratorId,
+    (id, sealed): (&PaymentTokenId, &str),
+    token: &PaymentToken,
+    now: Timestamp,
+) -> Result<Option<TokenFacts>, DbError> {
+    let known = payment_tokens::table
+        .filter(payment_tokens::orchestrator_id.eq(orchestrator))
+        .filter(payment_tokens::token_key.eq(&token.jti))
+        .select((payment_tokens::account_id, payment_tokens::id, payment_tokens::token_hash))
+        .first::<(AccountId, PaymentTokenId, SecretHash)>(conn)
+        .optional()?;
+    if let Some((owner, id, hash)) = known {
+        return if owner == *account && hash == token.hash { find_token(conn, account, &id).map(Some) } else { Ok(None) };
+    }
+    let row = NewToken {
+        account_id: account,
+        id,
+        orchestrator_id: orchestrator,
+        token_key: &token.jti,
+        token_hash: &token.hash,
+        sealed_token: sealed,
+        last4: &token.last4,
+        currency: token.currency,
+        max_amount: token.max_amount,
+        recurring: token.recurrence.as_claim(),
+        created_at: now,
+        expires_at: token.expires_at,
+    };
+    diesel::insert_into(payment_tokens::table).values(&row).execute(conn)?;
+    find_token(conn, account, id).map(Some)
+}

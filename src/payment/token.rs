@@ -1,0 +1,178 @@
+//! Payment tokens of the orchestrator profile: a JWS of a registered issuer that says how much may be spent, by whom,
+//! at whose shop, until when. Verified before it is believed; settled online at the issuer.
+
+use serde::Deserialize;
+
+use crate::clock::{Period, Timestamp};
+use crate::money::{Amount, Currency};
+use crate::orchestrator::{KeyCache, KeyError, Orchestrator};
+use crate::secret::{Secret, SecretHash};
+use crate::signing::{JwsError, Unverified};
+
+/// The `typ` of a payment token.
+pub const TOKEN_TYPE: &str = "payment-token+jwt";
+
+/// How far two clocks may differ.
+const SKEW_SECONDS: i64 = 60;
+
+/// How a token's limit counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recurrence {
+    /// In all, until the token expires.
+    Once,
+    /// Anew in every calendar month, UTC.
+    Monthly,
+}
+
+impl Recurrence {
+    /// The word that is stored and carried in the claim; nothing for [`Recurrence::Once`].
+    #[must_use]
+    pub fn as_claim(self) -> Option<&'static str> {
+        match self {
+            Self::Once => None,
+            Self::Monthly => Some("month"),
+        }
+    }
+
+    /// Reads the claim.
+    #[must_use]
+    pub fn from_claim(claim: Option<&str>) -> Option<Self> {
+        match claim {
+            None => Some(Self::Once),
+            Some("month") => Some(Self::Monthly),
+            Some(_) => None,
+        }
+    }
+
+    /// The period of the limit in which `now` falls.
+    #[must_use]
+    pub fn period(self, created_at: Timestamp, expires_at: Timestamp, now: Timestamp) -> Period {
+        match self {
+            Self::Once => Period::once(created_at, expires_at),
+            Self::Monthly => Period::month_of(now),
+        }
+    }
+}
+
+/// A payment token that its issuer signed for us and for this user.
+#[derive(Debug, Clone)]
+pub struct PaymentToken {
+    /// The issuer's id of it; unique per issuer.
+    pub jti: String,
+    /// The token itself, needed to settle.
+    pub plain: Secret,
+    /// What we compare.
+    pub hash: SecretHash,
+    /// What people see of it.
+    pub last4: String,
+    /// Of what.
+    pub currency: Currency,
+    /// The most it pays in its period.
+    pub max_amount: Amount,
+    /// How the limit counts.
+    pub recurrence: Recurrence,
+    /// From then on it pays nothing.
+    pub expires_at: Timestamp,
+}
+
+/// Why a payment token is not accepted.
+#[derive(Debug, thiserror::Error)]
+pub enum PaymentTokenError {
+    /// The form or the signature is wrong.
+    #[error("the payment token cannot be verified")]
+    Jws(#[from] JwsError),
+    /// The issuer's keys could not be had.
+    #[error("the keys of the payment token's issuer could not be had")]
+    Keys(#[from] KeyError),
+    /// Signed by another issuer than the one that opened the account.
+    #[error("the payment token is of another issuer")]
+    WrongIssuer,
+    /// For another seller.
+    #[error("the payment token is for another seller")]
+    WrongSeller,
+    /// For another user.
+    #[error("the payment token is for another user")]
+    WrongUser,
+    /// No longer valid.
+    #[error("the payment token expired")]
+    Expired,
+    /// Not yet valid.
+    #[error("the payment token is not valid yet")]
+    NotYet,
+    /// A claim says something that is not understood.
+    #[error("the payment token's `{0}` is not understood")]
+    Claim(&'static str),
+}
+
+#[derive(Debug, Deserialize)]
+struct Claims {
+    iss: String,
+    aud: String,
+    sub: String,
+    jti: String,
+    iat: i64,
+    exp: i64,
+    nbf: Option<i64>,
+    currency: String,
+    max_amount: i64,
+    recurring: Option<String>,
+}
+
+/// Verifies a payment token that the user `subject` of `orchestrator` hands over.
+///
+/// # Errors
+/// See [`PaymentTokenError`]; nothing is stored.
+pub async fn verify(
+    presented: &Secret,
+    orchestrator: &Orchestrator,
+    subject: &str,
+    keys: &KeyCache,
+    now: Timestamp,
+) -> Result<PaymentToken, PaymentTokenError> {
+    let unverified = Unverified::parse(presented.expose())?;
+    unverified.expect_type(&[TOKEN_TYPE])?;
+    if unverified.issuer() != Some(orchestrator.issuer.as_str()) {
+        return Err(PaymentTokenError::WrongIssuer);
+    }
+    let key = keys.find(orchestrator, unverified.kid(), now).await?;
+    let claims = unverified.verify::<Claims>(&key, &orchestrator.algorithms)?.claims;
+    judge(&claims, orchestrator, subject, now)?;
+    believe(&claims, presented)
+}
+
+fn judge(claims: &Claims, orchestrator: &Orchestrator, subject: &str, now: Timestamp) -> Result<(), PaymentTokenError> {
+    if claims.iss != orchestrator.issuer {
+        return Err(PaymentTokenError::WrongIssuer);
+    }
+    if claims.aud != orchestrator.client_id {
+        return Err(PaymentTokenError::WrongSeller);
+    }
+    if claims.sub != subject {
+        return Err(PaymentTokenError::WrongUser);
+    }
+    if claims.exp <= now.seconds() {
+        return Err(PaymentTokenError::Expired);
+    }
+    let begins = claims.nbf.unwrap_or(claims.iat).max(claims.iat);
+    if begins > now.seconds().saturating_add(SKEW_SECONDS) {
+        return Err(PaymentTokenError::NotYet);
+    }
+    Ok(())
+}
+
+fn believe(claims: &Claims, presented: &Secret) -> Result<PaymentToken, PaymentTokenError> {
+    if claims.jti.is_empty() || claims.jti.len() > 255 {
+        return Err(PaymentTokenError::Claim("jti"));
+    }
+    let last4 = claims.jti.chars().rev().take(4).collect::<Vec<_>>().into_iter().rev().collect();
+    Ok(PaymentToken {
+        jti: claims.jti.clone(),
+        plain: presented.clone(),
+        hash: presented.hash(),
+        last4,
+        currency: claims.currency.parse().map_err(|_unknown| PaymentTokenError::Claim("currency"))?,
+        max_amount: Amount::from_minor(claims.max_amount).map_err(|_negative| PaymentTokenError::Claim("max_amount"))?,
+        recurrence: Recurrence::from_claim(claims.recurring.as_deref()).ok_or(PaymentTokenError::Claim("recurring"))?,
+        expires_at: Timestamp::from_seconds(claims.exp),
+    })
+}

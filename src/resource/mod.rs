@@ -1,0 +1,151 @@
+//! Resources: what an account bought, from the hold of the money to the credentials and back.
+//!
+//! Promises: no resource is usable before its money is held; every retry is safe; an unknown outcome is a state that a
+//! worker resolves. Refuses: a price other than the one that was shown, and anything over a ceiling.
+
+pub mod drivers;
+pub mod usage;
+
+mod advance;
+mod buy;
+mod read;
+mod remove;
+mod store;
+
+pub use advance::{AdvanceError, Progress, advance, resume_due};
+pub use buy::{BuyError, Purchase, Wanted, buy};
+pub use read::{Shown, open_credentials};
+pub use remove::{RemoveError, remove};
+pub use store::{by_id, list, owner_of};
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::clock::Timestamp;
+use crate::db::Db;
+use crate::ids::{AccountId, HoldId, OrchestratorId, PaymentTokenId, ResourceId};
+use crate::payment::settlement::Settlement;
+use crate::signing::Sealer;
+
+/// In which state a resource is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ResourceState {
+    /// Asked for; the money is held.
+    Requested,
+    /// Being made.
+    Provisioning,
+    /// Usable.
+    Ready,
+    /// Not usable, nothing lost.
+    Suspended,
+    /// Being unmade.
+    Removing,
+    /// Gone.
+    Removed,
+    /// Never came to be; the money was given back.
+    Failed,
+    /// A human has to look.
+    NeedsAttention,
+}
+
+impl ResourceState {
+    const ALL: [Self; 8] = [
+        Self::Requested,
+        Self::Provisioning,
+        Self::Ready,
+        Self::Suspended,
+        Self::Removing,
+        Self::Removed,
+        Self::Failed,
+        Self::NeedsAttention,
+    ];
+
+    /// The word that is stored and shown.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Requested => "requested",
+            Self::Provisioning => "provisioning",
+            Self::Ready => "ready",
+            Self::Suspended => "suspended",
+            Self::Removing => "removing",
+            Self::Removed => "removed",
+            Self::Failed => "failed",
+            Self::NeedsAttention => "needs_attention",
+        }
+    }
+
+    /// Reads the stored word.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == word)
+    }
+}
+
+/// A resource as it is recorded.
+#[derive(Debug, Clone)]
+pub struct Resource {
+    /// Whose.
+    pub account_id: AccountId,
+    /// Ours.
+    pub id: ResourceId,
+    /// Bought through which orchestrator.
+    pub orchestrator_id: OrchestratorId,
+    /// Which service.
+    pub service: String,
+    /// Which plan.
+    pub plan: String,
+    /// What its owner calls it.
+    pub name: String,
+    /// The catalog revision under which it was sold.
+    pub catalog_version: i64,
+    /// In which state.
+    pub state: ResourceState,
+    /// Why, where that needs saying.
+    pub state_reason: Option<String>,
+    /// The hold that paid for it.
+    pub hold_id: Option<HoldId>,
+    /// The token that pays for it.
+    pub payment_token_id: Option<PaymentTokenId>,
+    /// What the buyer configured, as JSON.
+    pub configuration: String,
+    /// Sealed for [`read::credentials_place`].
+    sealed_credentials: Option<String>,
+    /// When it was bought.
+    pub created_at: Timestamp,
+    /// When its state last changed.
+    pub changed_at: Timestamp,
+}
+
+/// What buying and keeping resources needs to reach.
+#[derive(Clone)]
+pub struct Desk {
+    /// The database.
+    pub db: Db,
+    /// The issuers' settlement endpoints.
+    pub settlement: Settlement,
+    /// The provider's platforms, by the driver's kind.
+    pub drivers: Arc<HashMap<String, Arc<dyn drivers::Driver>>>,
+    /// Seals payment tokens.
+    pub token_sealer: Arc<Sealer>,
+    /// Seals credentials.
+    pub credential_sealer: Arc<Sealer>,
+    /// The driver settings of each plan, as the catalog's files have them: they are never published.
+    pub bindings: Arc<dyn Fn(&str, &str) -> Option<Binding> + Send + Sync>,
+}
+
+/// Which driver makes a plan, and with which settings.
+#[derive(Debug, Clone)]
+pub struct Binding {
+    /// The driver's kind: `static`.
+    pub driver: String,
+    /// Its settings.
+    pub settings: serde_json::Map<String, serde_json::Value>,
+}
+
+impl fmt::Debug for Desk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Desk")
+    }
+}

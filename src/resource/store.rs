@@ -1,0 +1,301 @@
+//! The tables `resources` and `operations`.
+
+use diesel::prelude::*;
+use diesel::result::Error as QueryError;
+
+use super::{Resource, ResourceState};
+use crate::clock::Timestamp;
+use crate::db::schema::{operations, resources};
+use crate::db::{DbConnection, DbError};
+use crate::ids::{AccountId, HoldId, OperationId, OrchestratorId, PaymentTokenId, ResourceId};
+
+#[derive(Insertable, Debug)]
+#[diesel(table_name = resources)]
+pub(super) struct NewResource<'a> {
+    pub(super) account_id: &'a AccountId,
+    pub(super) id: &'a ResourceId,
+    pub(super) orchestrator_id: &'a OrchestratorId,
+    pub(super) service: &'a str,
+    pub(super) plan: &'a str,
+    pub(super) name: &'a str,
+    pub(super) catalog_version: i64,
+    pub(super) catalog_digest: &'a str,
+    pub(super) state: &'a str,
+    pub(super) hold_id: Option<&'a HoldId>,
+    pub(super) payment_token_id: Option<&'a PaymentTokenId>,
+    pub(super) configuration: &'a str,
+    pub(super) created_at: Timestamp,
+    pub(super) changed_at: Timestamp,
+}
+
+pub(super) fn insert(conn: &mut DbConnection, row: &NewResource<'_>) -> QueryResult<()> {
+    diesel::insert_into(resources::table).values(row).execute(conn).map(drop)
+}
+
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = resources)]
+struct ResourceRow {
+    account_id: AccountId,
+    id: ResourceId,
+    orchestrator_id: OrchestratorId,
+    service: String,
+    plan: String,
+    name: String,
+    catalog_version: i64,
+    state: String,
+    state_reason: Option<String>,
+    hold_id: Option<HoldId>,
+    payment_token_id: Option<PaymentTokenId>,
+    configuration: String,
+    sealed_credentials: Option<String>,
+    created_at: Timestamp,
+    changed_at: Timestamp,
+}
+
+/// A stored word that this program does not know.
+#[derive(Debug, thiserror::Error)]
+#[error("{column} of {id} is not understood")]
+struct Corrupt {
+    column: &'static str,
+    id: String,
+}
+
+fn corrupt(column: &'static str, id: &impl ToString) -> DbError {
+    DbError::Query(QueryError::DeserializationError(Corrupt { column, id: id.to_string() }.into()))
+}
+
+impl TryFrom<ResourceRow> for Resource {
+    type Error = DbError;
+
+    fn try_from(row: ResourceRow) -> Result<Self, DbError> {
+        let state = ResourceState::from_word(&row.state).ok_or_else(|| corrupt("resources.state", &row.id))?;
+        Ok(Self {
+            account_id: row.account_id,
+            id: row.id,
+            orchestrator_id: row.orchestrator_id,
+            service: row.service,
+            plan: row.plan,
+            name: row.name,
+            catalog_version: row.catalog_version,
+            state,
+            state_reason: row.state_reason,
+            hold_id: row.hold_id,
+            payment_token_id: row.payment_token_id,
+            configuration: row.configuration,
+            sealed_credentials: row.sealed_credentials,
+            created_at: row.created_at,
+            changed_at: row.changed_at,
+        })
+    }
+}
+
+/// One resource of an account.
+///
+/// # Errors
+/// When the database fails.
+pub fn by_id(conn: &mut DbConnection, account: &AccountId, id: &ResourceId) -> Result<Option<Resource>, DbError> {
+    let row = resources::table.find((account, id)).select(ResourceRow::as_select()).first::<ResourceRow>(conn);
+    row.optional()?.map(Resource::try_from).transpose()
+}
+
+/// The resource with this id, whosever it is: for the provider's own platform, which knows no accounts.
+///
+/// # Errors
+/// When the database fails.
+pub fn owner_of(conn: &mut DbConnection, id: &ResourceId) -> Result<Option<Resource>, DbError> {
+    let found = resources::table.filter(resources::id.eq(id)).select(ResourceRow::as_select());
+    found.first::<ResourceRow>(conn).optional()?.map(Resource::try_from).transpose()
+}
+
+/// Resources of an account, newest first, at most `limit`, older than `before`.
+///
+/// # Errors
+/// When the database fails.
+pub fn list(
+    conn: &mut DbConnection,
+    account: &AccountId,
+    before: Option<&ResourceId>,
+    limit: i64,
+) -> Result<Vec<Resource>, DbError> {
+    let mut query = resources::table
+        .filter(resources::account_id.eq(account))
+        .order(resources::id.desc())
+        .limit(limit)
+        .select(ResourceRow::as_select())
+        .into_boxed();
+    if let Some(before) = before {
+        query = query.filter(resources::id.lt(before.as_str()));
+    }
+    query.load::<ResourceRow>(conn)?.into_iter().map(Resource::try_from).collect()
+}
+
+/// Moves a resource from one of `from` to `to`. `false`: it was in another state.
+pub(super) fn set_state(
+    conn: &mut DbConnection,
+    (account, id): (&AccountId, &ResourceId),
+    from: &[ResourceState],
+    to: ResourceState,
+    reason: Option<&str>,
+    now: Timestamp,
+) -> QueryResult<bool> {
+    let from: Vec<&str> = from.iter().map(|state| state.as_str()).collect();
+    let changed = diesel::update(resources::table.find((account, id)).filter(resources::state.eq_any(from)))
+        .set((resources::state.eq(to.as_str()), resources::state_reason.eq(reason), resources::changed_at.eq(now)))
+        .execute(conn)?;
+    Ok(changed == 1)
+}
+
+pub(super) fn set_credentials(
+    conn: &mut DbConnection,
+    (account, id): (&AccountId, &ResourceId),
+    sealed: Option<&str>,
+) -> QueryResult<()> {
+    diesel::update(resources::table.find((account, id)))
+        .set(resources::sealed_credentials.eq(sealed))
+        .execute(conn)
+        .map(drop)
+}
+
+/// Notes that the credentials were handed out.
+pub(super) fn set_shown(
+    conn: &mut DbConnection,
+    (account, id): (&AccountId, &ResourceId),
+    now: Timestamp,
+) -> QueryResult<()> {
+    let unseen = resources::table.find((account, id)).filter(resources::credentials_shown_at.is_null());
+    diesel::update(unseen).set(resources::credentials_shown_at.eq(now)).execute(conn).map(drop)
+}
+
+/// A repeatable piece of work: the steps that are left, first one first.
+#[derive(Debug, Clone)]
+pub(super) struct Operation {
+    pub(super) account_id: AccountId,
+    pub(super) id: OperationId,
+    pub(super) resource_id: ResourceId,
+    pub(super) steps: String,
+    pub(super) attempts: i64,
+    pub(super) reason: Option<String>,
+    pub(super) deadline_at: Timestamp,
+    pub(super) finished: bool,
+}
+
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = operations)]
+struct OperationRow {
+    account_id: AccountId,
+    id: OperationId,
+    resource_id: ResourceId,
+    step: String,
+    attempts: i64,
+    reason: Option<String>,
+    deadline_at: Timestamp,
+    next_try_at: Option<Timestamp>,
+    finished_at: Option<Timestamp>,
+}
+
+impl From<OperationRow> for Operation {
+    fn from(row: OperationRow) -> Self {
+        Self {
+            account_id: row.account_id,
+            id: row.id,
+            resource_id: row.resource_id,
+            steps: row.step,
+            attempts: row.attempts,
+            reason: row.reason,
+            deadline_at: row.deadline_at,
+            finished: row.finished_at.is_some(),
+        }
+    }
+}
+
+#[derive(Insertable, Debug)]
+#[diesel(table_name = operations)]
+pub(super) struct NewOperation<'a> {
+    pub(super) account_id: &'a AccountId,
+    pub(super) id: &'a OperationId,
+    pub(super) resource_id: &'a ResourceId,
+    pub(super) verb: &'a str,
+    pub(super) state: &'a str,
+    pub(super) step: &'a str,
+    pub(super) attempts: i64,
+    pub(super) created_at: Timestamp,
+    pub(super) deadline_at: Timestamp,
+    pub(super) next_try_at: Option<Timestamp>,
+}
+
+pub(super) fn insert_operation(conn: &mut DbConnection, row: &NewOperation<'_>) -> QueryResult<()> {
+    diesel::insert_into(operations::table).values(row).execute(conn).map(drop)
+}
+
+pub(super) fn operation(conn: &mut DbConnection, account: &AccountId, id: &OperationId) -> Result<Operation, DbError> {
+    let row = operations::table.find((account, id)).select(OperationRow::as_select()).first::<OperationRow>(conn)?;
+    Ok(row.into())
+}
+
+/// Operations that are due, oldest first, each with the instant by which to claim it.
+pub(super) fn due(
+    conn: &mut DbConnection,
+    now: Timestamp,
+    limit: i64,
+) -> Result<Vec<(Operation, Option<Timestamp>)>, DbError> {
+    let rows: Vec<OperationRow> = operations::table
+        .filter(operations::next_try_at.le(now))
+        .order(operations::next_try_at)
+        .limit(limit)
+        .select(OperationRow::as_select())
+        .load(conn)?;
+    Ok(rows.into_iter().map(|row| { let due = row.next_try_at; (row.into(), due) }).collect())
+}
+
+/// Claims a due operation until `until`. `false`: another worker has it.
+pub(super) fn claim(
+    conn: &mut DbConnection,
+    operation: &Operation,
+    seen: Option<Timestamp>,
+    until: Timestamp,
+) -> QueryResult<bool> {
+    let row = operations::table.find((&operation.account_id, &operation.id)).filter(operations::next_try_at.eq(seen));
+    let changed = diesel::update(row)
+        .set((operations::next_try_at.eq(until), operations::attempts.eq(operations::attempts + 1)))
+        .execute(conn)?;
+    Ok(changed == 1)
+}
+
+/// Moves an operation from the steps it was seen with to `steps`; no steps means that it is finished. `false`: somebody
+/// else moved it.
+pub(super) fn set_steps(
+    conn: &mut DbConnection,
+    operation: &Operation,
+    steps: &str,
+    reason: Option<&str>,
+    now: Timestamp,
+) -> QueryResult<bool> {
+    let row = operations::table
+        .find((&operation.account_id, &operation.id))
+        .filter(operations::step.eq(&operation.steps))
+        .filter(operations::finished_at.is_null());
+    let finished = steps.is_empty();
+    let changed = diesel::update(row)
+        .set((
+            operations::step.eq(steps),
+            operations::state.eq(if finished { "finished" } else { "running" }),
+            operations::reason.eq(reason.or(operation.reason.as_deref())),
+            operations::finished_at.eq(finished.then_some(now)),
+        ))
+        .execute(conn)?;
+    if changed == 1 && finished {
+        let row = operations::table.find((&operation.account_id, &operation.id));
+        diesel::update(row).set(operations::next_try_at.eq(None::<Timestamp>)).execute(conn)?;
+    }
+    Ok(changed == 1)
+}
+
+pub(super) fn try_again_at(conn: &mut DbConnection, operation: &Operation, at: Timestamp) -> QueryResult<()> {
+    let row = operations::table
+        .find((&operation.account_id, &operation.id))
+        .filter(operations::finished_at.is_null());
+    diesel::update(row)
+        .set((operations::next_try_at.eq(at), operations::state.eq("waiting")))
+        .execute(conn)
+        .map(drop)
+}
