@@ -13,12 +13,12 @@ use crate::harness::databases::{connect, empty_postgres, empty_sqlite, migration
 const SCHEMA: &str = include_str!("../../src/db/schema.rs");
 
 /// Every column there is, ours in order, without the bookkeeping of the migrations.
-const SQLITE_COLUMNS: &str = "SELECT t.name AS \"table\", c.name AS \"column\", c.type AS kind, \
+const SQLITE_COLUMNS: &str = "SELECT t.name AS \"table\", c.name AS name, c.type AS kind, \
      c.\"notnull\" = 0 AS nullable, c.pk > 0 AS \"primary\" \
      FROM sqlite_schema t, pragma_table_info(t.name) c \
      WHERE t.type = 'table' AND t.name NOT LIKE 'sqlite\\_%' ESCAPE '\\' AND t.name <> '__diesel_schema_migrations' \
      ORDER BY t.name, c.cid";
-const POSTGRES_COLUMNS: &str = "SELECT c.table_name::text AS \"table\", c.column_name::text AS \"column\", \
+const POSTGRES_COLUMNS: &str = "SELECT c.table_name::text AS \"table\", c.column_name::text AS name, \
      c.data_type::text AS kind, c.is_nullable = 'YES' AS nullable, \
      EXISTS (SELECT 1 FROM information_schema.table_constraints k \
         JOIN information_schema.key_column_usage u USING (constraint_schema, constraint_name, table_name) \
@@ -33,7 +33,7 @@ struct Column {
     #[diesel(sql_type = Text)]
     table: String,
     #[diesel(sql_type = Text)]
-    column: String,
+    name: String,
     #[diesel(sql_type = Text)]
     kind: String,
     #[diesel(sql_type = Bool)]
@@ -62,7 +62,7 @@ fn table(text: &str, backend: Backend) -> Vec<Column> {
         let inner = kind.strip_prefix("Nullable<").and_then(|kind| kind.strip_suffix('>'));
         Column {
             table: name.trim().trim_start_matches('{').trim().to_owned(),
-            column: column.to_owned(),
+            name: column.to_owned(),
             kind: in_words_of(backend, inner.unwrap_or(kind)).to_owned(),
             nullable: inner.is_some(),
             primary: keys.contains(&column),
@@ -147,9 +147,9 @@ fn the_schema_is_read_by_name_order_nullability_type_and_key() {
     let text = "diesel::table! {\n    things (owner, id) {\n        owner -> Text,\n        id -> BigInt,\n        \
                 note -> Nullable<Binary>,\n    }\n}\n";
     let read = promised(text, Backend::Postgres);
-    let column = |column: &str, kind: &str, nullable, primary| {
-        let (table, column, kind) = ("things".to_owned(), column.to_owned(), kind.to_owned());
-        Column { table, column, kind, nullable, primary }
+    let column = |name: &str, kind: &str, nullable, primary| {
+        let (table, name, kind) = ("things".to_owned(), name.to_owned(), kind.to_owned());
+        Column { table, name, kind, nullable, primary }
     };
     let expected = [
         column("owner", "text", false, true),

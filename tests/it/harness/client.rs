@@ -146,7 +146,7 @@ mod tests {
         }))
     }
 
-    async fn server() -> Client {
+    fn server() -> Client {
         let server = HttpServer::new(|| App::new().default_service(web::to(echo)))
             .workers(1)
             .disable_signals()
@@ -158,8 +158,8 @@ mod tests {
     }
 
     #[actix_web::test]
-    async fn each_verb_says_what_it_says_it_says() {
-        let stranger = server().await;
+    async fn each_verb_sends_what_its_name_says() {
+        let stranger = server();
         stranger.get("/v1/budget").await.problem(401, "token_missing");
 
         let agent = stranger.with_token("t0ken");

@@ -141,13 +141,13 @@ pub(crate) fn connect(url: &str) -> PgConnection {
 
 #[expect(clippy::disallowed_methods, reason = "the tests are told where PostgreSQL is, and read no configuration")]
 fn admin_url() -> Option<Url> {
-    match std::env::var("TEST_DATABASE_URL") {
-        Ok(url) => Some(url.parse().expect("`TEST_DATABASE_URL` is a URL")),
-        Err(_) if std::env::var("PORTREEVE_TEST_SQLITE_ONLY").is_ok_and(|value| value == "1") => {
+    match std::env::var_os("TEST_DATABASE_URL") {
+        Some(url) => Some(url.to_str().and_then(|url| url.parse().ok()).expect("`TEST_DATABASE_URL` is a URL")),
+        None if std::env::var("PORTREEVE_TEST_SQLITE_ONLY").is_ok_and(|value| value == "1") => {
             println!("NOT RUN on PostgreSQL: PORTREEVE_TEST_SQLITE_ONLY=1");
             None
         }
-        Err(_) => panic!(
+        None => panic!(
             "this test needs PostgreSQL, and `TEST_DATABASE_URL` is not set. Run `tests/run`, or \
              `tests/pg.sh cargo test --release`, or set PORTREEVE_TEST_SQLITE_ONLY=1 to leave PostgreSQL out."
         ),
