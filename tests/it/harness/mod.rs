@@ -1,0 +1,37 @@
+//! What every integration test stands on: its own database on both kinds, the provider, and a client with verbs.
+
+/// Makes of one test two, `NAME::sqlite` and `NAME::postgres`, each with a migrated database of its own.
+///
+/// ```ignore
+/// on_both! {
+///     async fn a_fresh_database_needs_no_migration(db: TestDb) {
+///         assert!(db.db().pending_migrations().await.unwrap().is_empty());
+///     }
+/// }
+/// ```
+macro_rules! on_both {
+    ($($(#[$meta:meta])* async fn $name:ident($db:ident: TestDb) $body:block)+) => {$(
+        $(#[$meta])*
+        async fn $name($db: $crate::harness::databases::TestDb) $body
+
+        mod $name {
+            use $crate::harness::databases;
+
+            #[actix_web::test]
+            async fn sqlite() {
+                super::$name(databases::sqlite()).await;
+            }
+
+            #[actix_web::test]
+            async fn postgres() {
+                if let Some(db) = databases::postgres() {
+                    super::$name(db).await;
+                }
+            }
+        }
+    )+};
+}
+
+pub(crate) mod app;
+pub(crate) mod client;
+pub(crate) mod databases;

@@ -1,0 +1,8 @@
+//! The integration tests: one binary, so that there is one link. Names are sentences that are true.
+#![cfg(test)]
+
+#[macro_use]
+mod harness;
+
+mod migrations;
+mod structure;
