@@ -14,3 +14,9 @@ pub mod db;
 pub mod fetch;
 pub mod outbox;
 pub mod signing;
+
+// Features, from the lowest floor up.
+pub mod account;
+pub mod attestation;
+pub mod authorization;
+pub mod orchestrator;
