@@ -23,7 +23,7 @@ use crate::orchestrator::{ExistingAccount, Orchestrator};
 pub struct Facts {
     /// The account that the identity link leads to.
     pub linked: Option<Account>,
-    /// The oldest account with the same canonical address.
+    /// An account with the same canonical address: the one whose own it is, else the oldest.
     pub same_email: Option<AccountId>,
     /// Whether one with the same address is linked to the same issuer, under another subject.
     pub same_issuer: bool,
@@ -94,13 +94,13 @@ pub fn decide(attestation: &Attestation, orchestrator: &Orchestrator, facts: &Fa
     let verified = attestation.email.as_ref().is_some_and(|email| email.trust == EmailTrust::Verified);
     let taken = facts.same_email.is_some();
     let flags = Flags { look_alike: facts.look_alike, collision: taken && facts.same_issuer, sidecar: taken };
-    match (&facts.same_email, verified, orchestrator.existing_account) {
+    let email = match (&facts.same_email, verified, orchestrator.existing_account) {
         (Some(owner), true, ExistingAccount::UserConsent) => {
-            Decision::NeedsConsent { owner: owner.clone(), collision: facts.same_issuer }
+            return Decision::NeedsConsent { owner: owner.clone(), collision: facts.same_issuer };
         }
-        (Some(_), true, ExistingAccount::Sidecar) => Decision::Open { email: EmailUse::Keep, flags },
-        (Some(_), false, _) => Decision::Open { email: EmailUse::Leave, flags },
-        (None, true, _) => Decision::Open { email: EmailUse::Own, flags },
-        (None, false, _) => Decision::Open { email: EmailUse::Keep, flags },
-    }
+        (Some(_), true, ExistingAccount::Sidecar) | (None, false, _) => EmailUse::Keep,
+        (Some(_), false, _) => EmailUse::Leave,
+        (None, true, _) => EmailUse::Own,
+    };
+    Decision::Open { email, flags }
 }

@@ -128,7 +128,7 @@ pub fn facts(conn: &mut DbConnection, attestation: &Attestation) -> Result<Facts
     Ok(Facts {
         linked,
         same_issuer: !same.is_empty() && store::any_linked_to(conn, &same, &attestation.orchestrator_id)?,
-        same_email: same.into_iter().next(),
+        same_email: store::email_owner(conn, index)?.or_else(|| same.into_iter().next()),
         look_alike: store::has_look_alike(conn, email.canonical.skeleton(), index)?,
     })
 }

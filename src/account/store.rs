@@ -81,6 +81,11 @@ pub fn by_link(
     }
 }
 
+/// The account whose own this canonical address is.
+pub(super) fn email_owner(conn: &mut DbConnection, index: &str) -> QueryResult<Option<AccountId>> {
+    email_owners::table.find(index).select(email_owners::account_id).first(conn).optional()
+}
+
 /// The oldest accounts with this canonical address, at most `limit`.
 pub(super) fn with_email(conn: &mut DbConnection, index: &str, limit: i64) -> QueryResult<Vec<AccountId>> {
     accounts::table

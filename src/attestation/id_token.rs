@@ -111,7 +111,8 @@ impl Unverified {
         self.believe(orchestrator, &key, now)
     }
 
-    fn believe(
+    /// Everything but finding the key.
+    pub(super) fn believe(
         self,
         orchestrator: &Orchestrator,
         key: &VerifyingKey,
@@ -220,7 +221,3 @@ fn asserted_email(
     };
     Some(AssertedEmail { original: original.to_owned(), canonical, trust })
 }
-
-#[cfg(test)]
-#[path = "id_token_attacks.rs"]
-mod attacks;

@@ -4,6 +4,8 @@
 //! [`Attestation`] exists only when signature, audience and times fit. Refuses: everything else, with one coarse code for
 //! the caller and a precise reason for the log. Says nothing about accounts, and does not burn the assertion.
 
+#[cfg(test)]
+mod attacks;
 mod email;
 mod id_token;
 
