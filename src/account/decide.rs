@@ -104,3 +104,64 @@ pub fn decide(attestation: &Attestation, orchestrator: &Orchestrator, facts: &Fa
     };
     Decision::Open { email, flags }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::attestation::attacks::{claims, now, orchestrator, told, with};
+    use serde_json::json;
+
+    /// The attestation of `ada@example.com`, with each trust.
+    fn attestations() -> [(Attestation, EmailTrust); 3] {
+        let mut asserted = told(&claims());
+        asserted.email.as_mut().unwrap().trust = EmailTrust::Asserted;
+        [
+            (told(&claims()), EmailTrust::Verified),
+            (asserted, EmailTrust::Asserted),
+            (told(&with("email_verified", json!(false))), EmailTrust::Unverified),
+        ]
+    }
+
+    #[test]
+    fn an_address_never_links_and_only_an_authority_learns_that_it_is_taken() {
+        let owner = AccountId::new(now());
+        for (attestation, trust) in attestations() {
+            for policy in [ExistingAccount::UserConsent, ExistingAccount::Sidecar] {
+                for same_issuer in [false, true] {
+                    let mut known = orchestrator();
+                    known.existing_account = policy;
+                    let facts = Facts { same_email: Some(owner.clone()), same_issuer, ..Facts::default() };
+                    let decision = decide(&attestation, &known, &facts);
+                    let asks = Decision::NeedsConsent { owner: owner.clone(), collision: same_issuer };
+                    let email = if trust == EmailTrust::Verified { EmailUse::Keep } else { EmailUse::Leave };
+                    let flags = Flags { look_alike: false, collision: same_issuer, sidecar: true };
+                    if trust == EmailTrust::Verified && policy == ExistingAccount::UserConsent {
+                        assert_eq!(decision, asks);
+                    } else {
+                        assert_eq!(decision, Decision::Open { email, flags });
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_look_alike_is_somebody_else_and_is_flagged() {
+        for (attestation, trust) in attestations() {
+            let facts = Facts { look_alike: true, ..Facts::default() };
+            let email = if trust == EmailTrust::Verified { EmailUse::Own } else { EmailUse::Keep };
+            let flags = Flags { look_alike: true, ..Flags::default() };
+            assert_eq!(decide(&attestation, &orchestrator(), &facts), Decision::Open { email, flags });
+        }
+    }
+
+    #[test]
+    fn who_may_not_open_learns_nothing_about_addresses() {
+        let mut known = orchestrator();
+        known.may_open_accounts = false;
+        for same_email in [None, Some(AccountId::new(now()))] {
+            let facts = Facts { same_email, ..Facts::default() };
+            assert_eq!(decide(&told(&claims()), &known, &facts), Decision::MayNotOpen);
+        }
+    }
+}

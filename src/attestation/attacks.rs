@@ -15,11 +15,11 @@ use crate::money::{Amount, Currency};
 use crate::orchestrator::{ExistingAccount, Orchestrator, Origin};
 use crate::signing::{SignatureAlgorithm, VerifyingKey};
 
-fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     Timestamp::from_seconds(1_800_000_000)
 }
 
-fn orchestrator() -> Orchestrator {
+pub(crate) fn orchestrator() -> Orchestrator {
     Orchestrator {
         id: OrchestratorId::new(now()),
         name: "Example".parse().unwrap(),
@@ -84,7 +84,7 @@ impl Signer {
     }
 }
 
-fn claims() -> Value {
+pub(crate) fn claims() -> Value {
     json!({
         "iss": "https://id.example", "aud": "portreeve-here", "sub": "user-1", "jti": "a1",
         "iat": now().seconds() - 5, "exp": now().seconds() + 300, "auth_time": now().seconds() - 60,
@@ -92,7 +92,7 @@ fn claims() -> Value {
     })
 }
 
-fn with(claim: &str, value: Value) -> Value {
+pub(crate) fn with(claim: &str, value: Value) -> Value {
     let mut changed = claims();
     changed[claim] = value;
     changed
@@ -108,7 +108,7 @@ fn judge(token: &str, key: &VerifyingKey) -> Result<Attestation, AttestationErro
     Unverified::parse(token)?.believe(&orchestrator(), key, now())
 }
 
-fn told(claims: &Value) -> Attestation {
+pub(crate) fn told(claims: &Value) -> Attestation {
     let signer = Signer::es256();
     judge(&signer.token(claims), &signer.public).unwrap()
 }

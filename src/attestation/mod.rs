@@ -5,7 +5,7 @@
 //! the caller and a precise reason for the log. Says nothing about accounts, and does not burn the assertion.
 
 #[cfg(test)]
-mod attacks;
+pub(crate) mod attacks;
 mod email;
 mod id_token;
 

@@ -86,20 +86,20 @@ impl KeyCache {
         kid: Option<&str>,
         now: Timestamp,
     ) -> Result<VerifyingKey, KeyError> {
-        let shelf = self.shelf(&orchestrator.issuer);
-        if let Some(key) = shelf.fresh(kid, now) {
+        let known = self.shelf(&orchestrator.issuer);
+        if let Some(key) = known.fresh(kid, now) {
             return Ok(key);
         }
-        let _flight = shelf.flight.lock().await;
+        let _flight = known.flight.lock().await;
         // Somebody may have fetched while we waited.
-        if let Some(key) = shelf.fresh(kid, now) {
+        if let Some(key) = known.fresh(kid, now) {
             return Ok(key);
         }
-        if shelf.may_try(now) {
+        if known.may_try(now) {
             let outcome = discover(&self.fetch, &orchestrator.issuer).await;
-            shelf.record(outcome, now);
+            known.record(outcome, now);
         }
-        shelf.in_force(kid, now)
+        known.in_force(kid, now)
     }
 
     fn shelf(&self, issuer: &Issuer) -> Arc<Shelf> {

@@ -77,7 +77,7 @@ impl Desk {
         authorization::exchange(self.parts(false), request(assertion), now).await
     }
 
-    /// `count` rows where `table` is one of ours.
+    /// How many rows each table has.
     async fn counts(&self) -> Counts {
         self.one
             .read(|conn| {
@@ -326,8 +326,8 @@ async fn weaker_words_about_an_unknown_address_open_accounts_with_that_trust() {
             assert!(given.opened, "{}", desk.name);
             trusts.push(given.account.email_trust);
         }
-        use EmailTrust::{Asserted, Unverified, Verified};
-        assert_eq!(trusts, [Some(Unverified), Some(Asserted), Some(Verified), None]);
+        let expected = [Some(EmailTrust::Unverified), Some(EmailTrust::Asserted), Some(EmailTrust::Verified), None];
+        assert_eq!(trusts, expected);
         let counts = desk.counts().await;
         assert_eq!((counts.accounts, counts.owners), (4, 1));
         let details: Vec<String> = desk
