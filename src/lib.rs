@@ -1,6 +1,6 @@
 //! Portreeve: the provider's front desk for agents.
 //!
-//! The modules stand in reading order, and imports point up this list only (see `ARCHITECTURE.md`).
+//! The modules stand by floors, from the ground up; imports point down only (see `ARCHITECTURE.md`).
 
 // Ground: imports nothing of ours.
 pub mod clock;
@@ -13,6 +13,19 @@ pub mod audit;
 pub mod config;
 pub mod db;
 pub mod fetch;
+pub mod idempotency;
 pub mod outbox;
 pub mod signing;
 pub mod telemetry;
+
+// Features, from the lowest floor up.
+pub mod account;
+pub mod attestation;
+pub mod authorization;
+pub mod catalog;
+pub mod orchestrator;
+pub mod payment;
+pub mod resource;
+
+// The other side of the wire.
+pub mod simulator;

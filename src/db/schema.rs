@@ -85,6 +85,14 @@ diesel::table! {
 }
 
 diesel::table! {
+    email_owners (email_index) {
+        email_index -> Text,
+        account_id -> Text,
+        claimed_at -> BigInt,
+    }
+}
+
+diesel::table! {
     identity_links (orchestrator_id, tenant, subject) {
         orchestrator_id -> Text,
         tenant -> Text,

@@ -29,6 +29,12 @@ CREATE TABLE accounts (
 );
 CREATE INDEX accounts_by_email ON accounts (email_index);
 CREATE INDEX accounts_by_skeleton ON accounts (email_skeleton);
+-- Whose an address is, once an authority over its domain has vouched for it. The key lets one account have it.
+CREATE TABLE email_owners (
+    email_index TEXT NOT NULL PRIMARY KEY,
+    account_id TEXT NOT NULL REFERENCES accounts (id),
+    claimed_at BIGINT NOT NULL
+);
 CREATE TABLE identity_links (
     orchestrator_id TEXT NOT NULL REFERENCES orchestrators (id),
     tenant TEXT NOT NULL,
@@ -37,6 +43,7 @@ CREATE TABLE identity_links (
     created_at BIGINT NOT NULL,
     PRIMARY KEY (orchestrator_id, tenant, subject)
 );
+CREATE INDEX identity_links_by_account ON identity_links (account_id);
 -- Single use of an assertion: the key refuses the second use, in the transaction that opens the account.
 CREATE TABLE assertion_uses (
     orchestrator_id TEXT NOT NULL REFERENCES orchestrators (id),

@@ -1,0 +1,45 @@
+//! Accounts: the customer records, opened by attestation and found again by identity link alone.
+//!
+//! Promises: one account per (orchestrator, tenant, subject), however many ask at once; an assertion works once; an address
+//! that already has an account never links. Refuses: frozen and closed accounts, and orchestrators that may not open.
+
+mod decide;
+mod freeze;
+mod open;
+mod state;
+mod store;
+
+use crate::attestation::EmailTrust;
+use crate::clock::Timestamp;
+use crate::ids::{AccountId, OrchestratorId};
+
+pub use decide::{Decision, EmailUse, Facts, Flags, decide};
+pub use freeze::{FreezeError, freeze};
+pub use open::{AssertionUse, OpenError, Opening, PastUse, facts, forget_uses, open, past_use, record_replay};
+pub use state::{AccountState, InvalidTransition};
+pub use store::{by_id, by_link};
+
+/// The customer record at the provider.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Account {
+    /// Its id, the `sub` of access tokens.
+    pub id: AccountId,
+    /// Where in its life it is.
+    pub state: AccountState,
+    /// Whose attestation opened it.
+    pub opened_by: OrchestratorId,
+    /// The address that was asserted, as it was written.
+    pub email: Option<String>,
+    /// How far that address is trusted; absent when there is none.
+    pub email_trust: Option<EmailTrust>,
+    /// When it was opened.
+    pub created_at: Timestamp,
+    /// Since when its owner lets nothing new be spent.
+    pub spending_stopped_at: Option<Timestamp>,
+}
+
+impl std::fmt::Debug for Account {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Account").field("id", &self.id).field("state", &self.state).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,278 @@
+//! Opening an account, or finding it again, by attestation: one transaction.
+//!
+//! The assertion is claimed first, by a key; then the facts are read again and must lead where the caller thought they
+//! would; then the account, its link and its budget are written. Keys decide every race: whoever loses one gets `Err`,
+//! its transaction is undone, and it looks again.
+
+use diesel::result::{DatabaseErrorKind, Error as QueryError};
+use serde_json::json;
+
+use super::decide::{Decision, EmailUse, Facts, Flags, decide};
+use super::store::{self, NewAccount, UseRow};
+use crate::attestation::Attestation;
+use crate::audit::{self, Fact};
+use crate::clock::Timestamp;
+use crate::db::{DbConnection, DbError};
+use crate::ids::AccountId;
+use crate::orchestrator::Orchestrator;
+use crate::outbox;
+
+use chrono::TimeDelta;
+
+/// How long the same request gets the same answer.
+const SAME_ANSWER: TimeDelta = TimeDelta::seconds(30);
+/// How much longer than it could be accepted the use of an assertion is remembered: clocks differ.
+const REMEMBER_LONGER: TimeDelta = TimeDelta::seconds(120);
+/// How many accounts with the same address are looked at.
+const MAX_SAME_EMAIL: i64 = 32;
+
+/// What binds an assertion to one request, and what that request is answered.
+#[derive(Debug, Clone)]
+pub struct AssertionUse {
+    /// SHA-256 of what was asked for with the assertion.
+    pub request_hash: String,
+    /// The answer, sealed.
+    pub sealed_answer: String,
+}
+
+/// An earlier use of an assertion.
+#[derive(Debug, Clone)]
+pub struct PastUse {
+    assertion_hash: String,
+    request_hash: String,
+    used_at: Timestamp,
+    /// The answer of that time, sealed.
+    pub sealed_answer: String,
+}
+
+impl PastUse {
+    /// Whether this is the same request again, soon enough to get the same answer. Anything else is a replay.
+    #[must_use]
+    pub fn is_retry(&self, attestation: &Attestation, request_hash: &str, now: Timestamp) -> bool {
+        self.assertion_hash == attestation.assertion_hash
+            && self.request_hash == request_hash
+            && now.since(self.used_at).abs() <= SAME_ANSWER
+    }
+}
+
+/// Everything that was prepared before the transaction.
+#[derive(Debug, Clone)]
+pub struct Opening {
+    /// Who.
+    pub attestation: Attestation,
+    /// Through whom.
+    pub orchestrator: Orchestrator,
+    /// What the facts led to when the answer was prepared.
+    pub decision: Decision,
+    /// The id of the account if one is opened.
+    pub account_id: AccountId,
+    /// How the assertion is used.
+    pub assertion: AssertionUse,
+}
+
+/// Why nothing was done.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The assertion was used already: look at [`past_use`].
+    #[error("the assertion was used already")]
+    AlreadyUsed,
+    /// The facts changed since the answer was prepared: look again.
+    #[error("the facts changed at the same moment")]
+    Changed,
+    /// The database failed.
+    #[error(transparent)]
+    Db(#[from] DbError),
+}
+
+impl OpenError {
+    /// A unique key said no: `otherwise` is what that means here.
+    fn of(error: QueryError, otherwise: Self) -> Self {
+        match error {
+            QueryError::DatabaseError(DatabaseErrorKind::UniqueViolation, _) => otherwise,
+            error => Self::Db(error.into()),
+        }
+    }
+}
+
+impl From<QueryError> for OpenError {
+    fn from(error: QueryError) -> Self {
+        Self::Db(error.into())
+    }
+}
+
+/// The earlier use of the assertion, if there was one.
+///
+/// # Errors
+/// When the database fails.
+pub fn past_use(conn: &mut DbConnection, attestation: &Attestation) -> Result<Option<PastUse>, DbError> {
+    let row = store::find_use(conn, &attestation.orchestrator_id, &attestation.assertion_key)?;
+    Ok(row.map(|row| PastUse {
+        assertion_hash: row.assertion_hash,
+        request_hash: row.request_hash,
+        used_at: row.used_at,
+        sealed_answer: row.sealed_answer,
+    }))
+}
+
+/// What is known about the person.
+///
+/// # Errors
+/// When the database fails.
+pub fn facts(conn: &mut DbConnection, attestation: &Attestation) -> Result<Facts, DbError> {
+    let linked = store::by_link(conn, &attestation.orchestrator_id, &attestation.tenant, &attestation.subject)?;
+    let (Some(email), None) = (&attestation.email, &linked) else {
+        return Ok(Facts { linked, ..Facts::default() });
+    };
+    let index = email.canonical.as_str();
+    let same = store::with_email(conn, index, MAX_SAME_EMAIL)?;
+    Ok(Facts {
+        linked,
+        same_issuer: !same.is_empty() && store::any_linked_to(conn, &same, &attestation.orchestrator_id)?,
+        same_email: store::email_owner(conn, index)?.or_else(|| same.into_iter().next()),
+        look_alike: store::has_look_alike(conn, email.canonical.skeleton(), index)?,
+    })
+}
+
+/// Uses the assertion and does what was decided. Call it inside `Db::write`, with everything slow already done.
+///
+/// # Errors
+/// See [`OpenError`]; the transaction must then be undone.
+pub fn open(conn: &mut DbConnection, opening: &Opening, now: Timestamp) -> Result<(), OpenError> {
+    let Opening { attestation, orchestrator, .. } = opening;
+    claim_assertion(conn, opening, now)?;
+    let known = facts(conn, attestation)?;
+    if decide(attestation, orchestrator, &known) != opening.decision {
+        return Err(OpenError::Changed);
+    }
+    match &opening.decision {
+        Decision::Use(_) => {}
+        Decision::Unusable(account, state) => {
+            let detail = json!({"reason": "account_unusable", "state": state.as_str()});
+            record(conn, opening, "attestation.refused", Some(account), detail, now)?;
+        }
+        Decision::MayNotOpen => {
+            let detail = json!({"reason": "may_not_open"});
+            record(conn, opening, "attestation.refused", None, detail, now)?;
+        }
+        Decision::NeedsConsent { owner, collision } => {
+            record_collision(conn, opening, owner, *collision, now)?;
+            record(conn, opening, "attestation.refused", Some(owner), json!({"reason": "needs_consent"}), now)?;
+            let notice = json!({"orchestrator_id": orchestrator.id, "orchestrator": orchestrator.name.as_str()});
+            outbox::append(conn, "account.link_wanted", Some(owner), &notice, now)?;
+        }
+        Decision::Open { email, flags } => {
+            if let Some(owner) = &known.same_email {
+                record_collision(conn, opening, owner, flags.collision, now)?;
+            }
+            insert_account(conn, opening, *email, *flags, now)?;
+        }
+    }
+    Ok(())
+}
+
+/// Records that an assertion was presented again, by another request or too late.
+///
+/// # Errors
+/// When the database fails.
+pub fn record_replay(conn: &mut DbConnection, attestation: &Attestation, now: Timestamp) -> Result<(), DbError> {
+    let fact = Fact {
+        actor: format!("orchestrator:{}", attestation.orchestrator_id),
+        action: "attestation.replayed",
+        account_id: None,
+        subject: attestation.orchestrator_id.as_str().to_owned(),
+        detail: json!({"assertion_hash": attestation.assertion_hash}),
+    };
+    Ok(audit::append(conn, &fact, now)?)
+}
+
+/// Forgets the uses of assertions that nobody would accept any more. Answers how many.
+///
+/// # Errors
+/// When the database fails.
+pub fn forget_uses(conn: &mut DbConnection, now: Timestamp) -> Result<usize, DbError> {
+    Ok(store::delete_uses_before(conn, now)?)
+}
+
+fn claim_assertion(conn: &mut DbConnection, opening: &Opening, now: Timestamp) -> Result<(), OpenError> {
+    let Opening { attestation, assertion, .. } = opening;
+    let row = UseRow {
+        orchestrator_id: attestation.orchestrator_id.clone(),
+        assertion_key: attestation.assertion_key.clone(),
+        assertion_hash: attestation.assertion_hash.clone(),
+        request_hash: assertion.request_hash.clone(),
+        sealed_answer: assertion.sealed_answer.clone(),
+        used_at: now,
+        expires_at: attestation.refused_from.max(now.plus(SAME_ANSWER)).plus(REMEMBER_LONGER),
+    };
+    row.insert(conn).map_err(|error| OpenError::of(error, OpenError::AlreadyUsed))
+}
+
+fn insert_account(
+    conn: &mut DbConnection,
+    opening: &Opening,
+    email_use: EmailUse,
+    flags: Flags,
+    now: Timestamp,
+) -> Result<(), OpenError> {
+    let Opening { attestation, orchestrator, account_id, .. } = opening;
+    let mut account = NewAccount::provisional(account_id, &orchestrator.id, now);
+    let email = attestation.email.as_ref().filter(|_| email_use != EmailUse::Leave);
+    if let Some(email) = email {
+        account.email = Some(&email.original);
+        account.email_index = Some(email.canonical.as_str());
+        account.email_skeleton = Some(email.canonical.skeleton());
+        account.email_trust = email.trust.as_str();
+    }
+    account.insert(conn)?;
+    let link = (&orchestrator.id, attestation.tenant.as_str(), attestation.subject.as_str());
+    store::insert_link(conn, link, account_id, now).map_err(|error| OpenError::of(error, OpenError::Changed))?;
+    if let (EmailUse::Own, Some(email)) = (email_use, email) {
+        store::insert_email_owner(conn, email.canonical.as_str(), account_id, now)
+            .map_err(|error| OpenError::of(error, OpenError::Changed))?;
+    }
+    let ceiling = orchestrator.opening_ceiling();
+    store::insert_budget(conn, (account_id, &orchestrator.id), (orchestrator.currency, ceiling), now)?;
+    let detail = json!({
+        "orchestrator_id": orchestrator.id,
+        "email_trust": email.map(|email| email.trust.as_str()),
+        "look_alike": flags.look_alike,
+        "sidecar": flags.sidecar,
+        "currency": orchestrator.currency,
+        "ceiling": ceiling.minor(),
+    });
+    Ok(record(conn, opening, "account.opened", Some(account_id), detail, now)?)
+}
+
+fn record_collision(
+    conn: &mut DbConnection,
+    opening: &Opening,
+    owner: &AccountId,
+    collision: bool,
+    now: Timestamp,
+) -> diesel::QueryResult<()> {
+    if !collision {
+        return Ok(());
+    }
+    let detail =
+        json!({"orchestrator_id": opening.orchestrator.id, "assertion_hash": opening.attestation.assertion_hash});
+    record(conn, opening, "account.identifier_collision", Some(owner), detail, now)
+}
+
+fn record(
+    conn: &mut DbConnection,
+    opening: &Opening,
+    action: &'static str,
+    account_id: Option<&AccountId>,
+    detail: serde_json::Value,
+    now: Timestamp,
+) -> diesel::QueryResult<()> {
+    let orchestrator = &opening.orchestrator.id;
+    let fact = Fact {
+        actor: format!("orchestrator:{orchestrator}"),
+        action,
+        account_id,
+        subject: account_id.map_or_else(|| orchestrator.as_str().to_owned(), |id| id.as_str().to_owned()),
+        detail,
+    };
+    audit::append(conn, &fact, now)
+}

@@ -1,0 +1,249 @@
+//! The tables of accounts: `accounts`, `identity_links`, `email_owners`, `assertion_uses`, and the first row of `budgets`.
+
+use diesel::prelude::*;
+
+use super::{Account, AccountState};
+use crate::clock::Timestamp;
+use crate::db::schema::{accounts, assertion_uses, budgets, email_owners, identity_links};
+use crate::db::{DbConnection, DbError};
+use crate::ids::{AccountId, OrchestratorId};
+use crate::money::{Amount, Currency};
+
+/// Written where an account has no address.
+const NO_EMAIL: &str = "none";
+
+#[derive(Queryable)]
+struct Row {
+    id: AccountId,
+    state: String,
+    opened_by: OrchestratorId,
+    email: Option<String>,
+    _email_index: Option<String>,
+    _email_skeleton: Option<String>,
+    email_trust: String,
+    created_at: Timestamp,
+    changed_at: Timestamp,
+    spending_stopped_at: Option<Timestamp>,
+}
+
+impl TryFrom<Row> for Account {
+    type Error = DbError;
+
+    fn try_from(row: Row) -> Result<Self, DbError> {
+        let impossible = |name: &str| {
+            let text = format!("table `accounts`, row {}: `{name}` holds a value that is none", row.id);
+            DbError::from(diesel::result::Error::DeserializationError(text.into()))
+        };
+        let state = AccountState::from_row(&row.state, row.changed_at).ok_or_else(|| impossible("state"))?;
+        let email_trust = match row.email_trust.as_str() {
+            NO_EMAIL => None,
+            word => Some(word.parse().map_err(|_unknown| impossible("email_trust"))?),
+        };
+        Ok(Self {
+            id: row.id,
+            state,
+            opened_by: row.opened_by,
+            email: row.email,
+            email_trust,
+            created_at: row.created_at,
+            spending_stopped_at: row.spending_stopped_at,
+        })
+    }
+}
+
+/// The account with this id.
+///
+/// # Errors
+/// When the database fails or holds an impossible row.
+pub fn by_id(conn: &mut DbConnection, id: &AccountId) -> Result<Option<Account>, DbError> {
+    let row: Option<Row> = accounts::table.find(id).first(conn).optional()?;
+    row.map(Account::try_from).transpose()
+}
+
+/// The account that a person of an orchestrator is linked to. The only way from an attestation to an account.
+///
+/// # Errors
+/// When the database fails or holds an impossible row.
+pub fn by_link(
+    conn: &mut DbConnection,
+    orchestrator_id: &OrchestratorId,
+    tenant: &str,
+    subject: &str,
+) -> Result<Option<Account>, DbError> {
+    let id: Option<AccountId> = identity_links::table
+        .find((orchestrator_id, tenant, subject))
+        .select(identity_links::account_id)
+        .first(conn)
+        .optional()?;
+    match id {
+        Some(id) => by_id(conn, &id),
+        None => Ok(None),
+    }
+}
+
+/// The account whose own this canonical address is.
+pub(super) fn email_owner(conn: &mut DbConnection, index: &str) -> QueryResult<Option<AccountId>> {
+    email_owners::table.find(index).select(email_owners::account_id).first(conn).optional()
+}
+
+/// The oldest accounts with this canonical address, at most `limit`.
+pub(super) fn with_email(conn: &mut DbConnection, index: &str, limit: i64) -> QueryResult<Vec<AccountId>> {
+    accounts::table
+        .filter(accounts::email_index.eq(index))
+        .order(accounts::id)
+        .limit(limit)
+        .select(accounts::id)
+        .load(conn)
+}
+
+/// Whether any of `ids` is linked to the orchestrator.
+pub(super) fn any_linked_to(
+    conn: &mut DbConnection,
+    ids: &[AccountId],
+    orchestrator_id: &OrchestratorId,
+) -> QueryResult<bool> {
+    let count: i64 = identity_links::table
+        .filter(identity_links::account_id.eq_any(ids))
+        .filter(identity_links::orchestrator_id.eq(orchestrator_id))
+        .count()
+        .get_result(conn)?;
+    Ok(count > 0)
+}
+
+/// Whether another address looks like this one.
+pub(super) fn has_look_alike(conn: &mut DbConnection, skeleton: &str, index: &str) -> QueryResult<bool> {
+    let found: Option<AccountId> = accounts::table
+        .filter(accounts::email_skeleton.eq(skeleton))
+        .filter(accounts::email_index.ne(index))
+        .select(accounts::id)
+        .first(conn)
+        .optional()?;
+    Ok(found.is_some())
+}
+
+#[derive(Insertable)]
+#[diesel(table_name = accounts)]
+pub(super) struct NewAccount<'a> {
+    pub(super) id: &'a AccountId,
+    pub(super) state: &'a str,
+    pub(super) opened_by: &'a OrchestratorId,
+    pub(super) email: Option<&'a str>,
+    pub(super) email_index: Option<&'a str>,
+    pub(super) email_skeleton: Option<&'a str>,
+    pub(super) email_trust: &'a str,
+    pub(super) created_at: Timestamp,
+    pub(super) changed_at: Timestamp,
+}
+
+impl<'a> NewAccount<'a> {
+    pub(super) fn provisional(id: &'a AccountId, opened_by: &'a OrchestratorId, now: Timestamp) -> Self {
+        Self {
+            id,
+            state: AccountState::Provisional.as_str(),
+            opened_by,
+            email: None,
+            email_index: None,
+            email_skeleton: None,
+            email_trust: NO_EMAIL,
+            created_at: now,
+            changed_at: now,
+        }
+    }
+
+    pub(super) fn insert(&self, conn: &mut DbConnection) -> QueryResult<()> {
+        diesel::insert_into(accounts::table).values(self).execute(conn).map(drop)
+    }
+}
+
+pub(super) fn insert_link(
+    conn: &mut DbConnection,
+    (orchestrator_id, tenant, subject): (&OrchestratorId, &str, &str),
+    account_id: &AccountId,
+    now: Timestamp,
+) -> QueryResult<()> {
+    diesel::insert_into(identity_links::table)
+        .values((
+            identity_links::orchestrator_id.eq(orchestrator_id),
+            identity_links::tenant.eq(tenant),
+            identity_links::subject.eq(subject),
+            identity_links::account_id.eq(account_id),
+            identity_links::created_at.eq(now),
+        ))
+        .execute(conn)
+        .map(drop)
+}
+
+pub(super) fn insert_email_owner(
+    conn: &mut DbConnection,
+    index: &str,
+    account_id: &AccountId,
+    now: Timestamp,
+) -> QueryResult<()> {
+    diesel::insert_into(email_owners::table)
+        .values((
+            email_owners::email_index.eq(index),
+            email_owners::account_id.eq(account_id),
+            email_owners::claimed_at.eq(now),
+        ))
+        .execute(conn)
+        .map(drop)
+}
+
+pub(super) fn insert_budget(
+    conn: &mut DbConnection,
+    (account_id, orchestrator_id): (&AccountId, &OrchestratorId),
+    (currency, ceiling): (Currency, Amount),
+    now: Timestamp,
+) -> QueryResult<()> {
+    diesel::insert_into(budgets::table)
+        .values((
+            budgets::account_id.eq(account_id),
+            budgets::orchestrator_id.eq(orchestrator_id),
+            budgets::currency.eq(currency),
+            budgets::ceiling.eq(ceiling),
+            budgets::changed_at.eq(now),
+        ))
+        .execute(conn)
+        .map(drop)
+}
+
+/// Whether the account was `from` and is `to` now.
+pub(super) fn change_state(
+    conn: &mut DbConnection,
+    id: &AccountId,
+    from: AccountState,
+    to: AccountState,
+    now: Timestamp,
+) -> QueryResult<bool> {
+    let changed = diesel::update(accounts::table.find(id).filter(accounts::state.eq(from.as_str())))
+        .set((accounts::state.eq(to.as_str()), accounts::changed_at.eq(now)))
+        .execute(conn)?;
+    Ok(changed == 1)
+}
+
+/// That an assertion was used, by whom, and what was answered.
+#[derive(Queryable, Insertable)]
+#[diesel(table_name = assertion_uses)]
+pub(super) struct UseRow {
+    pub(super) orchestrator_id: OrchestratorId,
+    pub(super) assertion_key: String,
+    pub(super) assertion_hash: String,
+    pub(super) request_hash: String,
+    pub(super) sealed_answer: String,
+    pub(super) used_at: Timestamp,
+    pub(super) expires_at: Timestamp,
+}
+
+impl UseRow {
+    pub(super) fn insert(&self, conn: &mut DbConnection) -> QueryResult<()> {
+        diesel::insert_into(assertion_uses::table).values(self).execute(conn).map(drop)
+    }
+}
+
+pub(super) fn find_use(conn: &mut DbConnection, of: &OrchestratorId, key: &str) -> QueryResult<Option<UseRow>> {
+    assertion_uses::table.find((of, key)).first(conn).optional()
+}
+
+pub(super) fn delete_uses_before(conn: &mut DbConnection, now: Timestamp) -> QueryResult<usize> {
+    diesel::delete(assertion_uses::table.filter(assertion_uses::expires_at.lt(now))).execute(conn)
+}

@@ -1,0 +1,90 @@
+//! Attestations: what an orchestrator states about a person, read strictly and believed only after verification.
+//!
+//! Promises: the type of a token is judged before any key is looked up; keys come from the registered issuer alone; an
+//! [`Attestation`] exists only when signature, audience and times fit. Refuses: everything else, with one coarse code for
+//! the caller and a precise reason for the log. Says nothing about accounts, and does not burn the assertion.
+
+#[cfg(test)]
+pub(crate) mod attacks;
+mod email;
+mod id_token;
+
+use crate::clock::Timestamp;
+use crate::ids::OrchestratorId;
+use crate::orchestrator::KeyError;
+use crate::signing::JwsError;
+
+pub use email::{AssertedEmail, CanonicalEmail, EmailTrust, InvalidEmail, UnknownTrust};
+pub use id_token::Unverified;
+
+/// A verified statement of an orchestrator about a person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attestation {
+    /// Whose statement it is.
+    pub orchestrator_id: OrchestratorId,
+    /// The tenant at an issuer that serves several; empty otherwise.
+    pub tenant: String,
+    /// The person, as the orchestrator names them: 1 to 255 bytes, compared byte for byte.
+    pub subject: String,
+    /// The address that the orchestrator gave for the person. A hint and a contact, never an identity.
+    pub email: Option<AssertedEmail>,
+    /// When the person last logged in there.
+    pub auth_time: Option<Timestamp>,
+    /// Names the assertion among all of this orchestrator: its `jti`, or its hash where it has none.
+    pub assertion_key: String,
+    /// SHA-256 of the whole assertion.
+    pub assertion_hash: String,
+    /// When it was issued.
+    pub issued_at: Timestamp,
+    /// From when on nobody would accept it any more: until then its use is remembered.
+    pub refused_from: Timestamp,
+}
+
+/// Why an assertion is not believed. For the log; a caller hears [`AttestationError::code`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AttestationError {
+    /// The token itself: form, type, algorithm, signature.
+    #[error(transparent)]
+    Jws(#[from] JwsError),
+    /// `iss` is missing.
+    #[error("the assertion names no issuer")]
+    NoIssuer,
+    /// Nobody registered the issuer.
+    #[error("the issuer is not registered")]
+    UnknownIssuer,
+    /// The orchestrator is suspended.
+    #[error("the orchestrator is suspended")]
+    Suspended,
+    /// No key decides.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The OpenID Connect library does not believe it.
+    #[error("the ID token does not hold: {0}")]
+    IdToken(String),
+    /// `aud` is not exactly our client id there, or `azp` is another's.
+    #[error("the assertion is for another audience")]
+    Audience,
+    /// `exp` has passed.
+    #[error("the assertion has expired")]
+    Expired,
+    /// `iat` lies in the future, or `nbf` does.
+    #[error("the assertion is from the future")]
+    NotYet,
+    /// `iat` is too long ago.
+    #[error("the assertion is too old")]
+    TooOld,
+    /// A claim is outside its bounds.
+    #[error("`{0}` is not 1 to 255 bytes without control characters")]
+    Claim(&'static str),
+}
+
+impl AttestationError {
+    /// What a caller hears. `issuer_unavailable` is worth a retry; the other is not.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Key(KeyError::Unavailable(_)) => "issuer_unavailable",
+            _ => "invalid_attestation",
+        }
+    }
+}

@@ -1,0 +1,303 @@
+//! An attestation for an access token: the one way in, behind `/v1/accounts` and the token endpoint (RFC 7523).
+//!
+//! Verify; look whether the assertion was used; decide; prepare the token and the sealed answer; then one transaction.
+//! Whoever loses a race in it looks again and finds what the winner left.
+
+use serde::{Deserialize, Serialize};
+
+use super::access_token::{self, ACCESS_TOKEN_LIFETIME};
+use super::grant::Grant;
+use super::scope::Scopes;
+use super::store;
+use crate::account::{self, Account, AssertionUse, Decision, Facts, OpenError, Opening, PastUse};
+use crate::attestation::{Attestation, AttestationError, Unverified};
+use crate::clock::Timestamp;
+use crate::db::{Db, DbError};
+use crate::ids::{AccountId, GrantId};
+use crate::orchestrator::{self, KeyCache, Orchestrator};
+use crate::signing::{KeyRing, SealError, Sealer, SigningError};
+
+/// How often a lost race is looked at again.
+const ATTEMPTS: usize = 6;
+
+/// What an exchange reaches.
+#[derive(Debug, Clone, Copy)]
+pub struct ExchangeParts<'a> {
+    /// The database.
+    pub db: &'a Db,
+    /// The keys of orchestrators.
+    pub keys: &'a KeyCache,
+    /// Our own keys.
+    pub ring: &'a KeyRing,
+    /// Seals answers that are kept for a retry.
+    pub sealer: &'a Sealer,
+    /// Our issuer identifier.
+    pub issuer: &'a str,
+    /// The API that tokens are for.
+    pub audience: &'a str,
+}
+
+/// What is asked for.
+#[derive(Debug, Clone)]
+pub struct ExchangeRequest {
+    /// The ID token.
+    pub assertion: String,
+    /// The scopes wanted, parted by spaces; all when absent.
+    pub scope: Option<String>,
+    /// The API wanted (RFC 8707); ours when absent.
+    pub resource: Option<String>,
+    /// SHA-256 of the request that carries the assertion: a retry is the same request.
+    pub request_hash: String,
+}
+
+/// What was given.
+#[derive(Debug, Clone)]
+pub struct Exchanged {
+    /// The account, as it is now.
+    pub account: Account,
+    /// Through whom.
+    pub orchestrator: Orchestrator,
+    /// The access token. Secret.
+    pub access_token: secrecy::SecretString,
+    /// What it allows.
+    pub scopes: Scopes,
+    /// For how many seconds it works.
+    pub expires_in: i64,
+    /// Whether this request opened the account.
+    pub opened: bool,
+}
+
+/// Why nothing was given.
+#[derive(Debug, thiserror::Error)]
+pub enum ExchangeError {
+    /// The assertion is not believed.
+    #[error(transparent)]
+    Attestation(#[from] AttestationError),
+    /// The assertion was used before, by another request or too long ago.
+    #[error("the assertion was used before")]
+    Replayed,
+    /// The address has an account, whose owner must consent.
+    #[error("the person may already have an account, and must consent to linking it")]
+    NeedsConsent,
+    /// The account is frozen or closed.
+    #[error("the account is {0}")]
+    AccountUnusable(String),
+    /// The orchestrator may not open accounts.
+    #[error("the orchestrator may not open accounts")]
+    MayNotOpen,
+    /// None of the scopes is known.
+    #[error("none of the requested scopes can be granted")]
+    Scope,
+    /// Another API was asked for.
+    #[error("the requested resource is not served here")]
+    Target,
+    /// Too many requests about the same person at once: nothing was done.
+    #[error("too many requests about the same person at once")]
+    Contended,
+    /// The answer could not be sealed or opened.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// The token could not be signed.
+    #[error(transparent)]
+    Signing(#[from] SigningError),
+    /// The answer could not be written or read.
+    #[error("a kept answer cannot be read")]
+    Answer(#[from] serde_json::Error),
+    /// The database failed.
+    #[error(transparent)]
+    Db(#[from] DbError),
+}
+
+/// The codes of RFC 6749 §5.2 and RFC 8707 §2 that an exchange can end with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OAuthError {
+    /// The assertion, or the person behind it.
+    InvalidGrant,
+    /// The scopes.
+    InvalidScope,
+    /// The resource.
+    InvalidTarget,
+}
+
+impl OAuthError {
+    /// The code on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::InvalidGrant => "invalid_grant",
+            Self::InvalidScope => "invalid_scope",
+            Self::InvalidTarget => "invalid_target",
+        }
+    }
+}
+
+impl ExchangeError {
+    /// The code for the token endpoint; `None` when the fault is ours or passing, and the same request may be sent again.
+    #[must_use]
+    pub fn oauth(&self) -> Option<OAuthError> {
+        match self {
+            Self::Attestation(error) if error.code() == "issuer_unavailable" => None,
+            Self::Attestation(_)
+            | Self::Replayed
+            | Self::NeedsConsent
+            | Self::AccountUnusable(_)
+            | Self::MayNotOpen => Some(OAuthError::InvalidGrant),
+            Self::Scope => Some(OAuthError::InvalidScope),
+            Self::Target => Some(OAuthError::InvalidTarget),
+            Self::Contended | Self::Seal(_) | Self::Signing(_) | Self::Answer(_) | Self::Db(_) => None,
+        }
+    }
+}
+
+/// What a request was answered, kept sealed for [`account::PastUse::is_retry`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "snake_case")]
+enum Answer {
+    Granted { account_id: AccountId, access_token: String, scope: String, opened: bool },
+    NeedsConsent,
+    AccountUnusable { state: String },
+    MayNotOpen,
+}
+
+/// Exchanges an assertion for an access token, opening the account if need be.
+///
+/// # Errors
+/// See [`ExchangeError`].
+pub async fn exchange(
+    parts: ExchangeParts<'_>,
+    request: ExchangeRequest,
+    now: Timestamp,
+) -> Result<Exchanged, ExchangeError> {
+    let scopes = granted_scopes(request.scope.as_deref())?;
+    if request.resource.as_deref().is_some_and(|resource| resource != parts.audience) {
+        return Err(ExchangeError::Target);
+    }
+    let (attestation, orchestrator) = verified(parts, &request.assertion, now).await?;
+    for _ in 0..ATTEMPTS {
+        let (past, facts) = look(parts.db, &attestation).await?;
+        if let Some(past) = past {
+            return answer_again(parts, &past, &attestation, &orchestrator, &request.request_hash, now).await;
+        }
+        let (opening, grant, answer) = prepare(parts, &attestation, &orchestrator, &facts, &scopes, &request, now)?;
+        let lane = format!("{}/{}/{}", orchestrator.id, attestation.tenant, attestation.subject);
+        let settled = parts.db.write(&lane, move |conn| {
+            account::open(conn, &opening, now)?;
+            grant.map_or(Ok(()), |grant| Ok(store::insert(conn, &grant)?))
+        });
+        match settled.await {
+            Ok(()) => return conclude(parts.db, orchestrator, answer).await,
+            Err(OpenError::AlreadyUsed | OpenError::Changed) => {}
+            Err(OpenError::Db(error)) => return Err(error.into()),
+        }
+    }
+    Err(ExchangeError::Contended)
+}
+
+fn granted_scopes(requested: Option<&str>) -> Result<Scopes, ExchangeError> {
+    let granted = requested.map_or_else(Scopes::all, Scopes::known_of);
+    if granted.is_empty() { Err(ExchangeError::Scope) } else { Ok(granted) }
+}
+
+async fn verified(
+    parts: ExchangeParts<'_>,
+    assertion: &str,
+    now: Timestamp,
+) -> Result<(Attestation, Orchestrator), ExchangeError> {
+    let unverified = Unverified::parse(assertion)?;
+    let issuer = unverified.issuer()?.to_owned();
+    let registered = parts.db.read(move |conn| orchestrator::by_issuer(conn, &issuer)).await?;
+    let orchestrator = registered.ok_or(AttestationError::UnknownIssuer)?;
+    let attestation = unverified.verify(&orchestrator, parts.keys, now).await?;
+    Ok((attestation, orchestrator))
+}
+
+async fn look(db: &Db, attestation: &Attestation) -> Result<(Option<PastUse>, Facts), DbError> {
+    let attestation = attestation.clone();
+    db.read(move |conn| Ok((account::past_use(conn, &attestation)?, account::facts(conn, &attestation)?))).await
+}
+
+/// Everything slow, before the transaction: ids, the signed token, the sealed answer.
+fn prepare(
+    parts: ExchangeParts<'_>,
+    attestation: &Attestation,
+    orchestrator: &Orchestrator,
+    facts: &Facts,
+    scopes: &Scopes,
+    request: &ExchangeRequest,
+    now: Timestamp,
+) -> Result<(Opening, Option<Grant>, Answer), ExchangeError> {
+    let decision = account::decide(attestation, orchestrator, facts);
+    let (account_id, opened) = match &decision {
+        Decision::Use(id) => (id.clone(), false),
+        _ => (AccountId::new(now), true),
+    };
+    let grant = matches!(decision, Decision::Use(_) | Decision::Open { .. }).then(|| Grant {
+        id: GrantId::new(now),
+        account_id: account_id.clone(),
+        orchestrator_id: orchestrator.id.clone(),
+        client: orchestrator.id.as_str().to_owned(),
+        scopes: scopes.clone(),
+        issued_at: now,
+        expires_at: now.plus(ACCESS_TOKEN_LIFETIME),
+    });
+    let answer = match (&decision, &grant) {
+        (Decision::Unusable(_, state), _) => Answer::AccountUnusable { state: state.as_str().to_owned() },
+        (Decision::NeedsConsent { .. }, _) => Answer::NeedsConsent,
+        (_, Some(grant)) => Answer::Granted {
+            account_id: account_id.clone(),
+            access_token: access_token::issue(parts.ring, parts.issuer, parts.audience, grant)?,
+            scope: scopes.to_string(),
+            opened,
+        },
+        (_, None) => Answer::MayNotOpen,
+    };
+    let sealed_answer = parts.sealer.seal(&place(attestation), &serde_json::to_vec(&answer)?)?;
+    let opening = Opening {
+        attestation: attestation.clone(),
+        orchestrator: orchestrator.clone(),
+        decision,
+        account_id,
+        assertion: AssertionUse { request_hash: request.request_hash.clone(), sealed_answer },
+    };
+    Ok((opening, grant, answer))
+}
+
+/// Where an answer is kept: it opens nowhere else.
+fn place(attestation: &Attestation) -> String {
+    format!("assertion_uses/{}/{}/answer", attestation.orchestrator_id, attestation.assertion_hash)
+}
+
+/// The same request within 30 seconds gets the same answer; anything else is a replay, and is recorded.
+async fn answer_again(
+    parts: ExchangeParts<'_>,
+    past: &PastUse,
+    attestation: &Attestation,
+    orchestrator: &Orchestrator,
+    request_hash: &str,
+    now: Timestamp,
+) -> Result<Exchanged, ExchangeError> {
+    if past.is_retry(attestation, request_hash, now) {
+        let opened = parts.sealer.open(&place(attestation), &past.sealed_answer)?;
+        return conclude(parts.db, orchestrator.clone(), serde_json::from_slice(&opened)?).await;
+    }
+    let attestation = attestation.clone();
+    let lane = attestation.orchestrator_id.as_str().to_owned();
+    parts.db.write(&lane, move |conn| account::record_replay(conn, &attestation, now)).await?;
+    Err(ExchangeError::Replayed)
+}
+
+async fn conclude(db: &Db, orchestrator: Orchestrator, answer: Answer) -> Result<Exchanged, ExchangeError> {
+    match answer {
+        Answer::NeedsConsent => Err(ExchangeError::NeedsConsent),
+        Answer::AccountUnusable { state } => Err(ExchangeError::AccountUnusable(state)),
+        Answer::MayNotOpen => Err(ExchangeError::MayNotOpen),
+        Answer::Granted { account_id, access_token, scope, opened } => {
+            let found = db.read(move |conn| account::by_id(conn, &account_id)).await?;
+            let account = found.ok_or(DbError::Query(diesel::result::Error::NotFound))?;
+            // Written by ourselves from a `Scopes`.
+            let scopes = scope.parse().map_err(|_unknown| ExchangeError::Scope)?;
+            let expires_in = ACCESS_TOKEN_LIFETIME.num_seconds();
+            Ok(Exchanged { account, orchestrator, access_token: access_token.into(), scopes, expires_in, opened })
+        }
+    }
+}

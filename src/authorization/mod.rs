@@ -1,0 +1,15 @@
+//! Our OAuth server, as far as it stands: attestations become short access tokens, and every use of one is checked.
+//!
+//! Promises: a token says for whom, for which API, with which scopes, for ten minutes; revoking its grant, freezing the
+//! account or suspending the orchestrator ends it at once. Refuses: scopes that nobody knows, and other audiences.
+
+mod access_token;
+mod exchange;
+mod grant;
+mod scope;
+mod store;
+
+pub use access_token::{ACCESS_TOKEN_LIFETIME, TokenError, VerifiedToken, verify_access_token};
+pub use exchange::{ExchangeError, ExchangeParts, ExchangeRequest, Exchanged, OAuthError, exchange};
+pub use grant::{Access, AccessError, Grant, access, revoke};
+pub use scope::{InvalidScope, Scope, Scopes};

@@ -1,0 +1,48 @@
+//! The `grants` table.
+
+use diesel::prelude::*;
+
+use super::grant::Grant;
+use crate::clock::Timestamp;
+use crate::db::DbConnection;
+use crate::db::schema::grants;
+use crate::ids::{AccountId, GrantId, OrchestratorId};
+
+/// What is asked of a grant on every use.
+#[derive(Queryable)]
+pub(super) struct GrantRow {
+    pub(super) account_id: AccountId,
+    pub(super) orchestrator_id: OrchestratorId,
+    pub(super) revoked_at: Option<Timestamp>,
+}
+
+pub(super) fn insert(conn: &mut DbConnection, grant: &Grant) -> QueryResult<()> {
+    diesel::insert_into(grants::table)
+        .values((
+            grants::id.eq(&grant.id),
+            grants::account_id.eq(&grant.account_id),
+            grants::orchestrator_id.eq(&grant.orchestrator_id),
+            grants::client.eq(&grant.client),
+            grants::scope.eq(grant.scopes.to_string()),
+            grants::issued_at.eq(grant.issued_at),
+            grants::expires_at.eq(grant.expires_at),
+        ))
+        .execute(conn)
+        .map(drop)
+}
+
+pub(super) fn grant(conn: &mut DbConnection, id: &GrantId) -> QueryResult<Option<GrantRow>> {
+    grants::table
+        .find(id)
+        .select((grants::account_id, grants::orchestrator_id, grants::revoked_at))
+        .first(conn)
+        .optional()
+}
+
+/// Whether this call changed it.
+pub(super) fn set_revoked(conn: &mut DbConnection, id: &GrantId, now: Timestamp) -> QueryResult<bool> {
+    let changed = diesel::update(grants::table.find(id).filter(grants::revoked_at.is_null()))
+        .set(grants::revoked_at.eq(Some(now)))
+        .execute(conn)?;
+    Ok(changed == 1)
+}
