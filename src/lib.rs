@@ -14,3 +14,6 @@ pub mod db;
 pub mod fetch;
 pub mod outbox;
 pub mod signing;
+
+// The other side: an orchestrator, an example platform and an agent.
+pub mod simulator;
