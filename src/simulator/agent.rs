@@ -221,11 +221,7 @@ impl<'w> Agent<'w> {
     }
 
     /// Asks once and judges the answer. `judge` sees only answers with an expected status.
-    pub(super) async fn take<T>(
-        &mut self,
-        ask: Ask,
-        judge: impl FnOnce(&Incoming) -> Judged<T>,
-    ) -> Result<T, Stopped> {
+    pub(super) async fn take<T>(&mut self, ask: Ask, judge: impl FnOnce(&Incoming) -> Judged<T>) -> Result<T, Stopped> {
         let (answer, millis) = self.send(&ask).await;
         self.record(&ask, answer, (1, millis), judge)
     }

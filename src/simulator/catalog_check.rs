@@ -131,8 +131,7 @@ fn read(document: &Value, issuer: &str, now: Timestamp) -> Result<CheckedCatalog
         return Err(CatalogRefused::Expired(expires_at));
     }
     let services = document.get("services").and_then(Value::as_array).ok_or(CatalogRefused::Member("services"))?;
-    let services: Option<Vec<String>> =
-        services.iter().map(|service| text(service, "id").map(str::to_owned)).collect();
+    let services: Option<Vec<String>> = services.iter().map(|service| text(service, "id").map(str::to_owned)).collect();
     let title = text(document, "title")
         .or_else(|| document.get("provider").and_then(|provider| text(provider, "title").or(text(provider, "name"))))
         .map(str::to_owned);

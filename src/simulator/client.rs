@@ -58,7 +58,8 @@ struct Asserted {
 /// Believes the bearer of `assertion` to be the provider, or says why not.
 pub(super) async fn authenticate(state: &State, assertion: &str) -> Result<(), NotTheClient> {
     use NotTheClient::Untrue;
-    let unverified = Unverified::parse(assertion).map_err(|_bad| Untrue("the client assertion is not a compact JWS"))?;
+    let unverified =
+        Unverified::parse(assertion).map_err(|_bad| Untrue("the client assertion is not a compact JWS"))?;
     unverified
         .expect_type(&["client-authentication+jwt"])
         .map_err(|_other| Untrue("the client assertion has another `typ`"))?;

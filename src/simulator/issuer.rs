@@ -36,10 +36,6 @@ impl IssuerKey {
         &self.kid
     }
 
-    pub(super) fn public(&self) -> &Jwk {
-        &self.public
-    }
-
     /// Signs as the header's `alg` says: `ES256` well; `none` not at all; `HS256` with the public key as the shared
     /// secret (the classic confusion); anything else with an ES256 signature that cannot fit.
     pub(super) fn sign(

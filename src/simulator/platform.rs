@@ -155,7 +155,8 @@ async fn call(weather: web::Data<Weather>, city: web::Path<String>, request: Htt
         Ok(answer) if answer.status == 200 => HttpResponse::Ok().json(forecast(&city, requests)),
         Ok(answer) if answer.status == 402 => pass_on(&answer),
         Ok(_) | Err(_) => {
-            let mut refusal = problem(503, "metering_unavailable", "The call could not be metered and was not answered.");
+            let mut refusal =
+                problem(503, "metering_unavailable", "The call could not be metered and was not answered.");
             let later = actix_web::http::header::HeaderValue::from_static("1");
             refusal.headers_mut().insert(actix_web::http::header::RETRY_AFTER, later);
             refusal
@@ -176,8 +177,9 @@ impl Weather {
             "time": self.clock.now(),
             "data": {"meter": "requests", "quantity": requests.to_string()},
         });
-        let outgoing = Outgoing::post(self.usage.clone(), "application/cloudevents+json", event.to_string().into_bytes())
-            .bearer(self.meter_key.expose());
+        let outgoing =
+            Outgoing::post(self.usage.clone(), "application/cloudevents+json", event.to_string().into_bytes())
+                .bearer(self.meter_key.expose());
         match self.fetch.send(outgoing.clone()).await {
             Err(FetchError::AnswerLost(..)) => self.fetch.send(outgoing).await,
             other => other,

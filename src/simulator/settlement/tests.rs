@@ -51,8 +51,7 @@ impl Both {
     fn assertion_with(&self, change: impl FnOnce(&mut Value)) -> String {
         let now = self.clock.now().seconds();
         let jti = crate::simulator::tokens::unique("jti").unwrap();
-        let mut claims =
-            json!({"iss": CLIENT, "sub": CLIENT, "aud": self.simulator.issuer_url, "iat": now, "exp": now + 60, "jti": jti});
+        let mut claims = json!({"iss": CLIENT, "sub": CLIENT, "aud": self.simulator.issuer_url, "iat": now, "exp": now + 60, "jti": jti});
         change(&mut claims);
         let key = self.ring.key(KeyPurpose::ClientAssertion, Algorithm::Es256).unwrap();
         key.sign_compact("client-authentication+jwt", &claims).unwrap()
@@ -124,7 +123,8 @@ async fn a_lost_answer_leaves_the_effect_or_none_as_ordered() {
         let body = asked(&token, &reference, 10);
         let lost = both.try_post("/authorizations", &reference, &body).await;
         assert!(matches!(lost, Err(crate::fetch::FetchError::AnswerLost(..))), "{lost:?}");
-        let lookup = || both.simulator.books().authorizations.iter().filter(|e| e.authorization.reference == reference).count();
+        let lookup =
+            || both.simulator.books().authorizations.iter().filter(|e| e.authorization.reference == reference).count();
         assert_eq!(lookup(), effects);
         assert_eq!(both.post("/authorizations", &reference, &body).await.status, 201);
         assert_eq!(lookup(), 1);
@@ -149,7 +149,8 @@ async fn only_the_provider_is_answered_and_each_assertion_once() {
         both.payment_token(1),
         String::new(),
     ];
-    let ask = |assertion: &str| both.fetch.send(Outgoing::get(both.url("/authorizations?reference=a")).bearer(assertion));
+    let ask =
+        |assertion: &str| both.fetch.send(Outgoing::get(both.url("/authorizations?reference=a")).bearer(assertion));
     for assertion in &bad {
         let refused = ask(assertion).await.unwrap();
         assert_eq!((refused.status, code(&refused).as_str()), (401, "client_assertion_invalid"));

@@ -76,7 +76,10 @@ impl Walk<'_> {
         let issuer = self
             .agent
             .take(ask, |answer| {
-                Ok((check_resource(&body(answer)?, &api, &challenge)?, "the resource names its server (RFC 9728)".into()))
+                Ok((
+                    check_resource(&body(answer)?, &api, &challenge)?,
+                    "the resource names its server (RFC 9728)".into(),
+                ))
             })
             .await?;
         let ask = self.at_provider("GET", "/.well-known/oauth-authorization-server", 200);

@@ -24,13 +24,7 @@ impl Walk<'_> {
         Ok(human.to_string())
     }
 
-    async fn deep_link(
-        &mut self,
-        token: &Secret,
-        what: &str,
-        name: &'static str,
-        note: &str,
-    ) -> Result<Url, Stopped> {
+    async fn deep_link(&mut self, token: &Secret, what: &str, name: &'static str, note: &str) -> Result<Url, Stopped> {
         let ask = self.at_provider("POST", "/v1/deep-links", 201).bearer(token).key(&self.key(what)).json(&json!({}));
         let origin = self.provider.origin();
         let url: Url = self
@@ -58,7 +52,8 @@ impl Walk<'_> {
             .agent
             .take(post.clone(), |answer| {
                 ensure(answer.header("location").is_some_and(|to| to.ends_with("/dashboard")), "it leads elsewhere")?;
-                let cookie = answer.headers("set-cookie").into_iter().find(|cookie| cookie.contains("portreeve_session="));
+                let cookie =
+                    answer.headers("set-cookie").into_iter().find(|cookie| cookie.contains("portreeve_session="));
                 let cookie = cookie.ok_or("there is no session cookie")?;
                 ensure(cookie.to_ascii_lowercase().contains("httponly"), "the session cookie is not HttpOnly")?;
                 let pair = cookie.split(';').next().unwrap_or("").to_owned();

@@ -255,8 +255,7 @@ async fn walked(cheat: Cheat) -> (WalkReport, Vec<Step>) {
     .unwrap();
     let mut heard = Vec::new();
     let options = WalkOptions::default();
-    let report =
-        walk(&provider_base, &simulator, &platform, &options, |step| heard.push(step.clone())).await.unwrap();
+    let report = walk(&provider_base, &simulator, &platform, &options, |step| heard.push(step.clone())).await.unwrap();
     (report, heard)
 }
 
