@@ -148,13 +148,11 @@ impl Ask {
             ("HEAD", _) => " -I".to_owned(),
             (other, _) => format!(" -X {other}"),
         };
-        let mut line = format!("curl -sS{method} {}", mask.quoted(self.url.as_str()));
-        for (name, value) in &self.headers {
-            line.push_str(&format!(" -H {}", mask.quoted(&format!("{name}: {value}"))));
-        }
-        if let Some(body) = &self.body {
-            line.push_str(&format!(" -d {}", mask.quoted(body)));
-        }
+        let headers = self.headers.iter().map(|(name, value)| ("-H", format!("{name}: {value}")));
+        let options = headers.chain(self.body.iter().map(|body| ("-d", body.clone())));
+        let mut words = vec![format!("curl -sS{method}"), mask.quoted(self.url.as_str())];
+        words.extend(options.flat_map(|(option, value)| [option.to_owned(), mask.quoted(&value)]));
+        let line = words.join(" ");
         match self.keep {
             Some((variable, member)) => format!("{variable}=$({line} | jq -r {member})"),
             None => line,

@@ -53,7 +53,7 @@ pub enum CatalogRefused {
 pub fn check_catalog(
     bytes: &[u8],
     jws: &Value,
-    jwks: &Value,
+    keys: &Value,
     issuer: &str,
     now: Timestamp,
 ) -> Result<CheckedCatalog, CatalogRefused> {
@@ -62,7 +62,7 @@ pub fn check_catalog(
         return Err(CatalogRefused::OtherBytes);
     }
     for algorithm in ["ES256", "EdDSA"] {
-        check_signature(algorithm, payload, jws, jwks).map_err(|why| CatalogRefused::Signature(algorithm, why))?;
+        check_signature(algorithm, payload, jws, keys).map_err(|why| CatalogRefused::Signature(algorithm, why))?;
     }
     let document: Value = parse_strict(bytes).map_err(|_not_json| CatalogRefused::NotCanonical)?;
     if canonical_json(&document).ok().as_deref() != Some(bytes) {
@@ -71,7 +71,7 @@ pub fn check_catalog(
     read(&document, issuer, now)
 }
 
-fn check_signature(algorithm: &str, payload: &str, jws: &Value, jwks: &Value) -> Result<(), &'static str> {
+fn check_signature(algorithm: &str, payload: &str, jws: &Value, keys: &Value) -> Result<(), &'static str> {
     let signatures = jws.get("signatures").and_then(Value::as_array).ok_or("there are no signatures")?;
     for signature in signatures {
         let (Some(protected), Some(value)) = (text(signature, "protected"), text(signature, "signature")) else {
@@ -86,8 +86,8 @@ fn check_signature(algorithm: &str, payload: &str, jws: &Value, jwks: &Value) ->
             return Err("a header asks for what we do not do");
         }
         let kid = text(&header, "kid").ok_or("a header names no key")?;
-        let keys = jwks.get("keys").and_then(Value::as_array).ok_or("there are no keys")?;
-        let key = keys.iter().find(|key| text(key, "kid") == Some(kid)).ok_or("the key is not published")?;
+        let published = keys.get("keys").and_then(Value::as_array).ok_or("there are no keys")?;
+        let key = published.iter().find(|key| text(key, "kid") == Some(kid)).ok_or("the key is not published")?;
         let value = URL_SAFE_NO_PAD.decode(value).map_err(|_bad| "a signature is not base64url")?;
         return verify(algorithm, key, kid, format!("{protected}.{payload}").as_bytes(), &value);
     }
@@ -164,42 +164,42 @@ mod tests {
 
     #[test]
     fn a_well_signed_catalog_is_believed() {
-        let (bytes, jws, jwks) = signed(&document());
-        let checked = check_catalog(&bytes, &jws, &jwks, "http://p", NOW).unwrap();
+        let (bytes, jws, keys) = signed(&document());
+        let checked = check_catalog(&bytes, &jws, &keys, "http://p", NOW).unwrap();
         assert_eq!((checked.version, checked.services), (3, vec!["weather".to_owned()]));
         let later = Timestamp::from_seconds(NOW.seconds() + 61);
-        assert!(matches!(check_catalog(&bytes, &jws, &jwks, "http://p", later), Err(CatalogRefused::Expired(_))));
-        assert!(matches!(check_catalog(&bytes, &jws, &jwks, "http://q", NOW), Err(CatalogRefused::OtherIssuer(_))));
+        assert!(matches!(check_catalog(&bytes, &jws, &keys, "http://p", later), Err(CatalogRefused::Expired(_))));
+        assert!(matches!(check_catalog(&bytes, &jws, &keys, "http://q", NOW), Err(CatalogRefused::OtherIssuer(_))));
     }
 
     #[test]
     fn any_changed_byte_is_refused() {
-        let (bytes, jws, jwks) = signed(&document());
+        let (bytes, jws, keys) = signed(&document());
         for at in 0..bytes.len() {
             let mut changed = bytes.clone();
             changed[at] ^= 1;
             assert_eq!(
-                check_catalog(&changed, &jws, &jwks, "http://p", NOW),
+                check_catalog(&changed, &jws, &keys, "http://p", NOW),
                 Err(CatalogRefused::OtherBytes),
                 "byte {at}"
             );
             // Changed in both places: now only the signature can tell.
             let mut forged = jws.clone();
             forged["payload"] = json!(URL_SAFE_NO_PAD.encode(&changed));
-            let refused = check_catalog(&changed, &forged, &jwks, "http://p", NOW);
+            let refused = check_catalog(&changed, &forged, &keys, "http://p", NOW);
             assert!(matches!(refused, Err(CatalogRefused::Signature("ES256", _))), "byte {at}: {refused:?}");
         }
     }
 
     #[test]
     fn both_signatures_by_published_keys_are_needed() {
-        let (bytes, jws, jwks) = signed(&document());
-        let (_, _, other_jwks) = signed(&document());
-        assert!(check_catalog(&bytes, &jws, &other_jwks, "http://p", NOW).is_err());
+        let (bytes, jws, keys) = signed(&document());
+        let (_, _, other_keys) = signed(&document());
+        assert!(check_catalog(&bytes, &jws, &other_keys, "http://p", NOW).is_err());
         for left in [0, 1] {
             let mut one = jws.clone();
             one["signatures"].as_array_mut().unwrap().remove(left);
-            let refused = check_catalog(&bytes, &one, &jwks, "http://p", NOW);
+            let refused = check_catalog(&bytes, &one, &keys, "http://p", NOW);
             assert!(matches!(refused, Err(CatalogRefused::Signature(_, "there is none"))));
         }
     }

@@ -53,11 +53,11 @@ async fn authorize(state: web::Data<State>, request: HttpRequest, body: web::Byt
     let ready = async {
         provider(&state, request.headers()).await?;
         let key = idempotency_key(request.headers())?;
-        Ok::<_, HttpResponse>((key, read_body::<Asked>(&body)?))
+        Ok::<_, Box<HttpResponse>>((key, read_body::<Asked>(&body)?))
     };
     let (key, asked) = match ready.await {
         Ok(ready) => ready,
-        Err(refusal) => return refusal,
+        Err(refusal) => return *refusal,
     };
     if asked.reference.is_empty() || asked.reference.len() > 255 {
         return problem(400, "body_invalid", "`reference` has 1 to 255 characters.");
@@ -87,7 +87,7 @@ async fn capture(
     };
     let asked = match ready.await {
         Ok(asked) => asked,
-        Err(refusal) => return refusal,
+        Err(refusal) => return *refusal,
     };
     let now = state.clock.now();
     failing(&state, SettlementVerb::Capture, move |world, declined| {
@@ -98,7 +98,7 @@ async fn capture(
 
 async fn void(state: web::Data<State>, request: HttpRequest, id: web::Path<String>) -> HttpResponse {
     if let Err(refusal) = provider(&state, request.headers()).await {
-        return refusal;
+        return *refusal;
     }
     let now = state.clock.now();
     failing(&state, SettlementVerb::Void, move |world, declined| {
@@ -114,7 +114,7 @@ struct Which {
 
 async fn lookup(state: web::Data<State>, request: HttpRequest) -> HttpResponse {
     if let Err(refusal) = provider(&state, request.headers()).await {
-        return refusal;
+        return *refusal;
     }
     let Ok(which) = web::Query::<Which>::from_query(request.query_string()) else {
         return problem(400, "query_invalid", "`reference` is missing.");
@@ -167,7 +167,7 @@ fn answer(done: u16, outcome: Result<Authorization, Refused>) -> HttpResponse {
 }
 
 /// The caller is the provider, or this refusal.
-async fn provider(state: &State, headers: &HeaderMap) -> Result<(), HttpResponse> {
+async fn provider(state: &State, headers: &HeaderMap) -> Result<(), Box<HttpResponse>> {
     let sent = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
     let refusal = match sent.and_then(|value| value.strip_prefix("Bearer ")) {
         None => NotTheClient::Untrue("there is no client assertion"),
@@ -177,7 +177,7 @@ async fn provider(state: &State, headers: &HeaderMap) -> Result<(), HttpResponse
         },
     };
     let detail = refusal.to_string();
-    Err(match refusal {
+    Err(Box::new(match refusal {
         NotTheClient::NoKeys => problem(503, "client_keys_unavailable", &detail),
         NotTheClient::Untrue(_) => {
             let mut answer = problem(401, "client_assertion_invalid", &detail);
@@ -185,20 +185,21 @@ async fn provider(state: &State, headers: &HeaderMap) -> Result<(), HttpResponse
             answer.headers_mut().insert(actix_web::http::header::WWW_AUTHENTICATE, challenge);
             answer
         }
-    })
+    }))
 }
 
 /// 1 to 255 visible ASCII characters.
-fn idempotency_key(headers: &HeaderMap) -> Result<String, HttpResponse> {
+fn idempotency_key(headers: &HeaderMap) -> Result<String, Box<HttpResponse>> {
     let sent = headers.get("idempotency-key").and_then(|value| value.to_str().ok());
     let well_formed = |key: &&str| (1..=255).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic());
     sent.filter(well_formed).map(str::to_owned).ok_or_else(|| {
-        problem(400, "idempotency_key_invalid", "`Idempotency-Key` has 1 to 255 visible ASCII characters.")
+        let detail = "`Idempotency-Key` has 1 to 255 visible ASCII characters.";
+        Box::new(problem(400, "idempotency_key_invalid", detail))
     })
 }
 
-fn read_body<T: DeserializeOwned>(body: &[u8]) -> Result<T, HttpResponse> {
-    parse_strict(body).map_err(|error| problem(400, "body_invalid", &error.to_string()))
+fn read_body<T: DeserializeOwned>(body: &[u8]) -> Result<T, Box<HttpResponse>> {
+    parse_strict(body).map_err(|error| Box::new(problem(400, "body_invalid", &error.to_string())))
 }
 
 #[cfg(test)]

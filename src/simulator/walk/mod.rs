@@ -117,7 +117,7 @@ pub async fn walk(
         options,
     };
     let begun = Instant::now();
-    let dashboard = walk.to_the_end().await;
+    let dashboard = walk.all_stages().await;
     let millis = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
     let links = Links { dashboard: dashboard.as_ref().ok().cloned(), ..links };
     Ok(WalkReport { ok: dashboard.is_ok(), steps: walk.agent.into_steps(), millis, links })
@@ -136,7 +136,7 @@ pub enum WalkError {
 
 impl Walk<'_> {
     /// The twelve stages; gives the human's one-use link.
-    async fn to_the_end(&mut self) -> Result<String, Stopped> {
+    async fn all_stages(&mut self) -> Result<String, Stopped> {
         self.find_the_catalog().await?;
         self.check_the_catalog().await?;
         self.follow_the_challenge().await?;
@@ -189,6 +189,7 @@ fn ensure(holds: bool, wrong: impl Into<String>) -> Result<(), String> {
 }
 
 /// Only a note.
+#[expect(clippy::unnecessary_wraps, reason = "it is the good end of a judgement")]
 fn noted(note: impl Into<String>) -> Judged<()> {
     Ok(((), note.into()))
 }
