@@ -197,7 +197,7 @@ fn service(source: &Source, fields: Fields<'_>) -> Option<Read> {
 
 /// The binding to the provider's platform. Its settings are the driver's own business, and never published.
 fn driver(source: &Source, fields: &Fields<'_>) -> Option<Driver> {
-    let table = fields.required("driver", "[driver] with kind = \"static\"", fields.table("driver", "this driver"))?;
+    let table = fields.required("driver", "[driver]", fields.table("driver", "this driver"))?;
     let kind = table.required("kind", "kind = \"static\"", table.text::<DriverKind>("kind"));
     let has_settings = table.table("settings", "these settings").is_some();
     table.finish();

@@ -80,7 +80,7 @@ impl Edition {
     ///
     /// # Errors
     /// When the row is not what was published.
-    pub fn from_row(row: Row) -> Result<Self, BrokenRevision> {
+    pub(super) fn from_row(row: Row) -> Result<Self, BrokenRevision> {
         let version = row.version;
         if sha256_name(&row.document) != row.digest {
             return Err(BrokenRevision::Digest(version));

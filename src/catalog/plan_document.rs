@@ -8,7 +8,7 @@ use super::fields::{At, Fields, suggestion};
 use super::names::FieldName;
 use super::price::{BadPrice, Meter, Metered, Payable, Price};
 use super::service::Plan;
-use crate::money::Rate;
+use crate::money::{InvalidRate, Rate};
 
 /// The most credentials of one plan.
 const MAX_CREDENTIALS: usize = 20;
@@ -73,22 +73,35 @@ fn price(fields: Fields<'_>) -> Option<Price> {
     price
 }
 
+/// A price as it stands in a file. A letter that only looks like one of ours is named, because nobody would see it.
+struct Written(Rate);
+
+impl FromStr for Written {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.chars().find(|c| !c.is_ascii()) {
+            Some(c) => Err(format!("the price has the character U+{:04X}: type it with plain letters", u32::from(c))),
+            None => text.parse().map(Self).map_err(|error: InvalidRate| error.to_string()),
+        }
+    }
+}
+
 fn amount(fields: &Fields<'_>, name: &'static str) -> Option<Payable> {
     let example = format!("{name} = \"9.00 USD\"");
-    let found = fields.required(name, &example, fields.text::<Rate>(name))?;
+    let found = fields.required(name, &example, fields.text::<Written>(name))?;
     payable(fields, name, found)
 }
 
-fn payable(fields: &Fields<'_>, name: &str, found: At<Rate>) -> Option<Payable> {
-    Payable::try_from(found.value).map_err(|error| fields.wrong(found.offset, format!("`{name}`: {error}"))).ok()
+fn payable(fields: &Fields<'_>, name: &str, found: At<Written>) -> Option<Payable> {
+    Payable::try_from(found.value.0).map_err(|error| fields.wrong(found.offset, format!("`{name}`: {error}"))).ok()
 }
 
 fn metered(fields: &Fields<'_>) -> Option<Metered> {
-    let base = fields.text::<Rate>("base");
+    let base = fields.text::<Written>("base");
     let base_written = base.is_some();
     let base = base.and_then(|found| payable(fields, "base", found));
     let max_exposure = amount(fields, "max_exposure");
-    // One more than allowed is read, so that the price itself can say that there are too many.
     let tables = fields.tables("meters", "this meter", Metered::MAX_METERS);
     let places: Vec<_> = tables.iter().map(Fields::offset).collect();
     let meters = tables.into_iter().map(meter).collect::<Vec<_>>().into_iter().collect::<Option<Vec<_>>>()?;
@@ -116,10 +129,10 @@ fn metered(fields: &Fields<'_>) -> Option<Metered> {
 fn meter(fields: Fields<'_>) -> Option<Meter> {
     let id = fields.required("id", "id = \"requests\"", fields.text("id"));
     let unit = fields.required("unit", "unit = \"request\"", fields.text("unit"));
-    let rate = fields.required("amount", "amount = \"0.50 USD\"", fields.text("amount"));
+    let rate = fields.required("amount", "amount = \"0.50 USD\"", fields.text::<Written>("amount"));
     let per = fields.required("per", "per = 1000", fields.number("per"));
     fields.finish();
-    Some(Meter { id: id?.value, unit: unit?.value, rate: rate?.value, per: per?.value })
+    Some(Meter { id: id?.value, unit: unit?.value, rate: rate?.value.0, per: per?.value })
 }
 
 fn configuration(fields: &Fields<'_>) -> Option<Configuration> {
@@ -140,11 +153,15 @@ fn configuration_field(fields: Fields<'_>) -> Option<(FieldName, Field)> {
     let kind = fields.required("type", "type = \"text\"", fields.text::<FieldWord>("type"));
     let description = fields.required("description", "description = \"…\"", fields.text("description"));
     let required = fields.flag("required");
-    let kind = kind.map(|found| match found.value {
-        FieldWord::Text => FieldKind::Text(fields.texts("choices", MAX_CHOICES)),
-        FieldWord::Integer => FieldKind::Integer,
-        FieldWord::Boolean => FieldKind::Boolean,
-    });
+    let kind = match kind {
+        Some(At { value: FieldWord::Integer, .. }) => Some(FieldKind::Integer),
+        Some(At { value: FieldWord::Boolean, .. }) => Some(FieldKind::Boolean),
+        // Read also when the type is not known, so that the choices are not called unknown.
+        text => {
+            let choices = fields.texts("choices", MAX_CHOICES);
+            text.map(|_| FieldKind::Text(choices))
+        }
+    };
     fields.finish();
     Some((name?.value, Field { kind: kind?, description: description?.value, required }))
 }

@@ -33,7 +33,10 @@ pub enum BadPrice {
     /// Zero.
     #[error("the amount is zero: use the price kind `free` for what costs nothing")]
     Zero,
-    /// Finer than the currency can be paid, or beyond all money.
+    /// Beyond all money.
+    #[error("`{0}` is more than can be counted")]
+    TooLarge(Rate),
+    /// Finer than the currency can be paid.
     #[error("`{0}` cannot be paid: write at most {digits} digits after the point", digits = .0.currency().exponent())]
     NotPayable(Rate),
     /// Two currencies in one plan.
@@ -73,7 +76,10 @@ impl TryFrom<Rate> for Payable {
     type Error = BadPrice;
 
     fn try_from(rate: Rate) -> Result<Self, BadPrice> {
-        let amount = rate.exact().map_err(|OutOfRange| BadPrice::NotPayable(rate))?;
+        if rate.decimal().normalize().scale() > rate.currency().exponent() {
+            return Err(BadPrice::NotPayable(rate));
+        }
+        let amount = rate.exact().map_err(|OutOfRange| BadPrice::TooLarge(rate))?;
         if amount == Amount::ZERO {
             return Err(BadPrice::Zero);
         }

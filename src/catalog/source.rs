@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{ErrorKind, Read as _};
 use std::path::Path;
 
 /// The most files of a catalog.
@@ -51,7 +51,12 @@ impl Source {
     pub(super) fn read(folder: &Path, name: &str) -> Result<Self, Mistake> {
         let refused = |message: String| Mistake::whole(name, message);
         let path = folder.join(name);
-        let metadata = path.metadata().map_err(|error| refused(format!("the file cannot be read: {error}")))?;
+        let metadata = path.metadata().map_err(|error| match error.kind() {
+            ErrorKind::NotFound => {
+                refused("the file is missing: write it, or begin with `portreeve catalog init`".to_owned())
+            }
+            _ => refused(format!("the file cannot be read: {error}")),
+        })?;
         if !metadata.is_file() {
             return Err(refused("this is not a regular file: put a file here".to_owned()));
         }
@@ -78,10 +83,9 @@ impl Source {
 
     /// Notes a mistake at a byte offset.
     pub(super) fn wrong(&self, offset: usize, message: impl Into<String>) {
-        let place = self.place(offset, message.into());
         let mut mistakes = self.mistakes.borrow_mut();
-        if mistakes.len() < MAX_MISTAKES && !mistakes.contains(&place) {
-            mistakes.push(place);
+        if mistakes.len() < MAX_MISTAKES {
+            mistakes.push(self.place(offset, message.into()));
         }
     }
 

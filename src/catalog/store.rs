@@ -11,7 +11,7 @@ use crate::db::{DbConnection, DbError};
 /// One stored revision.
 #[derive(Clone, Debug, Queryable, Insertable)]
 #[diesel(table_name = catalog_revisions)]
-pub struct Row {
+pub(super) struct Row {
     pub(super) version: Version,
     pub(super) digest: String,
     pub(super) content_digest: String,
