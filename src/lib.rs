@@ -14,3 +14,6 @@ pub mod db;
 pub mod fetch;
 pub mod outbox;
 pub mod signing;
+
+// Features.
+pub mod payment;
