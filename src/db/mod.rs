@@ -68,7 +68,11 @@ impl Db {
             Backend::Sqlite => 1,
             Backend::Postgres => settings.lanes.max(1),
         };
-        Ok(Self { readers: Readers::open(settings)?, lanes: Lanes::start(settings, backend, lanes)?, url: settings.url.clone() })
+        Ok(Self {
+            readers: Readers::open(settings)?,
+            lanes: Lanes::start(settings, backend, lanes)?,
+            url: settings.url.clone(),
+        })
     }
 
     /// Brings the schema up to date. Safe to call from several processes at once.

@@ -53,7 +53,8 @@ where
 {
     fn run(&mut self, conn: &mut DbConnection) -> Ran {
         let Some(work) = self.work.take() else { return Ran::Undo };
-        let result = catch_unwind(AssertUnwindSafe(|| work(conn))).unwrap_or_else(|_panic| Err(DbError::Panicked.into()));
+        let result =
+            catch_unwind(AssertUnwindSafe(|| work(conn))).unwrap_or_else(|_panic| Err(DbError::Panicked.into()));
         let ran = if result.is_ok() { Ran::Keep } else { Ran::Undo };
         self.result = Some(result);
         ran

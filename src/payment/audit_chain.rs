@@ -44,7 +44,9 @@ pub enum Difference {
         head: i64,
     },
     /// A counter says something else than the sum of its entries.
-    #[error("counter {id} says held {held} and spent {spent}; its entries come to held {entries_held} and spent {entries_spent}")]
+    #[error(
+        "counter {id} says held {held} and spent {spent}; its entries come to held {entries_held} and spent {entries_spent}"
+    )]
     Counter {
         /// Which counter.
         id: String,

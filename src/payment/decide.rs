@@ -301,3 +301,141 @@ fn refusal(counter: &Counter, needed: Amount) -> CapRefusal {
         period_end: counter.period_end,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::payment::hold::CounterKind;
+    use proptest::prelude::*;
+
+    const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
+
+    fn usd(minor: i64) -> Money {
+        Money { amount: Amount::from_minor(minor).unwrap(), currency: Currency::USD }
+    }
+
+    /// What the database would say after the changes were written.
+    fn written(mut facts: Facts, changes: &Changes) -> Facts {
+        let counters = changes.counters.iter().cloned();
+        facts.counters.extend(counters.map(|counter| ((counter.account_id.clone(), counter.id.clone()), counter)));
+        let holds = changes.new_holds.iter().chain(&changes.settled_holds).cloned();
+        facts.holds.extend(holds.map(|hold| ((hold.account_id.clone(), hold.id.clone()), hold)));
+        facts
+            .heads
+            .extend(changes.heads.iter().cloned().map(|(account, head)| (account, Head { stored: true, ..head })));
+        facts
+    }
+
+    fn counter(account: &AccountId, ceiling: i64, held: i64, spent: i64) -> Counter {
+        Counter {
+            account_id: account.clone(),
+            id: CounterId::new(NOW),
+            kind: CounterKind::Budget,
+            currency: Currency::USD,
+            period_end: NOW,
+            ceiling: usd(ceiling).amount,
+            held: usd(held).amount,
+            spent: usd(spent).amount,
+        }
+    }
+
+    fn facts(counters: &[Counter]) -> Facts {
+        let counters =
+            counters.iter().map(|counter| ((counter.account_id.clone(), counter.id.clone()), counter.clone()));
+        Facts { counters: counters.collect(), ..Facts::default() }
+    }
+
+    fn spend(account: &AccountId, counters: &[Counter], minor: i64) -> Movement {
+        Movement::Spend(SpendRequest {
+            account_id: account.clone(),
+            ceilings: Ceilings::new(counters.iter().map(|counter| counter.id.clone())).unwrap(),
+            money: usd(minor),
+            resource_id: None,
+            description: String::new(),
+            entry_id: LedgerEntryId::new(NOW),
+            now: NOW,
+        })
+    }
+
+    #[test]
+    fn a_sum_out_of_range_does_not_fit() {
+        let account = AccountId::new(NOW);
+        let counters = [counter(&account, i64::MAX, i64::MAX - 1, 0)];
+        let (outcomes, changes) = decide(facts(&counters), &[spend(&account, &counters, i64::MAX)]);
+        assert!(matches!(outcomes.as_slice(), [Outcome::Refused(refusal)] if refusal.remaining.minor() == 1));
+        assert!(changes.entries.is_empty() && changes.counters.is_empty());
+    }
+
+    #[test]
+    fn nothing_fits_under_a_ceiling_that_was_lowered_below_what_is_used_except_nothing() {
+        let account = AccountId::new(NOW);
+        let counters = [counter(&account, 10, 30, 0)];
+        let (outcomes, _) = decide(facts(&counters), &[spend(&account, &counters, 1), spend(&account, &counters, 0)]);
+        assert!(matches!(outcomes.as_slice(), [Outcome::Refused(_), Outcome::Spent(_)]));
+    }
+
+    #[test]
+    fn a_counter_that_lost_what_was_held_is_not_made_negative() {
+        let account = AccountId::new(NOW);
+        let counters = [counter(&account, 100, 0, 0), counter(&account, 100, 0, 0)];
+        let id = HoldId::new(NOW);
+        let hold = Movement::Hold(HoldRequest {
+            account_id: account.clone(),
+            hold_id: id.clone(),
+            ceilings: Ceilings::new(counters.iter().map(|counter| counter.id.clone())).unwrap(),
+            money: usd(10),
+            resource_id: None,
+            description: String::new(),
+            entry_id: LedgerEntryId::new(NOW),
+            now: NOW,
+            expires_at: NOW,
+        });
+        let (_, changes) = decide(facts(&counters), &[hold]);
+        let mut after = written(facts(&counters), &changes);
+        if let Some(last) = after.counters.values_mut().last() {
+            last.held = Amount::ZERO;
+        }
+        let release = ReleaseRequest { account_id: account, hold_id: id, entry_id: LedgerEntryId::new(NOW), now: NOW };
+        let (outcomes, changes) = decide(after, &[Movement::Release(release)]);
+        assert!(matches!(outcomes.as_slice(), [Outcome::Drifted(_)]));
+        assert!(changes.entries.is_empty() && changes.counters.is_empty() && changes.settled_holds.is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn all_ceilings_pass_or_none_changes_and_batches_do_not_matter(
+            ceilings in prop::collection::vec(0_i64..200, 3),
+            spends in prop::collection::vec((1..8_usize, 0_i64..60), 1..40),
+            cut in 0..40_usize,
+        ) {
+            let account = AccountId::new(NOW);
+            let counters: Vec<_> = ceilings.iter().map(|ceiling| counter(&account, *ceiling, 0, 0)).collect();
+            let mut used = vec![0; 3];
+            let mut expected = Vec::new();
+            let movements: Vec<_> = spends.iter().map(|(mask, minor)| {
+                let named: Vec<usize> = (0..3).filter(|one| mask & (1 << one) != 0).collect();
+                let fits = named.iter().all(|one| used[*one] + minor <= ceilings[*one]);
+                if fits { named.iter().for_each(|one| used[*one] += minor); }
+                expected.push(fits);
+                let named: Vec<_> = named.into_iter().map(|one| counters[one].clone()).collect();
+                spend(&account, &named, *minor)
+            }).collect();
+            let (outcomes, changes) = decide(facts(&counters), &movements);
+            let passed: Vec<_> = outcomes.iter().map(|outcome| matches!(outcome, Outcome::Spent(_))).collect();
+            prop_assert_eq!(&passed, &expected);
+            let after = written(facts(&counters), &changes);
+            for (counter, used) in counters.iter().zip(used) {
+                let found = &after.counters[&(account.clone(), counter.id.clone())];
+                prop_assert_eq!((found.spent.minor(), found.held.minor()), (used, 0));
+            }
+            // The same in two batches: also the chain comes out the same.
+            let (first, second) = movements.split_at(cut.min(movements.len()));
+            let (mut early, early_changes) = decide(facts(&counters), first);
+            let (late, late_changes) = decide(written(facts(&counters), &early_changes), second);
+            early.extend(late);
+            prop_assert_eq!(early, outcomes);
+            let entries: Vec<_> = early_changes.entries.into_iter().chain(late_changes.entries).collect();
+            prop_assert_eq!(entries, changes.entries);
+        }
+    }
+}

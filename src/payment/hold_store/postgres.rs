@@ -154,7 +154,8 @@ fn add(facts: &mut Facts, row: Found) -> QueryResult<()> {
     let missing = || Missing(table.clone());
     match table.as_str() {
         "head" => {
-            let head = Head { sequence: read(n1.ok_or_else(missing))?, hash: read(text1.ok_or_else(missing))?, stored: true };
+            let head =
+                Head { sequence: read(n1.ok_or_else(missing))?, hash: read(text1.ok_or_else(missing))?, stored: true };
             facts.heads.insert(read(account_id.parse())?, head);
         }
         "account" => {
