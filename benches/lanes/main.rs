@@ -1,6 +1,7 @@
 //! Holds under a cap per second, by every way of writing them, in one run: A/B/A/B, medians, ratios.
 //!
-//! `cargo bench --profile dist --bench lanes [-- --quick] [--postgres URL] [--lanes N] [--only sqlite|postgres]`
+//! `cargo bench --profile dist --bench lanes [-- --quick] [--postgres URL] [--lanes N] [--only sqlite|postgres]
+//! [--rows N] [--callers N]`
 //!
 //! Without `--postgres` it starts a throw-away server of its own (Debian's `postgresql` package must be installed).
 
@@ -16,22 +17,33 @@ use ways::{Measured, Scene, Way};
 struct Plan {
     rounds: usize,
     time: Duration,
-    callers: &'static [usize],
+    callers: Vec<usize>,
+    rows: Vec<usize>,
     lanes: usize,
     only: Option<Backend>,
+    way: Option<Way>,
     postgres: Option<String>,
 }
 
 fn plan() -> Plan {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let value = |name: &str| arguments.iter().position(|a| a == name).and_then(|at| arguments.get(at + 1)).cloned();
+    let number = |name: &str| value(name).and_then(|number| number.parse().ok());
     let quick = arguments.iter().any(|argument| argument == "--quick");
     Plan {
         rounds: 3,
         time: Duration::from_millis(if quick { 700 } else { 2_500 }),
-        callers: if quick { &[1, 64] } else { &[1, 16, 64] },
-        lanes: value("--lanes").and_then(|lanes| lanes.parse().ok()).unwrap_or(4),
+        callers: number("--callers").map_or(if quick { vec![1, 64] } else { vec![1, 16, 64] }, |one| vec![one]),
+        rows: number("--rows").map_or(vec![1, 1_000], |one| vec![one]),
+        lanes: number("--lanes").unwrap_or(4),
         only: value("--only").map(|only| if only == "sqlite" { Backend::Sqlite } else { Backend::Postgres }),
+        // One way alone, for a profiler.
+        way: value("--way").map(|way| match way.as_str() {
+            "pool" => Way::Pool,
+            "closures" => Way::Closures,
+            "set" => Way::Set,
+            _ => Way::Pgbench,
+        }),
         postgres: value("--postgres"),
     }
 }
@@ -81,8 +93,13 @@ fn table(runtime: &tokio::runtime::Runtime, plan: &Plan, scene: &Scene, verdicts
     println!(
         "| rows | callers | way | /s | × pool | × pgbench | p50 ms | p99 ms | max ms |\n|---|---|---|---|---|---|---|---|---|"
     );
-    for rows in [1, 1_000] {
-        for &callers in plan.callers {
+    for &rows in &plan.rows {
+        for &callers in &plan.callers {
+            if let Some(way) = plan.way {
+                let measured = runtime.block_on(scene.measure(way, rows, callers, plan.time));
+                println!("{} over {rows} rows, {callers} callers: {:.0}/s", way.name(), measured.rate);
+                continue;
+            }
             let mut rounds: Vec<Vec<Measured>> = Vec::new();
             for _ in 0..plan.rounds {
                 let measure = |way: &Way| runtime.block_on(scene.measure(*way, rows, callers, plan.time));
@@ -121,7 +138,9 @@ fn table(runtime: &tokio::runtime::Runtime, plan: &Plan, scene: &Scene, verdicts
             }
         }
     }
-    runtime.block_on(scene.verify());
+    if plan.way.is_none_or(|way| way == Way::Set) {
+        runtime.block_on(scene.verify());
+    }
     println!("\nThe ledgers that the set verb wrote were recomputed: no difference.\n");
 }
 

@@ -9,7 +9,7 @@ use crate::secret::sha256_base64url;
 
 /// A row of the ledger, as stored: the texts are what was written, so that a changed byte shows.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Insertable)]
-#[diesel(table_name = ledger_entries)]
+#[diesel(table_name = ledger_entries, treat_none_as_default_value = false)]
 pub struct LedgerEntry {
     /// Whose.
     pub account_id: String,

@@ -3,27 +3,31 @@
 use std::collections::BTreeSet;
 
 use diesel::prelude::*;
+use diesel::query_builder::{AstPass, QueryFragment, QueryId};
+use diesel::sql_types::{BigInt, Text};
+use diesel::sqlite::Sqlite;
 
 use super::{CounterRow, HoldRow, Named, add_counter, add_hold, is_stopped};
 use crate::db::schema::{accounts, counters, holds, ledger_entries, ledger_heads};
 use crate::ids::{AccountId, CounterId};
 use crate::payment::decide::{Changes, Facts, Head};
-use crate::payment::hold::Hold;
+use crate::payment::hold::{Counter, Hold};
 
 pub(super) fn load(conn: &mut SqliteConnection, named: &Named<'_>) -> QueryResult<Facts> {
     let mut facts = Facts::default();
+    // `get_result`, not `first`: its bound `LIMIT` makes SQLite prepare the statement anew at each use.
     for account in &named.accounts {
         let head = ledger_heads::table.find(account).select((ledger_heads::sequence, ledger_heads::hash));
-        if let Some((sequence, hash)) = head.first(conn).optional()? {
+        if let Some((sequence, hash)) = head.get_result(conn).optional()? {
             facts.heads.insert((*account).clone(), Head { sequence, hash, stored: true });
         }
         let state = accounts::table.find(account).select((accounts::state, accounts::spending_stopped_at));
-        if state.first::<(String, Option<i64>)>(conn).optional()?.is_some_and(|(state, at)| is_stopped(&state, at)) {
+        if state.get_result::<(String, Option<i64>)>(conn).optional()?.is_some_and(|(state, at)| is_stopped(&state, at)) {
             facts.stopped.insert((*account).clone());
         }
     }
     for key in &named.holds {
-        if let Some(row) = holds::table.find(*key).first::<HoldRow>(conn).optional()? {
+        if let Some(row) = holds::table.find(*key).get_result::<HoldRow>(conn).optional()? {
             add_hold(&mut facts, row)?;
         }
     }
@@ -38,7 +42,7 @@ pub(super) fn load(conn: &mut SqliteConnection, named: &Named<'_>) -> QueryResul
             counters::held,
             counters::spent,
         ));
-        if let Some(row) = row.first::<CounterRow>(conn).optional()? {
+        if let Some(row) = row.get_result::<CounterRow>(conn).optional()? {
             add_counter(&mut facts, &row)?;
         }
     }
@@ -51,19 +55,55 @@ fn counters_of(named: &Named<'_>, facts: &Facts) -> BTreeSet<(AccountId, Counter
     named.counters.iter().copied().chain(of_holds).map(|(account, id)| (account.clone(), id.clone())).collect()
 }
 
+/// An update by key, prepared once per connection: diesel prepares its own updates anew each time.
+struct Update<'a, Of>(&'a Of);
+
+impl<Of: 'static> QueryId for Update<'_, Of> {
+    type QueryId = Update<'static, Of>;
+    const HAS_STATIC_QUERY_ID: bool = true;
+}
+
+impl<Of> RunQueryDsl<SqliteConnection> for Update<'_, Of> {}
+
+impl QueryFragment<Sqlite> for Update<'_, Counter> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
+        out.push_sql("UPDATE counters SET held = ");
+        out.push_bind_param::<BigInt, _>(&self.0.held)?;
+        out.push_sql(", spent = ");
+        out.push_bind_param::<BigInt, _>(&self.0.spent)?;
+        out.push_sql(" WHERE account_id = ");
+        out.push_bind_param::<Text, _>(&self.0.account_id)?;
+        out.push_sql(" AND id = ");
+        out.push_bind_param::<Text, _>(&self.0.id)
+    }
+}
+
+impl QueryFragment<Sqlite> for Update<'_, (AccountId, Head)> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
+        let (account, head) = self.0;
+        out.push_sql("UPDATE ledger_heads SET sequence = ");
+        out.push_bind_param::<BigInt, _>(&head.sequence)?;
+        out.push_sql(", hash = ");
+        out.push_bind_param::<Text, _>(&head.hash)?;
+        out.push_sql(" WHERE account_id = ");
+        out.push_bind_param::<Text, _>(account)
+    }
+}
+
 pub(super) fn write(conn: &mut SqliteConnection, changes: &Changes) -> QueryResult<()> {
     for counter in &changes.counters {
-        diesel::update(counters::table.find((&counter.account_id, &counter.id)))
-            .set((counters::held.eq(counter.held), counters::spent.eq(counter.spent)))
-            .execute(conn)?;
+        Update(counter).execute(conn)?;
     }
-    for (account, head) in &changes.heads {
-        let values = (ledger_heads::sequence.eq(head.sequence), ledger_heads::hash.eq(&head.hash));
+    for end in &changes.heads {
+        let (account, head) = end;
         if head.stored {
-            diesel::update(ledger_heads::table.find(account)).set(values).execute(conn)?;
+            Update(end).execute(conn)?;
         } else {
-            let (sequence, hash) = values;
-            let values = (ledger_heads::account_id.eq(account), sequence, hash);
+            let values = (
+                ledger_heads::account_id.eq(account),
+                ledger_heads::sequence.eq(head.sequence),
+                ledger_heads::hash.eq(&head.hash),
+            );
             diesel::insert_into(ledger_heads::table).values(values).execute(conn)?;
         }
     }
