@@ -69,6 +69,16 @@ pub(super) fn connect(url: &SecretString) -> Result<DbConnection, DbError> {
     Ok(conn)
 }
 
+/// A connection for a write lane. Everything a lane does goes by key: a plan that was made while a table was empty must
+/// not stay a scan when the table has grown.
+pub(super) fn connect_lane(url: &SecretString) -> Result<DbConnection, DbError> {
+    let mut conn = connect(url)?;
+    if let DbConnection::Postgres(conn) = &mut conn {
+        conn.batch_execute("SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off;")?;
+    }
+    Ok(conn)
+}
+
 /// `busy_timeout` comes first: switching to WAL needs the lock itself.
 fn prepare(conn: &mut DbConnection) -> Result<(), diesel::result::Error> {
     match conn {

@@ -1,63 +1,160 @@
-//! PLACEHOLDER of the write lanes: one plain transaction each. The real group commit replaces this file.
-use super::{DbConnection, DbError, DbSettings, connection};
-use diesel::Connection;
-use std::sync::{Arc, Mutex};
+//! Write lanes: group commit. One lane is one thread, one connection and one bounded queue.
+//!
+//! A lane takes what is waiting, runs it in one transaction (each piece in its own savepoint), commits once, and only
+//! then answers. Order: pieces that wait together have none, except that closures of one key keep theirs among
+//! themselves, and items of one verb keep theirs. Closures run before set items (which lock the hottest rows, for
+//! the shortest time), sorted by key, so that two processes lock in the same order.
+
+use std::any::{Any, TypeId};
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
+
+use diesel::QueryResult;
+use tokio::sync::oneshot;
+
+use super::piece::{Closure, Item, Piece};
+use super::transaction::Link;
+use super::{Backend, DbConnection, DbError, DbSettings};
+
+/// How much is taken from a queue for one transaction.
+const BATCH: usize = 256;
+
+/// How many closures of it on PostgreSQL: each takes a savepoint, and beyond 64 of those in one transaction
+/// (`PGPROC_MAX_CACHED_SUBXIDS`) every other session pays for looking them up.
+const POSTGRES_CLOSURES: usize = 60;
 
 /// A verb whose waiting items are decided and written together.
+///
+/// When `run` fails or panics, everything it did is undone and each item is run alone, once, in its own savepoint: so
+/// one bad item (a duplicate key, say) fails alone, and a duplicate that another process wrote is seen by the second run.
 pub trait SetVerb: Send + Sized + 'static {
     /// What one item is answered.
     type Outcome: Send + 'static;
     /// Runs all items in the open transaction, and answers each, in order.
-    fn run(conn: &mut DbConnection, items: &[Self]) -> diesel::QueryResult<Vec<Self::Outcome>>;
+    ///
+    /// # Errors
+    /// When a statement fails. Everything is then undone.
+    fn run(conn: &mut DbConnection, items: &[Self]) -> QueryResult<Vec<Self::Outcome>>;
 }
 
+/// What waits in a lane.
+enum Queued {
+    Closure { key: u64, piece: Box<dyn Piece> },
+    Item { verb: TypeId, item: Box<dyn Any + Send>, gather: fn(Vec<Box<dyn Any + Send>>) -> Box<dyn Piece> },
+}
+
+/// The handle to all lanes. When the last one is dropped, each lane finishes what is queued and ends.
 #[derive(Clone)]
-pub(super) struct Lanes(Arc<Mutex<DbConnection>>);
+pub(super) struct Lanes(Arc<[SyncSender<Queued>]>);
+
 impl std::fmt::Debug for Lanes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Lanes")
+        write!(f, "Lanes({})", self.0.len())
     }
 }
-enum Out<E> {
-    Work(E),
-    Db(diesel::result::Error),
-}
-impl<E> From<diesel::result::Error> for Out<E> {
-    fn from(e: diesel::result::Error) -> Self {
-        Self::Db(e)
-    }
-}
+
+/// The lane's thread is gone. It never panics by what it runs, so this is a fault of ours.
+#[derive(Debug, thiserror::Error)]
+#[error("a write lane has ended")]
+struct LaneGone;
+
 impl Lanes {
-    pub(super) fn start(settings: &DbSettings, _lanes: usize) -> Result<Self, DbError> {
-        Ok(Self(Arc::new(Mutex::new(connection::connect(&settings.url)?))))
+    /// Connects and starts `lanes` lanes.
+    pub(super) fn start(settings: &DbSettings, backend: Backend, lanes: usize) -> Result<Self, DbError> {
+        let closures = match backend {
+            Backend::Sqlite => BATCH,
+            Backend::Postgres => POSTGRES_CLOSURES,
+        };
+        let started = (0..lanes).map(|number| {
+            let mut link = Link::open(settings.url.clone())?;
+            let (sender, receiver) = sync_channel(settings.queue.max(1));
+            std::thread::Builder::new()
+                .name(format!("write-lane-{number}"))
+                .spawn(move || {
+                    while let Some(batch) = drain(&receiver, closures) {
+                        link.run(assemble(batch));
+                    }
+                })
+                .map_err(|error| DbError::Connection(error.into()))?;
+            Ok(sender)
+        });
+        started.collect::<Result<Arc<[_]>, DbError>>().map(Self)
     }
-    pub(super) async fn exclusive<T: Send + 'static>(
-        &self,
-        work: fn(&mut DbConnection) -> Result<T, DbError>,
-    ) -> Result<T, DbError> {
-        let me = self.0.clone();
-        tokio::task::spawn_blocking(move || work(&mut me.lock().unwrap())).await.unwrap()
-    }
+
     pub(super) async fn write<T, E>(
         &self,
-        _key: &str,
+        key: &str,
         work: impl FnOnce(&mut DbConnection) -> Result<T, E> + Send + 'static,
     ) -> Result<T, E>
     where
         T: Send + 'static,
         E: From<DbError> + Send + 'static,
     {
-        let me = self.0.clone();
-        tokio::task::spawn_blocking(move || {
-            me.lock().unwrap().transaction::<T, Out<E>, _>(|c| work(c).map_err(Out::Work)).map_err(|e| match e {
-                Out::Work(e) => e,
-                Out::Db(e) => DbError::Query(e).into(),
-            })
-        })
-        .await
-        .unwrap()
+        let (answer, answered) = oneshot::channel();
+        let key = hash(key);
+        self.send(key, Queued::Closure { key, piece: Box::new(Closure::new(work, answer)) })?;
+        answered.await.unwrap_or_else(|_gone| Err(DbError::Unknown(LaneGone.into()).into()))
     }
+
     pub(super) async fn submit<S: SetVerb>(&self, key: &str, item: S) -> Result<S::Outcome, DbError> {
-        self.write(key, move |conn| Ok(S::run(conn, &[item])?.pop().unwrap())).await
+        let (answer, answered) = oneshot::channel();
+        let item: Box<dyn Any + Send> = Box::new(Item { item, answer });
+        self.send(hash(key), Queued::Item { verb: TypeId::of::<S>(), item, gather: super::piece::gather::<S> })?;
+        answered.await.unwrap_or_else(|_gone| Err(DbError::Unknown(LaneGone.into())))
     }
+
+    fn send(&self, key: u64, queued: Queued) -> Result<(), DbError> {
+        let lanes = u64::try_from(self.0.len()).unwrap_or(1);
+        let lane = usize::try_from(key % lanes).unwrap_or(0);
+        let gone = || DbError::Connection(LaneGone.into());
+        self.0.get(lane).ok_or_else(gone)?.try_send(queued).map_err(|refused| match refused {
+            TrySendError::Full(_) => DbError::Busy,
+            TrySendError::Disconnected(_) => gone(),
+        })
+    }
+}
+
+/// The same in every process, so that all of them sort alike.
+fn hash(key: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    key.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Waits for one piece, then takes what else is there. `None` when nobody can send any more.
+fn drain(receiver: &Receiver<Queued>, closures: usize) -> Option<Vec<Queued>> {
+    let mut batch = vec![receiver.recv().ok()?];
+    let mut closures_left = closures;
+    loop {
+        if matches!(batch.last(), Some(Queued::Closure { .. })) {
+            closures_left = closures_left.saturating_sub(1);
+        }
+        if batch.len() >= BATCH || closures_left == 0 {
+            return Some(batch);
+        }
+        match receiver.try_recv() {
+            Ok(queued) => batch.push(queued),
+            Err(TryRecvError::Empty | TryRecvError::Disconnected) => return Some(batch),
+        }
+    }
+}
+
+/// Closures by key, then one piece for all items of each verb.
+fn assemble(batch: Vec<Queued>) -> Vec<Box<dyn Piece>> {
+    let mut closures = Vec::new();
+    let mut sets: Vec<(TypeId, fn(Vec<Box<dyn Any + Send>>) -> Box<dyn Piece>, Vec<Box<dyn Any + Send>>)> = Vec::new();
+    for queued in batch {
+        match queued {
+            Queued::Closure { key, piece } => closures.push((key, piece)),
+            Queued::Item { verb, item, gather } => match sets.iter_mut().find(|(known, ..)| *known == verb) {
+                Some((_, _, items)) => items.push(item),
+                None => sets.push((verb, gather, vec![item])),
+            },
+        }
+    }
+    closures.sort_by_key(|(key, _)| *key);
+    let sets = sets.into_iter().map(|(_, gather, items)| gather(items));
+    closures.into_iter().map(|(_, piece)| piece).chain(sets).collect()
 }

@@ -7,16 +7,17 @@ use super::{DbConnection, DbError};
 const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
 
-/// Applies what is missing and answers its names. On PostgreSQL an advisory lock lets one process do it at a time.
+/// Applies what is missing and answers its names. One process does it at a time: under SQLite's write lock, or an
+/// advisory lock of PostgreSQL. `conn` is used for nothing else afterwards.
 pub(super) fn run(conn: &mut DbConnection) -> Result<Vec<String>, DbError> {
     match conn {
-        DbConnection::Sqlite(conn) => conn.run_pending_migrations(SQLITE).map(names).map_err(DbError::Connection),
+        DbConnection::Sqlite(conn) => conn
+            .exclusive_transaction(|conn| conn.run_pending_migrations(SQLITE).map(names).map_err(DbError::Connection)),
         DbConnection::Postgres(conn) => {
             use diesel::connection::SimpleConnection as _;
-            conn.batch_execute("SELECT pg_advisory_lock(7236273)")?;
-            let done = conn.run_pending_migrations(POSTGRES).map(names).map_err(DbError::Connection);
-            conn.batch_execute("SELECT pg_advisory_unlock(7236273)")?;
-            done
+            // Waiting for another process, or for a big table, may take its time. The lock ends with the connection.
+            conn.batch_execute("SET statement_timeout = 0; SET lock_timeout = 0; SELECT pg_advisory_lock(7236273)")?;
+            conn.run_pending_migrations(POSTGRES).map(names).map_err(DbError::Connection)
         }
     }
 }

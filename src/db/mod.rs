@@ -6,7 +6,9 @@
 mod connection;
 mod lanes;
 mod migrate;
+mod piece;
 pub mod schema;
+mod transaction;
 
 pub use connection::{Backend, DbConnection, InvalidDatabaseUrl};
 pub use lanes::SetVerb;
@@ -52,6 +54,7 @@ pub enum DbError {
 pub struct Db {
     readers: Readers,
     lanes: Lanes,
+    url: secrecy::SecretString,
 }
 
 impl Db {
@@ -65,7 +68,11 @@ impl Db {
             Backend::Sqlite => 1,
             Backend::Postgres => settings.lanes.max(1),
         };
-        Ok(Self { readers: Readers::open(settings)?, lanes: Lanes::start(settings, lanes)? })
+        Ok(Self {
+            readers: Readers::open(settings)?,
+            lanes: Lanes::start(settings, backend, lanes)?,
+            url: settings.url.clone(),
+        })
     }
 
     /// Brings the schema up to date. Safe to call from several processes at once.
@@ -73,7 +80,10 @@ impl Db {
     /// # Errors
     /// When a migration fails.
     pub async fn migrate(&self) -> Result<Vec<String>, DbError> {
-        self.lanes.exclusive(migrate::run).await
+        let url = self.url.clone();
+        tokio::task::spawn_blocking(move || migrate::run(&mut connection::connect(&url)?))
+            .await
+            .unwrap_or(Err(DbError::Panicked))
     }
 
     /// The names of migrations that this program has and the database has not.

@@ -1,0 +1,412 @@
+//! The write lanes: what is promised about batches, commits, panics, queues and lost connections.
+
+use std::io::{BufRead, BufReader, Write as _};
+use std::pin::Pin;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use diesel::connection::SimpleConnection;
+use diesel::prelude::*;
+use diesel::result::DatabaseErrorKind::UniqueViolation;
+use diesel::result::Error::DatabaseError;
+use futures_util::FutureExt as _;
+use futures_util::future::join_all;
+use portreeve::db::{Backend, Db, DbConnection, DbError, SetVerb};
+
+use crate::both::Place;
+
+diesel::table! { things (id) { id -> Text, n -> BigInt, } }
+
+const TABLES: &str = "CREATE TABLE things (id TEXT NOT NULL PRIMARY KEY, n BIGINT NOT NULL); \
+     CREATE TABLE parents (id TEXT NOT NULL PRIMARY KEY); \
+     CREATE TABLE children (id TEXT NOT NULL PRIMARY KEY, \
+      parent TEXT NOT NULL REFERENCES parents (id) DEFERRABLE INITIALLY DEFERRED)";
+
+type Waiting<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+async fn with_tables(place: &Place) -> Db {
+    with_queue(place, 1_000).await
+}
+
+async fn with_queue(place: &Place, queue: usize) -> Db {
+    let db = Db::open(&portreeve::db::DbSettings { lanes: 1, queue, ..place.settings() }).unwrap();
+    db.write("", |conn| conn.batch_execute(TABLES).map_err(DbError::from)).await.unwrap();
+    db
+}
+
+fn insert(conn: &mut DbConnection, id: &str) -> QueryResult<()> {
+    diesel::insert_into(things::table).values((things::id.eq(id), things::n.eq(1))).execute(conn).map(drop)
+}
+
+async fn ids(db: &Db) -> Vec<String> {
+    db.read(|conn| Ok::<_, DbError>(things::table.select(things::id).order(things::id).load(conn)?)).await.unwrap()
+}
+
+/// Queues `work` now, and answers its future.
+pub(crate) fn queued<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> Waiting<T> {
+    let mut waiting: Waiting<T> = Box::pin(work);
+    assert!(waiting.as_mut().now_or_never().is_none(), "queued, not answered");
+    waiting
+}
+
+fn write(
+    db: &Db,
+    work: impl FnOnce(&mut DbConnection) -> Result<(), DbError> + Send + 'static,
+) -> Waiting<Result<(), DbError>> {
+    let db = db.clone();
+    queued(async move { db.write("", work).await })
+}
+
+fn writes_row(db: &Db, id: &'static str) -> Waiting<Result<(), DbError>> {
+    write(db, move |conn| Ok(insert(conn, id)?))
+}
+
+/// Keeps the (only) lane busy until it is opened, so that everything queued meanwhile becomes one batch.
+pub(crate) struct Gate {
+    open: mpsc::Sender<()>,
+    held: Waiting<Result<(), DbError>>,
+}
+
+impl Gate {
+    pub(crate) fn close(db: &Db) -> Self {
+        let (open, opened) = mpsc::channel::<()>();
+        let (enter, entered) = mpsc::channel();
+        let held = write(db, move |_| {
+            enter.send(()).unwrap();
+            opened.recv().unwrap();
+            Ok(())
+        });
+        entered.recv().unwrap();
+        Self { open, held }
+    }
+
+    pub(crate) async fn open(self) {
+        self.open.send(()).unwrap();
+        self.held.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn one_failing_piece_in_a_batch_is_undone_alone() {
+    for place in Place::both() {
+        let db = with_tables(&place).await;
+        let gate = Gate::close(&db);
+        let batch = vec![
+            writes_row(&db, "a"),
+            write(&db, |conn| {
+                insert(conn, "b")?;
+                Err(DbError::Busy)
+            }),
+            writes_row(&db, "a"),
+            writes_row(&db, "c"),
+        ];
+        gate.open().await;
+        let answers = join_all(batch).await;
+        assert!(answers[0].is_ok() && answers[3].is_ok());
+        assert!(matches!(answers[1], Err(DbError::Busy)), "its own error");
+        assert!(matches!(answers[2], Err(DbError::Query(DatabaseError(UniqueViolation, _)))));
+        assert_eq!(ids(&db).await, ["a", "c"]);
+    }
+}
+
+#[tokio::test]
+async fn a_failed_commit_fails_its_whole_batch_and_nothing_of_it_is_visible() {
+    for place in Place::both() {
+        let db = with_tables(&place).await;
+        let gate = Gate::close(&db);
+        let batch = vec![
+            writes_row(&db, "a"),
+            // The database looks at this only when it commits.
+            write(&db, |conn| Ok(conn.batch_execute("INSERT INTO children VALUES ('x', 'nobody')")?)),
+            write(&db, |_| Err(DbError::Busy)),
+            writes_row(&db, "c"),
+        ];
+        gate.open().await;
+        for answer in join_all(batch).await {
+            // The database said no and still answers: this is certain, not unknown.
+            assert!(matches!(answer, Err(DbError::Query(_))), "{answer:?}");
+        }
+        assert_eq!(ids(&db).await, [""; 0]);
+        db.write("", |conn| Ok::<_, DbError>(insert(conn, "next")?)).await.unwrap();
+        assert_eq!(ids(&db).await, ["next"]);
+    }
+}
+
+#[tokio::test]
+async fn a_panic_neither_kills_the_lane_nor_leaks() {
+    for place in Place::both() {
+        let db = with_tables(&place).await;
+        let kept = Arc::new(());
+        for _ in 0..3 {
+            let gate = Gate::close(&db);
+            let (first, second) = (kept.clone(), kept.clone());
+            let batch = vec![
+                write(&db, move |conn| {
+                    let _first = first;
+                    insert(conn, "a")?;
+                    panic!("on purpose")
+                }),
+                // Inside a transaction of its own, which diesel then counts as open.
+                write(&db, move |conn| {
+                    let _second = second;
+                    conn.transaction(|conn| {
+                        insert(conn, "b")?;
+                        if true { panic!("on purpose") } else { Ok(()) }
+                    })
+                }),
+            ];
+            let good = write(&db, |conn| {
+                conn.transaction(|conn| {
+                    diesel::delete(things::table).execute(conn)?;
+                    Ok(insert(conn, "good")?)
+                })
+            });
+            gate.open().await;
+            for answer in join_all(batch).await {
+                assert!(matches!(answer, Err(DbError::Panicked)), "{answer:?}");
+            }
+            good.await.unwrap();
+        }
+        assert_eq!(ids(&db).await, ["good"]);
+        assert_eq!(Arc::strong_count(&kept), 1, "what the pieces held was given back");
+        // A lone piece that panics leaves no transaction open either.
+        let alone = db.write("", |conn| {
+            insert(conn, "alone")?;
+            if true { panic!("on purpose") } else { Ok::<(), DbError>(()) }
+        });
+        assert!(matches!(alone.await, Err(DbError::Panicked)));
+        db.write("", |conn| Ok::<_, DbError>(insert(conn, "next")?)).await.unwrap();
+        assert_eq!(ids(&db).await, ["good", "next"]);
+    }
+}
+
+#[tokio::test]
+async fn a_full_queue_answers_at_once() {
+    for place in Place::both() {
+        let db = with_queue(&place, 2).await;
+        let gate = Gate::close(&db);
+        let waiting = vec![writes_row(&db, "a"), writes_row(&db, "b")];
+        let third = db.write("", |conn| Ok::<_, DbError>(insert(conn, "c")?));
+        assert!(matches!(third.now_or_never(), Some(Err(DbError::Busy))), "answered while the lane is held");
+        gate.open().await;
+        assert!(join_all(waiting).await.iter().all(Result::is_ok));
+        assert_eq!(ids(&db).await, ["a", "b"]);
+    }
+}
+
+#[tokio::test]
+async fn a_piece_that_hides_a_database_error_is_answered_the_truth() {
+    for place in Place::both() {
+        let db = with_tables(&place).await;
+        let hides = |id: &'static str| {
+            write(&db, move |conn| {
+                insert(conn, id)?;
+                drop(insert(conn, id));
+                Ok(())
+            })
+        };
+        let gate = Gate::close(&db);
+        let batch = vec![hides("a"), writes_row(&db, "b"), hides("c")];
+        gate.open().await;
+        let answers = join_all(batch).await;
+        let alone = hides("d").await;
+        // PostgreSQL has undone the piece by then; SQLite has undone only the statement.
+        let expected = if place.backend == Backend::Postgres { vec!["b"] } else { vec!["a", "b", "c", "d"] };
+        assert_eq!(ids(&db).await, expected);
+        assert!(answers[1].is_ok());
+        for answer in [&answers[0], &answers[2], &alone] {
+            assert_eq!(answer.is_ok(), place.backend == Backend::Sqlite, "{answer:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_guarded_update_never_oversells_with_64_callers() {
+    for place in Place::both() {
+        let db = with_tables(&place).await;
+        // Two handles are two processes, as far as the database can tell.
+        let other = Db::open(&place.settings()).unwrap();
+        db.write("", |conn| Ok::<_, DbError>(insert(conn, "counter")?)).await.unwrap();
+        let callers = (0..64).map(|caller| {
+            let db = if caller % 2 == 0 { db.clone() } else { other.clone() };
+            tokio::spawn(async move {
+                db.write("counter", |conn| {
+                    let room = things::table.filter(things::id.eq("counter")).filter(things::n.le(41 - 2));
+                    Ok::<_, DbError>(diesel::update(room).set(things::n.eq(things::n + 2)).execute(conn)?)
+                })
+                .await
+                .unwrap()
+            })
+        });
+        let taken: usize = join_all(callers).await.into_iter().map(Result::unwrap).sum();
+        assert_eq!(taken, 20);
+        let n: i64 = db.read(|conn| Ok::<_, DbError>(things::table.select(things::n).first(conn)?)).await.unwrap();
+        assert_eq!(n, 41);
+    }
+}
+
+struct Insert(&'static str);
+
+impl SetVerb for Insert {
+    type Outcome = usize;
+
+    fn run(conn: &mut DbConnection, items: &[Self]) -> QueryResult<Vec<usize>> {
+        assert!(items.len() > 1 || items[0].0 != "panics", "on purpose");
+        items.iter().map(|item| insert(conn, item.0).map(|()| items.len())).collect()
+    }
+}
+
+#[tokio::test]
+async fn items_of_a_verb_run_together_and_a_duplicate_fails_alone() {
+    for place in Place::both() {
+        let db = with_tables(&place).await;
+        let submit = |id: &'static str| {
+            let db = db.clone();
+            queued(async move { db.submit("", Insert(id)).await })
+        };
+        let gate = Gate::close(&db);
+        let batch = vec![submit("a"), submit("b"), submit("c")];
+        gate.open().await;
+        assert!(join_all(batch).await.into_iter().all(|size| size.unwrap() == 3), "three at once");
+
+        let gate = Gate::close(&db);
+        let before = writes_row(&db, "closure");
+        let batch = vec![submit("d"), submit("a"), submit("panics"), submit("e")];
+        gate.open().await;
+        before.await.unwrap();
+        let answers = join_all(batch).await;
+        assert!(matches!(answers[0], Ok(1)) && matches!(answers[3], Ok(1)), "redone one by one");
+        assert!(matches!(answers[1], Err(DbError::Query(DatabaseError(UniqueViolation, _)))));
+        assert!(matches!(answers[2], Err(DbError::Panicked)));
+        assert_eq!(ids(&db).await, ["a", "b", "c", "closure", "d", "e"]);
+    }
+}
+
+#[tokio::test]
+async fn a_lost_connection_is_replaced_and_never_answered_as_success() {
+    for place in Place::both().into_iter().filter(|place| place.backend == Backend::Postgres) {
+        let db = with_tables(&place).await;
+        let gate = Gate::close(&db);
+        let batch = vec![
+            writes_row(&db, "a"),
+            write(&db, |conn| Ok(conn.batch_execute("SELECT pg_terminate_backend(pg_backend_pid())")?)),
+            writes_row(&db, "b"),
+        ];
+        gate.open().await;
+        for answer in join_all(batch).await {
+            assert!(matches!(answer, Err(DbError::Connection(_))), "{answer:?}");
+        }
+        db.write("", |conn| Ok::<_, DbError>(insert(conn, "c")?)).await.unwrap();
+        // Also one that breaks while the lane is idle costs nobody anything.
+        db.read(|conn| {
+            let others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                 WHERE datname = current_database() AND pid <> pg_backend_pid()";
+            Ok::<_, DbError>(conn.batch_execute(others)?)
+        })
+        .await
+        .unwrap();
+        db.write("", |conn| Ok::<_, DbError>(insert(conn, "d")?)).await.unwrap();
+        assert_eq!(ids(&db).await, ["c", "d"]);
+    }
+}
+
+#[tokio::test]
+async fn a_commit_whose_answer_is_lost_is_unknown() {
+    for place in Place::both().into_iter().filter(|place| place.backend == Backend::Postgres) {
+        let db = with_tables(&place).await;
+        db.write("", |conn| {
+            Ok::<_, DbError>(conn.batch_execute(
+                "CREATE FUNCTION cut() RETURNS trigger LANGUAGE plpgsql AS \
+                 $$ BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL; END $$; \
+                 CREATE CONSTRAINT TRIGGER cut AFTER INSERT ON things DEFERRABLE INITIALLY DEFERRED \
+                 FOR EACH ROW WHEN (NEW.id = 'cut') EXECUTE FUNCTION cut()",
+            )?)
+        })
+        .await
+        .unwrap();
+        let gate = Gate::close(&db);
+        let batch = vec![writes_row(&db, "a"), writes_row(&db, "cut")];
+        gate.open().await;
+        for answer in join_all(batch).await {
+            assert!(matches!(answer, Err(DbError::Unknown(_))), "{answer:?}");
+        }
+        db.write("", |conn| Ok::<_, DbError>(insert(conn, "b")?)).await.unwrap();
+        assert_eq!(ids(&db).await, ["b"]);
+    }
+}
+
+#[tokio::test]
+async fn what_is_queued_is_finished_when_the_last_handle_goes() {
+    for place in Place::both() {
+        let db = with_tables(&place).await;
+        let gate = Gate::close(&db);
+        // Whoever asked stops waiting; the work stays queued.
+        drop(vec![writes_row(&db, "a"), writes_row(&db, "b")]);
+        drop(db);
+        gate.open().await;
+        let reader = Db::open(&place.settings()).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while ids(&reader).await != ["a", "b"] {
+            assert!(Instant::now() < deadline, "the queued work was not finished");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+const CHILD_URL: &str = "PORTREEVE_TEST_CHILD_URL";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kill_9_loses_no_acknowledged_row() {
+    for place in Place::both() {
+        let db = with_tables(&place).await;
+        for round in 0..3 {
+            let mut child = Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", "lanes::child_that_writes_until_killed", "--nocapture", "--test-threads=1"])
+                .env(CHILD_URL, format!("{round} {}", place.url))
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+            let is_row = |line: String| line.strip_prefix("ack ").map(ToOwned::to_owned);
+            let mut acknowledged: Vec<String> =
+                lines.by_ref().map_while(Result::ok).filter_map(is_row).take(300).collect();
+            child.kill().unwrap();
+            // What still lies in the pipe was acknowledged too; a line cut in half was not.
+            let rest: Vec<String> = lines.map_while(Result::ok).filter_map(is_row).collect();
+            acknowledged.extend(rest.into_iter().filter(|row| row.ends_with('.')));
+            child.wait().unwrap();
+            assert!(acknowledged.len() >= 300, "the child wrote");
+            let found = ids(&db).await;
+            for row in acknowledged {
+                assert!(found.contains(&row), "{row} was acknowledged and is lost");
+            }
+        }
+    }
+}
+
+/// The other half of the test above: does nothing unless started by it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn child_that_writes_until_killed() {
+    #[expect(clippy::disallowed_methods, reason = "how the parent process tells the child what to do")]
+    let Ok(told) = std::env::var(CHILD_URL) else { return };
+    let (round, url) = told.split_once(' ').unwrap();
+    let settings = portreeve::db::DbSettings { url: url.to_owned().into(), readers: 1, lanes: 2, queue: 100 };
+    let db = Db::open(&settings).unwrap();
+    let writers = (0..16).map(|writer| {
+        let db = db.clone();
+        let round = round.to_owned();
+        tokio::spawn(async move {
+            for number in 0.. {
+                let id = format!("{round}-{writer}-{number}.");
+                let row = id.clone();
+                db.write(&id, move |conn| Ok::<_, DbError>(insert(conn, &row)?)).await.unwrap();
+                let mut out = std::io::stdout().lock();
+                writeln!(out, "ack {id}").unwrap();
+                out.flush().unwrap();
+            }
+        })
+    });
+    join_all(writers).await;
+}
