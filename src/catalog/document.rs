@@ -6,9 +6,9 @@ use std::path::Path;
 use toml::de::DeTable;
 
 use super::fields::{At, Fields};
-use super::names::ServiceId;
+use super::names::{PlanId, ServiceId};
 use super::plan_document::plan;
-use super::service::{BadService, Provider, Service, ServiceDraft};
+use super::service::{BadService, Plan, Provider, Service, ServiceDraft};
 use super::source::{MAX_FILES, Mistake, Source};
 use super::{Catalog, Content, Driver, DriverKind};
 
@@ -85,7 +85,7 @@ fn service_files(folder: &Path) -> Result<Vec<String>, Vec<Mistake>> {
         if name.starts_with('.') || name.ends_with('~') {
             continue;
         }
-        if !Path::new(&name).extension().is_some_and(|extension| extension == "toml") {
+        if Path::new(&name).extension().is_none_or(|extension| extension != "toml") {
             mistakes.push(Mistake::whole(&path, "only `.toml` files are read here: rename this or move it away"));
         } else if names.len() < MAX_FILES {
             names.push(path);
@@ -159,15 +159,12 @@ fn service(source: &Source, fields: Fields<'_>) -> Option<Read> {
     let not_when = fields.required("not_when", "not_when = \"…\"", fields.text("not_when"));
     let irreversible = fields.flag("irreversible");
     let driver = driver(source, &fields);
-    let tables = fields.tables("plans", "this plan", Service::MAX_PLANS);
-    let places: Vec<_> = tables.iter().map(Fields::offset).collect();
-    let read: Vec<_> = tables.into_iter().map(plan).collect();
-    let (all_read, first) = (read.iter().all(Option::is_some), fields.offset());
-    let plans = read.into_iter().flatten().collect();
-    let whole = |message: &BadService, offset| source.wrong(offset, message.to_string());
+    let plans = plans(&fields);
+    let whole = fields.offset();
     fields.finish();
-    let id = id?;
+    let (id, plans) = (id?, plans?);
     let mark = Mark(source.place(id.offset, String::new()));
+    let places: Vec<_> = plans.iter().map(|plan| (plan.value.id.clone(), plan.offset)).collect();
     let draft = ServiceDraft {
         id: id.value,
         title: title?.value,
@@ -176,23 +173,36 @@ fn service(source: &Source, fields: Fields<'_>) -> Option<Read> {
         use_when: use_when?.value,
         not_when: not_when?.value,
         irreversible,
-        plans,
+        plans: plans.into_iter().map(value).collect(),
     };
-    // With a plan missing that could not be read, the rules about all plans would mislead.
-    let plan_ids: Vec<_> = draft.plans.iter().map(|plan| plan.id.clone()).collect();
     match Service::try_from(draft) {
-        _ if !all_read => None,
         Ok(service) => Some(Read { service, driver: driver?, id: mark }),
         Err(error) => {
-            let culprit = match &error {
-                BadService::PlanTwice(id) => plan_ids.iter().rposition(|known| known == id),
-                BadService::IrreversiblePrice(id) => plan_ids.iter().position(|known| known == id),
-                BadService::NoPlans | BadService::ManyPlans => None,
-            };
-            whole(&error, culprit.and_then(|index| places.get(index)).copied().unwrap_or(first));
+            source.wrong(culprit(&error, &places).unwrap_or(whole), error.to_string());
             None
         }
     }
+}
+
+/// `None` when one could not be read: then the rules about all plans would mislead.
+fn plans(fields: &Fields<'_>) -> Option<Vec<At<Plan>>> {
+    let tables = fields.tables("plans", "this plan", Service::MAX_PLANS);
+    let read = tables.into_iter().map(|table| {
+        let offset = table.offset();
+        plan(table).map(|value| At { value, offset })
+    });
+    // All are read before the first that failed counts, so that every mistake is told.
+    read.collect::<Vec<_>>().into_iter().collect()
+}
+
+/// Where the plan stands that breaks a rule about all of them.
+fn culprit(error: &BadService, places: &[(PlanId, usize)]) -> Option<usize> {
+    let found = match error {
+        BadService::PlanTwice(id) => places.iter().rfind(|(known, _)| known == id),
+        BadService::IrreversiblePrice(id) => places.iter().find(|(known, _)| known == id),
+        BadService::NoPlans | BadService::ManyPlans => None,
+    };
+    found.map(|(_, offset)| *offset)
 }
 
 /// The binding to the provider's platform. Its settings are the driver's own business, and never published.

@@ -24,6 +24,7 @@ mod service;
 mod source;
 mod store;
 mod text;
+mod verify;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -32,10 +33,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 pub use changes::{Change, changes};
-pub use client::{
-    Fetched, ReadKeysError, TrustedKeys, Verified, VerifyError, VerifyUrlError, fetch_settings, read_keys, verify,
-    verify_url,
-};
+pub use client::{ReadKeysError, VerifyUrlError, fetch_settings, read_keys, verify_url};
 pub use configuration::{Configuration, Field, FieldKind, WrongConfiguration};
 pub use document::validate;
 pub use edition::{BrokenRevision, Edition, Offer};
@@ -49,6 +47,7 @@ pub use service::{BadService, Plan, Provider, Service, ServiceDraft};
 pub use source::{MAX_FILE_BYTES, MAX_FILES, Mistake};
 pub use store::{LoadError, by_digest, latest, newer_than, revision};
 pub use text::{AgentNote, Description, InvalidText, Text, Title, Unit, WebPage};
+pub use verify::{Fetched, TrustedKeys, Verified, VerifyError, verify};
 
 /// What is published: the same for every caller.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]

@@ -90,17 +90,17 @@ impl FromStr for Written {
 fn amount(fields: &Fields<'_>, name: &'static str) -> Option<Payable> {
     let example = format!("{name} = \"9.00 USD\"");
     let found = fields.required(name, &example, fields.text::<Written>(name))?;
-    payable(fields, name, found)
+    payable(fields, name, &found)
 }
 
-fn payable(fields: &Fields<'_>, name: &str, found: At<Written>) -> Option<Payable> {
+fn payable(fields: &Fields<'_>, name: &str, found: &At<Written>) -> Option<Payable> {
     Payable::try_from(found.value.0).map_err(|error| fields.wrong(found.offset, format!("`{name}`: {error}"))).ok()
 }
 
 fn metered(fields: &Fields<'_>) -> Option<Metered> {
     let base = fields.text::<Written>("base");
     let base_written = base.is_some();
-    let base = base.and_then(|found| payable(fields, "base", found));
+    let base = base.and_then(|found| payable(fields, "base", &found));
     let max_exposure = amount(fields, "max_exposure");
     let tables = fields.tables("meters", "this meter", Metered::MAX_METERS);
     let places: Vec<_> = tables.iter().map(Fields::offset).collect();
