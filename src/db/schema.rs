@@ -248,7 +248,6 @@ diesel::table! {
         reason -> Nullable<Text>,
         created_at -> BigInt,
         changed_at -> BigInt,
-        next_look_at -> Nullable<BigInt>,
     }
 }
 
@@ -314,7 +313,6 @@ diesel::table! {
         period_start -> BigInt,
         quantity -> Text,
         charged -> BigInt,
-        settled -> BigInt,
     }
 }
 

@@ -29,11 +29,13 @@ pub enum CounterKind {
     PaymentToken,
     /// What one agent may spend.
     Agent,
+    /// What one metered resource may cost in a calendar month, as the catalog promised.
+    Plan,
 }
 
 /// Not a kind of counter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a kind of counter: expected `budget`, `payment_token` or `agent`")]
+#[error("not a kind of counter: expected `budget`, `payment_token`, `agent` or `plan`")]
 pub struct InvalidCounterKind;
 
 impl CounterKind {
@@ -44,6 +46,7 @@ impl CounterKind {
             Self::Budget => "budget",
             Self::PaymentToken => "payment_token",
             Self::Agent => "agent",
+            Self::Plan => "plan",
         }
     }
 }
@@ -52,7 +55,7 @@ impl FromStr for CounterKind {
     type Err = InvalidCounterKind;
 
     fn from_str(text: &str) -> Result<Self, InvalidCounterKind> {
-        [Self::Budget, Self::PaymentToken, Self::Agent]
+        [Self::Budget, Self::PaymentToken, Self::Agent, Self::Plan]
             .into_iter()
             .find(|kind| kind.as_str() == text)
             .ok_or(InvalidCounterKind)

@@ -14,7 +14,7 @@ use super::decide::{Facts, decide};
 use super::hold::{Ceilings, Counter, CounterKind, Hold, Movement, Outcome};
 use super::ledger_entry::LedgerEntry;
 use crate::clock::{Period, Timestamp};
-use crate::db::schema::{counters, ledger_entries, ledger_heads};
+use crate::db::schema::{counters, holds, ledger_entries, ledger_heads};
 use crate::db::{DbConnection, SetVerb};
 use crate::ids::{AccountId, CounterId, HoldId, ResourceId};
 use crate::money::{Amount, Currency};
@@ -219,5 +219,47 @@ pub(super) fn counters_after(
         .order(counters::id)
         .limit(limit)
         .select((counters::id, counters::held, counters::spent))
+        .load(conn)
+}
+
+/// What people read about a hold.
+pub(super) fn description(conn: &mut DbConnection, account: &AccountId, hold: &HoldId) -> QueryResult<String> {
+    holds::table.find((account, hold)).select(holds::description).first(conn)
+}
+
+/// Up to `limit` entries of the account before `sequence`, newest first: a page of the ledger.
+///
+/// # Errors
+/// When the database fails.
+pub fn entries_before(
+    conn: &mut DbConnection,
+    account: &AccountId,
+    sequence: i64,
+    limit: i64,
+) -> QueryResult<Vec<LedgerEntry>> {
+    ledger_entries::table
+        .filter(ledger_entries::account_id.eq(account))
+        .filter(ledger_entries::sequence.lt(sequence))
+        .order(ledger_entries::sequence.desc())
+        .limit(limit)
+        .load(conn)
+}
+
+/// What was spent on each resource, and when, in the entries since `since`, oldest first, at most 5,000 rows.
+///
+/// # Errors
+/// When the database fails.
+pub fn spent_since(
+    conn: &mut DbConnection,
+    account: &AccountId,
+    since: Timestamp,
+) -> QueryResult<Vec<(Option<String>, i64, Timestamp)>> {
+    ledger_entries::table
+        .filter(ledger_entries::account_id.eq(account))
+        .filter(ledger_entries::at.ge(since))
+        .filter(ledger_entries::spent_change.ne(0))
+        .order(ledger_entries::sequence)
+        .limit(5_000)
+        .select((ledger_entries::resource_id, ledger_entries::spent_change, ledger_entries::at))
         .load(conn)
 }

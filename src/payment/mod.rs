@@ -17,7 +17,12 @@
 //! ```
 
 pub mod audit_chain;
+pub mod budget;
+pub mod cashier;
+pub mod charge;
 pub mod decide;
 pub mod hold;
 pub mod hold_store;
 pub mod ledger_entry;
+pub mod settlement;
+pub mod token;

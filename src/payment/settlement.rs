@@ -1,6 +1,8 @@
 //! Getting the money from whoever issued the payment token: authorize, capture, void, look up, at the issuer's
 //! settlement endpoint. Its contract is `openapi/settlement.json`.
 //!
+//! Each call carries an assertion of its own (`jti`): one is good for one request.
+//!
 //! Every answer is one of three: done, refused for good, or unknown. Unknown is never taken for either of the others.
 
 use chrono::TimeDelta;
@@ -73,6 +75,8 @@ pub enum AuthorizationStatus {
     Captured,
     /// Money was given back before it was taken.
     Voided,
+    /// Nobody took it in time.
+    Expired,
 }
 
 /// The answer of the issuer.

@@ -141,7 +141,7 @@ pub async fn verify(
 }
 
 fn judge(claims: &Claims, orchestrator: &Orchestrator, subject: &str, now: Timestamp) -> Result<(), PaymentTokenError> {
-    if claims.iss != orchestrator.issuer {
+    if claims.iss != orchestrator.issuer.as_str() {
         return Err(PaymentTokenError::WrongIssuer);
     }
     if claims.aud != orchestrator.client_id {

@@ -23,9 +23,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::clock::Timestamp;
-use crate::db::Db;
 use crate::ids::{AccountId, HoldId, OrchestratorId, PaymentTokenId, ResourceId};
-use crate::payment::settlement::Settlement;
+use crate::payment::cashier::Cashier;
 use crate::signing::Sealer;
 
 /// In which state a resource is.
@@ -121,14 +120,10 @@ pub struct Resource {
 /// What buying and keeping resources needs to reach.
 #[derive(Clone)]
 pub struct Desk {
-    /// The database.
-    pub db: Db,
-    /// The issuers' settlement endpoints.
-    pub settlement: Settlement,
+    /// The database, and the way to the issuers of payment tokens.
+    pub cashier: Cashier,
     /// The provider's platforms, by the driver's kind.
     pub drivers: Arc<HashMap<String, Arc<dyn drivers::Driver>>>,
-    /// Seals payment tokens.
-    pub token_sealer: Arc<Sealer>,
     /// Seals credentials.
     pub credential_sealer: Arc<Sealer>,
     /// The driver settings of each plan, as the catalog's files have them: they are never published.

@@ -55,7 +55,6 @@ CREATE TABLE usage_totals (
     period_start BIGINT NOT NULL,
     quantity TEXT NOT NULL,
     charged BIGINT NOT NULL CHECK (charged >= 0),
-    settled BIGINT NOT NULL CHECK (settled >= 0 AND settled <= charged),
     PRIMARY KEY (account_id, resource_id, meter, period_start)
 );
 -- The first answer to a keyed request, sealed, so that every retry gets it again.

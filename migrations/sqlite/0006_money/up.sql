@@ -91,8 +91,6 @@ CREATE TABLE charges (
     reason TEXT,
     created_at BIGINT NOT NULL,
     changed_at BIGINT NOT NULL,
-    next_look_at BIGINT,
     PRIMARY KEY (account_id, id)
 );
 CREATE UNIQUE INDEX charges_by_attempt ON charges (account_id, hold_id, attempt);
-CREATE INDEX charges_due ON charges (next_look_at) WHERE next_look_at IS NOT NULL;

@@ -2,12 +2,13 @@
 
 use diesel::prelude::*;
 
-use super::CeilingKind;
 use crate::clock::{Period, Timestamp};
 use crate::db::schema::{accounts, budgets, counters, payment_tokens};
 use crate::db::{DbConnection, DbError};
 use crate::ids::{AccountId, CounterId, OrchestratorId, PaymentTokenId, ResourceId};
 use crate::money::{Amount, Currency};
+use crate::payment::hold::CounterKind;
+use crate::payment::hold_store::{NewCounter, open_counter};
 use crate::payment::token::{PaymentToken, Recurrence};
 use crate::secret::SecretHash;
 
@@ -44,7 +45,7 @@ pub struct CounterFacts {
     /// The row.
     pub id: CounterId,
     /// Which kind of limit.
-    pub kind: CeilingKind,
+    pub kind: CounterKind,
     /// Of what.
     pub currency: Currency,
 }
@@ -76,7 +77,7 @@ pub(super) fn budget(
 pub(super) fn counted(
     conn: &mut DbConnection,
     account: &AccountId,
-    kind: CeilingKind,
+    kind: CounterKind,
     subject: &str,
     period_start: Timestamp,
 ) -> Result<(Amount, Amount), DbError> {
@@ -127,7 +128,7 @@ pub(super) fn lower_open_counters(
     diesel::update(
         counters::table
             .filter(counters::account_id.eq(account))
-            .filter(counters::kind.eq(CeilingKind::Budget.as_str()))
+            .filter(counters::kind.eq(CounterKind::Budget.as_str()))
             .filter(counters::subject.eq(orchestrator.as_str()))
             .filter(counters::period_end.gt(now))
             .filter(counters::ceiling.gt(ceiling)),
@@ -156,7 +157,7 @@ pub(super) fn close_open_counters(conn: &mut DbConnection, account: &AccountId, 
     diesel::update(
         counters::table
             .filter(counters::account_id.eq(account))
-            .filter(counters::kind.eq(CeilingKind::Budget.as_str()))
+            .filter(counters::kind.eq(CounterKind::Budget.as_str()))
             .filter(counters::period_end.gt(now)),
     )
     .set(counters::ceiling.eq(Amount::ZERO))
@@ -173,7 +174,7 @@ pub(super) fn reopen_counters(conn: &mut DbConnection, account: &AccountId, now:
         diesel::update(
             counters::table
                 .filter(counters::account_id.eq(account))
-                .filter(counters::kind.eq(CeilingKind::Budget.as_str()))
+                .filter(counters::kind.eq(CounterKind::Budget.as_str()))
                 .filter(counters::subject.eq(orchestrator.as_str()))
                 .filter(counters::period_end.gt(now)),
         )
@@ -181,21 +182,6 @@ pub(super) fn reopen_counters(conn: &mut DbConnection, account: &AccountId, now:
         .execute(conn)?;
     }
     Ok(())
-}
-
-#[derive(Insertable)]
-#[diesel(table_name = counters)]
-struct NewCounter<'a> {
-    account_id: &'a AccountId,
-    id: CounterId,
-    kind: &'a str,
-    subject: &'a str,
-    currency: Currency,
-    period_start: Timestamp,
-    period_end: Timestamp,
-    ceiling: Amount,
-    held: Amount,
-    spent: Amount,
 }
 
 /// The counters that a spending of this account must pass at `now`, made where the period is new: the budget first, then
@@ -213,19 +199,19 @@ pub fn open_counters(
 ) -> Result<Vec<CounterFacts>, DbError> {
     let mut open = Vec::with_capacity(3);
     let month = Period::month_of(now);
-    let own = match find_counter(conn, account, CeilingKind::Budget, orchestrator.as_str(), month)? {
+    let own = match find_counter(conn, account, CounterKind::Budget, orchestrator.as_str(), month)? {
         Some(found) => found,
         None => {
             let stopped = lock_account(conn, account)?.is_some();
             let set = budget(conn, account, orchestrator)?;
             let ceiling = if stopped { Amount::ZERO } else { set.ceiling };
-            new_counter(conn, account, CeilingKind::Budget, orchestrator.as_str(), (set.currency, ceiling), month, now)?
+            new_counter(conn, account, CounterKind::Budget, orchestrator.as_str(), (set.currency, ceiling), month, now)?
         }
     };
     open.push(own);
     if let Some(token) = token {
         let period = token.recurrence.period(token.created_at, token.expires_at, now);
-        let kind = CeilingKind::PaymentToken;
+        let kind = CounterKind::PaymentToken;
         open.push(match find_counter(conn, account, kind, token.id.as_str(), period)? {
             Some(found) => found,
             None => {
@@ -235,7 +221,7 @@ pub fn open_counters(
         });
     }
     if let Some(plan) = plan {
-        let kind = CeilingKind::Plan;
+        let kind = CounterKind::Plan;
         open.push(match find_counter(conn, account, kind, plan.resource_id.as_str(), month)? {
             Some(found) => found,
             None => {
@@ -250,7 +236,7 @@ pub fn open_counters(
 fn find_counter(
     conn: &mut DbConnection,
     account: &AccountId,
-    kind: CeilingKind,
+    kind: CounterKind,
     subject: &str,
     period: Period,
 ) -> Result<Option<CounterFacts>, DbError> {
@@ -268,26 +254,24 @@ fn find_counter(
 fn new_counter(
     conn: &mut DbConnection,
     account: &AccountId,
-    kind: CeilingKind,
+    kind: CounterKind,
     subject: &str,
     (currency, ceiling): (Currency, Amount),
     period: Period,
     now: Timestamp,
 ) -> Result<CounterFacts, DbError> {
-    let row = NewCounter {
-        account_id: account,
-        id: CounterId::new(now),
-        kind: kind.as_str(),
-        subject,
+    let id = CounterId::new(now);
+    let counter = NewCounter {
+        account_id: account.clone(),
+        id: id.clone(),
+        kind,
+        subject: subject.to_owned(),
         currency,
-        period_start: period.start,
-        period_end: period.end,
+        period,
         ceiling,
-        held: Amount::ZERO,
-        spent: Amount::ZERO,
     };
-    diesel::insert_into(counters::table).values(&row).execute(conn)?;
-    Ok(CounterFacts { id: row.id, kind, currency })
+    open_counter(conn, &counter)?;
+    Ok(CounterFacts { id, kind, currency })
 }
 
 #[derive(Queryable)]
@@ -433,4 +417,13 @@ pub fn remember_token(
     };
     diesel::insert_into(payment_tokens::table).values(&row).execute(conn)?;
     find_token(conn, account, id).map(Some)
+}
+
+/// Whether the human has stopped new spending. The ceilings themselves are closed too, so that a decision that read
+/// this a moment before the stop is refused all the same.
+///
+/// # Errors
+/// When the database fails.
+pub fn is_stopped(conn: &mut DbConnection, account: &AccountId) -> Result<bool, DbError> {
+    Ok(stopped_at(conn, account)?.is_some())
 }

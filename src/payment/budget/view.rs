@@ -5,41 +5,13 @@ use crate::clock::{Period, Timestamp};
 use crate::db::{DbConnection, DbError};
 use crate::ids::{AccountId, OrchestratorId};
 use crate::money::{Amount, Currency};
-
-/// Which kind of limit a ceiling is. All that apply must have room; the one with the least binds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CeilingKind {
-    /// The account's budget at this provider.
-    Budget,
-    /// The limit of a payment token, set by whoever issued it.
-    PaymentToken,
-    /// The most that one metered resource may cost in a calendar month, as the catalog promised.
-    Plan,
-}
-
-impl CeilingKind {
-    /// The word that is stored and shown as `binding`.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Budget => "budget",
-            Self::PaymentToken => "payment_token",
-            Self::Plan => "plan",
-        }
-    }
-
-    /// Reads the stored word.
-    #[must_use]
-    pub fn from_word(word: &str) -> Option<Self> {
-        [Self::Budget, Self::PaymentToken, Self::Plan].into_iter().find(|kind| kind.as_str() == word)
-    }
-}
+use crate::payment::hold::CounterKind;
 
 /// One ceiling in its period.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ceiling {
     /// Which kind of limit.
-    pub kind: CeilingKind,
+    pub kind: CounterKind,
     /// Whose: the last four characters of a token, nothing for the budget.
     pub label: String,
     /// Of what.
@@ -93,9 +65,9 @@ pub fn view(
 ) -> Result<Budget, DbError> {
     let stored = store::budget(conn, account, orchestrator)?;
     let period = Period::month_of(now);
-    let (spent, held) = store::counted(conn, account, CeilingKind::Budget, orchestrator.as_str(), period.start)?;
+    let (spent, held) = store::counted(conn, account, CounterKind::Budget, orchestrator.as_str(), period.start)?;
     let own = Ceiling {
-        kind: CeilingKind::Budget,
+        kind: CounterKind::Budget,
         label: String::new(),
         currency: stored.currency,
         ceiling: stored.ceiling,
@@ -106,9 +78,9 @@ pub fn view(
     let mut tokens = Vec::new();
     for token in store::tokens_of(conn, account, orchestrator, now)? {
         let period = token.recurrence.period(token.created_at, token.expires_at, now);
-        let (spent, held) = store::counted(conn, account, CeilingKind::PaymentToken, token.id.as_str(), period.start)?;
+        let (spent, held) = store::counted(conn, account, CounterKind::PaymentToken, token.id.as_str(), period.start)?;
         tokens.push(Ceiling {
-            kind: CeilingKind::PaymentToken,
+            kind: CounterKind::PaymentToken,
             label: token.last4,
             currency: token.currency,
             ceiling: token.max_amount,

@@ -5,7 +5,7 @@
 
 mod store;
 
-pub use store::{NewCharge, create, due_settlements, find, of_hold, record};
+pub use store::{NewCharge, create, of_hold, record};
 
 use crate::clock::Timestamp;
 use crate::ids::{AccountId, ChargeId, HoldId, OrchestratorId, PaymentTokenId};

@@ -35,8 +35,6 @@ pub struct NewCharge<'a> {
     pub created_at: Timestamp,
     /// When.
     pub changed_at: Timestamp,
-    /// When a worker takes it up; nothing when an operation drives it.
-    pub next_look_at: Option<Timestamp>,
 }
 
 /// Begins a charge, in the transaction that holds the money.
@@ -107,29 +105,7 @@ pub fn of_hold(conn: &mut DbConnection, account: &AccountId, hold: &HoldId) -> R
         .try_into()
 }
 
-/// One charge.
-///
-/// # Errors
-/// When the database fails or has no such charge.
-pub fn find(conn: &mut DbConnection, account: &AccountId, id: &ChargeId) -> Result<Charge, DbError> {
-    charges::table.find((account, id)).select(ChargeRow::as_select()).first::<ChargeRow>(conn)?.try_into()
-}
-
-/// Charges that no operation drives (settled usage) and that are due, oldest first, at most `limit`.
-///
-/// # Errors
-/// When the database fails.
-pub fn due_settlements(conn: &mut DbConnection, now: Timestamp, limit: i64) -> Result<Vec<Charge>, DbError> {
-    let rows: Vec<ChargeRow> = charges::table
-        .filter(charges::next_look_at.le(now))
-        .order(charges::next_look_at)
-        .limit(limit)
-        .select(ChargeRow::as_select())
-        .load(conn)?;
-    rows.into_iter().map(Charge::try_from).collect()
-}
-
-/// Moves a charge from `from` to `to`, with what the issuer said; `next_look_at` is when a worker takes it up again.
+/// Moves a charge from `from` to `to`, with what the issuer said.
 /// `false`: it was no longer in `from`, somebody else moved it.
 ///
 /// # Errors
@@ -139,7 +115,6 @@ pub fn record(
     charge: &Charge,
     to: ChargeState,
     (authorization_id, reason): (Option<&str>, Option<&str>),
-    next_look_at: Option<Timestamp>,
     now: Timestamp,
 ) -> QueryResult<bool> {
     let changed = diesel::update(
@@ -149,7 +124,6 @@ pub fn record(
         charges::state.eq(to.as_str()),
         charges::authorization_id.eq(authorization_id.or(charge.authorization_id.as_deref())),
         charges::reason.eq(reason),
-        charges::next_look_at.eq(next_look_at),
         charges::changed_at.eq(now),
     ))
     .execute(conn)?;

@@ -1,0 +1,106 @@
+//! Removing a resource: it stops costing, its credentials are forgotten. Never by a cap, only because its owner says so.
+
+use chrono::TimeDelta;
+use serde_json::json;
+
+use super::store::{self, NewOperation};
+use super::{AdvanceError, Desk, Resource, ResourceState, advance};
+use crate::audit::{self, Fact};
+use crate::clock::Timestamp;
+use crate::db::{DbConnection, DbError};
+use crate::ids::{AccountId, OperationId, ResourceId};
+
+/// Why a resource is not removed.
+#[derive(Debug, thiserror::Error)]
+pub enum RemoveError {
+    /// The account has no such resource.
+    #[error("the account has no such resource")]
+    NotFound,
+    /// Work on it is not finished.
+    #[error("the resource is being made or its outcome is unknown: {0:?}")]
+    Busy(ResourceState),
+    /// The work could not go on; a worker takes it up.
+    #[error(transparent)]
+    Advance(#[from] AdvanceError),
+    /// The database failed.
+    #[error(transparent)]
+    Db(#[from] DbError),
+}
+
+impl From<diesel::result::Error> for RemoveError {
+    fn from(error: diesel::result::Error) -> Self {
+        Self::Db(error.into())
+    }
+}
+
+/// Removes a resource. One that is gone, or never came to be, stays so; repeating it is safe.
+///
+/// # Errors
+/// See [`RemoveError`].
+pub async fn remove(desk: &Desk, account: &AccountId, id: &ResourceId, now: Timestamp) -> Result<(), RemoveError> {
+    let operation = OperationId::new(now);
+    let work = {
+        let (account, id, operation) = (account.clone(), id.clone(), operation.clone());
+        move |conn: &mut DbConnection| begin(conn, &account, &id, &operation, now)
+    };
+    if desk.cashier.db.write(account.as_str(), work).await? {
+        advance::advance(desk, account, &operation, now).await?;
+    }
+    Ok(())
+}
+
+/// `false`: there is nothing to do.
+fn begin(
+    conn: &mut DbConnection,
+    account: &AccountId,
+    id: &ResourceId,
+    operation: &OperationId,
+    now: Timestamp,
+) -> Result<bool, RemoveError> {
+    let from = [ResourceState::Ready, ResourceState::Suspended];
+    if !store::set_state(conn, (account, id), &from, ResourceState::Removing, None, now)? {
+        let resource = store::by_id(conn, account, id)?.ok_or(RemoveError::NotFound)?;
+        return match resource.state {
+            ResourceState::Removing | ResourceState::Removed | ResourceState::Failed => Ok(false),
+            state => Err(RemoveError::Busy(state)),
+        };
+    }
+    let row = NewOperation {
+        account_id: account,
+        id: operation,
+        resource_id: id,
+        verb: "remove",
+        state: "running",
+        step: "remove",
+        attempts: 0,
+        created_at: now,
+        deadline_at: now.plus(TimeDelta::hours(24)),
+        next_try_at: Some(now.plus(TimeDelta::seconds(30))),
+    };
+    store::insert_operation(conn, &row)?;
+    Ok(true)
+}
+
+/// The fact that a resource arrived in a state.
+pub(super) fn record(
+    conn: &mut DbConnection,
+    resource: &Resource,
+    to: ResourceState,
+    why: Option<&str>,
+    now: Timestamp,
+) -> diesel::QueryResult<()> {
+    let action = match to {
+        ResourceState::Ready => "resource.ready",
+        ResourceState::Removed => "resource.removed",
+        ResourceState::Failed => "resource.failed",
+        _ => "resource.needs_attention",
+    };
+    let fact = Fact {
+        actor: "system".to_owned(),
+        action,
+        account_id: Some(&resource.account_id),
+        subject: resource.id.to_string(),
+        detail: json!({"name": resource.name, "service": resource.service, "plan": resource.plan, "reason": why}),
+    };
+    audit::append(conn, &fact, now)
+}

@@ -1,0 +1,127 @@
+//! The tables `usage_events` and `usage_totals`.
+
+use diesel::prelude::*;
+use diesel::result::Error as QueryError;
+use rust_decimal::Decimal;
+
+use super::UsageEvent;
+use crate::clock::Timestamp;
+use crate::db::DbConnection;
+use crate::db::schema::{resources, usage_events, usage_totals};
+use crate::ids::{AccountId, ResourceId};
+use crate::money::Amount;
+use crate::resource::{Resource, ResourceState};
+
+/// A stored text that is none of ours.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} is not understood")]
+struct Corrupt(&'static str);
+
+fn corrupt(column: &'static str) -> QueryError {
+    QueryError::DeserializationError(Corrupt(column).into())
+}
+
+/// The fingerprint and cost of an event that was recorded.
+pub(super) fn event(conn: &mut DbConnection, source: &str, id: &str) -> QueryResult<Option<(String, Amount)>> {
+    usage_events::table.find((source, id)).select((usage_events::fingerprint, usage_events::cost)).first(conn).optional()
+}
+
+/// The resource's state, locked, so that usage and removal, and two reports, do not pass each other.
+pub(super) fn lock_state(conn: &mut DbConnection, resource: &Resource) -> QueryResult<ResourceState> {
+    let word: String = diesel::update(resources::table.find((&resource.account_id, &resource.id)))
+        .set(resources::changed_at.eq(resources::changed_at))
+        .returning(resources::state)
+        .get_result(conn)?;
+    ResourceState::from_word(&word).ok_or_else(|| corrupt("resources.state"))
+}
+
+/// How much was used and charged in a month so far.
+pub(super) fn total(
+    conn: &mut DbConnection,
+    resource: &Resource,
+    meter: &str,
+    month: Timestamp,
+) -> QueryResult<(Decimal, Amount)> {
+    let found = usage_totals::table
+        .find((&resource.account_id, &resource.id, meter, month))
+        .select((usage_totals::quantity, usage_totals::charged))
+        .first::<(String, Amount)>(conn)
+        .optional()?;
+    let Some((quantity, charged)) = found else { return Ok((Decimal::ZERO, Amount::ZERO)) };
+    Ok((Decimal::from_str_exact(&quantity).map_err(|_not_decimal| corrupt("usage_totals.quantity"))?, charged))
+}
+
+#[derive(Insertable)]
+#[diesel(table_name = usage_totals)]
+struct NewTotal<'a> {
+    account_id: &'a AccountId,
+    resource_id: &'a ResourceId,
+    meter: &'a str,
+    period_start: Timestamp,
+    quantity: &'a str,
+    charged: Amount,
+}
+
+/// Writes the new total; the lock of [`lock_state`] is held.
+pub(super) fn set_total(
+    conn: &mut DbConnection,
+    resource: &Resource,
+    meter: &str,
+    month: Timestamp,
+    (quantity, charged): (Decimal, Amount),
+) -> QueryResult<()> {
+    let quantity = quantity.to_string();
+    let row = usage_totals::table.find((&resource.account_id, &resource.id, meter, month));
+    let set = (usage_totals::quantity.eq(&quantity), usage_totals::charged.eq(charged));
+    if diesel::update(row).set(set).execute(conn)? == 1 {
+        return Ok(());
+    }
+    let row = NewTotal {
+        account_id: &resource.account_id,
+        resource_id: &resource.id,
+        meter,
+        period_start: month,
+        quantity: &quantity,
+        charged,
+    };
+    diesel::insert_into(usage_totals::table).values(&row).execute(conn).map(drop)
+}
+
+#[derive(Insertable)]
+#[diesel(table_name = usage_events)]
+struct NewEvent<'a> {
+    source: &'a str,
+    event_id: &'a str,
+    fingerprint: &'a str,
+    account_id: &'a AccountId,
+    resource_id: &'a ResourceId,
+    meter: &'a str,
+    quantity: String,
+    cost: Amount,
+    at: Timestamp,
+    recorded_at: Timestamp,
+}
+
+/// Records the event under its key.
+pub(super) fn insert_event(
+    conn: &mut DbConnection,
+    resource: &Resource,
+    event: &UsageEvent,
+    fingerprint: &str,
+    cost: Amount,
+    now: Timestamp,
+) -> QueryResult<()> {
+    let row = NewEvent {
+        source: &event.source,
+        event_id: &event.id,
+        fingerprint,
+        account_id: &resource.account_id,
+        resource_id: &resource.id,
+        meter: &event.meter,
+        quantity: event.quantity.to_string(),
+        cost,
+        at: event.at,
+        recorded_at: now,
+    };
+    diesel::insert_into(usage_events::table).values(&row).execute(conn).map(drop)
+}
