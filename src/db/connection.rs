@@ -69,12 +69,12 @@ pub(super) fn connect(url: &SecretString) -> Result<DbConnection, DbError> {
     Ok(conn)
 }
 
-/// A connection for a write lane. Everything a lane does goes by key: a plan that was made while a table was empty must
-/// not stay a scan when the table has grown.
+/// A connection for a write lane. Everything a lane does is short and goes by key: so one plan per statement, never
+/// compiled, and never a scan only because the table was empty when the plan was made.
 pub(super) fn connect_lane(url: &SecretString) -> Result<DbConnection, DbError> {
     let mut conn = connect(url)?;
     if let DbConnection::Postgres(conn) = &mut conn {
-        conn.batch_execute("SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off;")?;
+        conn.batch_execute("SET plan_cache_mode = force_generic_plan; SET jit = off; SET enable_seqscan = off;")?;
     }
     Ok(conn)
 }

@@ -3,6 +3,9 @@
 //! Both are fragments with a static id, so that they are prepared once per connection. Locked rows are read in their
 //! newest version even when the lock had to be waited for; a row that another process inserted meanwhile is not seen,
 //! and its key then refuses our insert.
+//!
+//! `LATERAL` with a fence (`FOR UPDATE`, `OFFSET 0`) leaves the planner one way only: for each key, one look into the
+//! index. A plain join that was planned while the table was empty would walk the whole index for as long as the plan lives.
 
 use diesel::pg::{Pg, PgConnection};
 use diesel::prelude::*;
@@ -96,22 +99,23 @@ impl QueryFragment<Pg> for Lock<'_> {
         unnest(&mut out, &self.accounts)?;
         out.push_sql(
             " AS w(a)), \
-             h AS MATERIALIZED (SELECT t.* FROM ledger_heads t JOIN w ON t.account_id = w.a \
-              ORDER BY t.account_id FOR UPDATE OF t), \
-             s AS MATERIALIZED (SELECT t.id, t.state, t.spending_stopped_at FROM accounts t JOIN w ON t.id = w.a \
-              ORDER BY t.id FOR SHARE OF t), \
-             o AS MATERIALIZED (SELECT t.* FROM holds t JOIN ",
+             h AS MATERIALIZED (SELECT x.* FROM w CROSS JOIN LATERAL \
+              (SELECT t.* FROM ledger_heads t WHERE t.account_id = w.a FOR UPDATE) x), \
+             s AS MATERIALIZED (SELECT x.* FROM w CROSS JOIN LATERAL \
+              (SELECT t.id, t.state, t.spending_stopped_at FROM accounts t WHERE t.id = w.a FOR SHARE) x), \
+             o AS MATERIALIZED (SELECT x.* FROM ",
         );
         unnest(&mut out, &self.holds)?;
         out.push_sql(
-            " AS w(a, i) ON t.account_id = w.a AND t.id = w.i ORDER BY t.account_id, t.id FOR UPDATE OF t), \
+            " AS w(a, i) CROSS JOIN LATERAL \
+              (SELECT t.* FROM holds t WHERE t.account_id = w.a AND t.id = w.i FOR UPDATE) x), \
              n AS MATERIALIZED (SELECT a, i FROM ",
         );
         unnest(&mut out, &self.counters)?;
         out.push_sql(
-            " AS w(a, i) UNION SELECT account_id, unnest(string_to_array(counter_ids, ' ')) FROM o), \
-             c AS MATERIALIZED (SELECT t.* FROM counters t JOIN n ON t.account_id = n.a AND t.id = n.i \
-              ORDER BY t.account_id, t.id FOR UPDATE OF t) \
+            " AS w(a, i) UNION SELECT account_id, unnest(string_to_array(counter_ids, ' ')) FROM o ORDER BY 1, 2), \
+             c AS MATERIALIZED (SELECT x.* FROM n CROSS JOIN LATERAL \
+              (SELECT t.* FROM counters t WHERE t.account_id = n.a AND t.id = n.i FOR UPDATE) x) \
              SELECT 'head', account_id, '', hash, NULL::text, NULL::text, NULL::text, NULL::text, \
               sequence, NULL::bigint, NULL::bigint, NULL::bigint, NULL::bigint FROM h \
              UNION ALL SELECT 'account', id, '', state, NULL, NULL, NULL, NULL, \
@@ -212,38 +216,60 @@ impl QueryId for Write<'_> {
     const HAS_STATIC_QUERY_ID: bool = true;
 }
 
+/// How many rows it wrote.
+impl Query for Write<'_> {
+    type SqlType = BigInt;
+}
+
 impl RunQueryDsl<PgConnection> for Write<'_> {}
 
 impl QueryFragment<Pg> for Write<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql("WITH c AS (UPDATE counters t SET held = n.held, spent = n.spent FROM ");
+        out.push_sql("WITH c AS (UPDATE counters t SET held = y.held, spent = y.spent FROM (SELECT x.at, n.* FROM ");
         unnest(&mut out, &self.counters)?;
         out.push_sql(
-            " AS n(account_id, id, held, spent) WHERE t.account_id = n.account_id AND t.id = n.id), \
-             h AS (UPDATE ledger_heads t SET sequence = n.sequence, hash = n.hash FROM ",
+            " AS n(account_id, id, held, spent) CROSS JOIN LATERAL (SELECT r.ctid AS at FROM counters r \
+              WHERE r.account_id = n.account_id AND r.id = n.id OFFSET 0) x) y WHERE t.ctid = y.at RETURNING 1), \
+             h AS (UPDATE ledger_heads t SET sequence = y.sequence, hash = y.hash FROM (SELECT x.at, n.* FROM ",
         );
         unnest(&mut out, &self.heads)?;
         out.push_sql(
-            " AS n(account_id, sequence, hash) WHERE t.account_id = n.account_id), \
+            " AS n(account_id, sequence, hash) CROSS JOIN LATERAL (SELECT r.ctid AS at FROM ledger_heads r \
+              WHERE r.account_id = n.account_id OFFSET 0) x) y WHERE t.ctid = y.at RETURNING 1), \
+             s AS (UPDATE holds t SET captured = y.captured, state = y.state, settled_at = y.settled_at \
+              FROM (SELECT x.at, n.* FROM ",
+        );
+        unnest(&mut out, &self.settled_holds)?;
+        out.push_sql(
+            " AS n(account_id, id, captured, state, settled_at) CROSS JOIN LATERAL (SELECT r.ctid AS at FROM holds r \
+              WHERE r.account_id = n.account_id AND r.id = n.id OFFSET 0) x) y WHERE t.ctid = y.at RETURNING 1), \
              f AS (INSERT INTO ledger_heads (account_id, sequence, hash) SELECT * FROM ",
         );
         unnest(&mut out, &self.new_heads)?;
         out.push_sql(
-            "), o AS (INSERT INTO holds (account_id, id, counter_ids, resource_id, currency, amount, captured, state, \
-             description, created_at, expires_at, settled_at) SELECT * FROM ",
+            " RETURNING 1), o AS (INSERT INTO holds (account_id, id, counter_ids, resource_id, currency, amount, captured, \
+             state, description, created_at, expires_at, settled_at) SELECT * FROM ",
         );
         unnest(&mut out, &self.new_holds)?;
         out.push_sql(
-            "), s AS (UPDATE holds t SET captured = n.captured, state = n.state, settled_at = n.settled_at FROM ",
+            " RETURNING 1), e AS (INSERT INTO ledger_entries (account_id, sequence, id, kind, hold_id, resource_id, \
+             counter_ids, currency, held_change, spent_change, description, at, previous_hash, hash) SELECT * FROM ",
         );
-        unnest(&mut out, &self.settled_holds)?;
+        unnest(&mut out, &self.entries)?;
         out.push_sql(
-            " AS n(account_id, id, captured, state, settled_at) WHERE t.account_id = n.account_id AND t.id = n.id) \
-             INSERT INTO ledger_entries (account_id, sequence, id, kind, hold_id, resource_id, counter_ids, currency, \
-             held_change, spent_change, description, at, previous_hash, hash) SELECT * FROM ",
+            " RETURNING 1) SELECT (SELECT count(*) FROM c) + (SELECT count(*) FROM h) + (SELECT count(*) FROM s) \
+             + (SELECT count(*) FROM f) + (SELECT count(*) FROM o) + (SELECT count(*) FROM e)",
         );
-        unnest(&mut out, &self.entries)
+        Ok(())
     }
+}
+
+/// Fewer rows were written than decided: a locked row was gone. Everything is undone.
+#[derive(Debug, thiserror::Error)]
+#[error("{written} rows were written where {decided} were decided")]
+struct NotAsDecided {
+    written: i64,
+    decided: usize,
 }
 
 pub(super) fn write(conn: &mut PgConnection, changes: &Changes) -> QueryResult<()> {
@@ -262,7 +288,17 @@ pub(super) fn write(conn: &mut PgConnection, changes: &Changes) -> QueryResult<(
         settled_holds: settled_holds(&changes.settled_holds),
         entries: entries(&changes.entries),
     };
-    write.execute(conn).map(drop)
+    let written: i64 = write.get_result(conn)?;
+    let decided = counters.len()
+        + changes.heads.len()
+        + changes.new_holds.len()
+        + changes.settled_holds.len()
+        + changes.entries.len();
+    if usize::try_from(written) == Ok(decided) {
+        Ok(())
+    } else {
+        Err(diesel::result::Error::QueryBuilderError(NotAsDecided { written, decided }.into()))
+    }
 }
 
 fn heads(changes: &Changes, stored: bool) -> [Column<'_>; 3] {

@@ -22,7 +22,8 @@ pub(super) fn load(conn: &mut SqliteConnection, named: &Named<'_>) -> QueryResul
             facts.heads.insert((*account).clone(), Head { sequence, hash, stored: true });
         }
         let state = accounts::table.find(account).select((accounts::state, accounts::spending_stopped_at));
-        if state.get_result::<(String, Option<i64>)>(conn).optional()?.is_some_and(|(state, at)| is_stopped(&state, at)) {
+        if state.get_result::<(String, Option<i64>)>(conn).optional()?.is_some_and(|(state, at)| is_stopped(&state, at))
+        {
             facts.stopped.insert((*account).clone());
         }
     }
