@@ -23,9 +23,14 @@ pub mod account;
 pub mod attestation;
 pub mod authorization;
 pub mod catalog;
+pub mod login;
 pub mod orchestrator;
 pub mod payment;
 pub mod resource;
+
+// Built of all of them.
+pub mod app;
+pub mod http;
 
 // The other side of the wire.
 pub mod simulator;

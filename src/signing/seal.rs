@@ -38,6 +38,12 @@ impl MasterKey {
         Zeroizing::new(URL_SAFE_NO_PAD.encode(self.0))
     }
 
+    /// The bytes themselves.
+    #[must_use]
+    pub fn into_bytes(self) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(self.0)
+    }
+
     /// 32 bytes for `purpose`, from which the master key cannot be found again.
     ///
     /// # Errors
@@ -144,8 +150,8 @@ mod tests {
         let sealed = sealer.seal("resources/1", b"secret").unwrap();
         assert_eq!(sealer.open("resources/1", &sealed).unwrap().as_slice(), b"secret");
         assert_eq!(sealer.open("resources/2", &sealed).unwrap_err(), SealError::Unreadable);
-        let other = Sealer::new(&master, "signing keys").unwrap();
-        assert_eq!(other.open("resources/1", &sealed).unwrap_err(), SealError::Unreadable);
+        let wrong = Sealer::new(&master, "signing keys").unwrap();
+        assert_eq!(wrong.open("resources/1", &sealed).unwrap_err(), SealError::Unreadable);
         assert!(!sealed.contains("secret"));
     }
 

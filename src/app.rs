@@ -1,0 +1,253 @@
+//! Everything that a handler may reach, built once at start.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use secrecy::ExposeSecret as _;
+use serde_json::{Map, Value};
+
+use crate::catalog::{self, Catalog, DriverKind, Edition, PlanId, ServiceId};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::db::{Db, DbError, DbSettings};
+use crate::fetch::{Fetch, FetchSettings};
+use crate::orchestrator::KeyCache;
+use crate::payment::cashier::Cashier;
+use crate::payment::settlement::Settlement;
+use crate::resource::drivers::{Driver, StaticDriver, StaticDriverError};
+use crate::resource::{Binding, Desk};
+use crate::secret::{Secret, SecretHash};
+use crate::signing::{self, KeyOrigin, KeyRing, LoadKeysError, MasterKey, SealError, Sealer};
+
+/// The lane of work that belongs to no account.
+pub const HOUSE: &str = "house";
+
+/// The running provider.
+pub struct App {
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// The database.
+    pub db: Db,
+    /// Our signing keys.
+    pub ring: Arc<KeyRing>,
+    /// The keys of orchestrators.
+    pub keys: KeyCache,
+    /// The address that the outside uses, without a trailing slash; also our issuer.
+    pub base_url: String,
+    /// `{base_url}/v1`: what access tokens are for.
+    pub audience: String,
+    /// What buying and keeping resources needs.
+    pub desk: Desk,
+    /// Seals answers that are kept for retries.
+    pub answer_sealer: Arc<Sealer>,
+    /// Of the secret with which the provider's platform reports usage.
+    pub meter_key: SecretHash,
+    /// The catalog as its files say it.
+    pub catalog: Arc<Catalog>,
+    edition: RwLock<Arc<Edition>>,
+}
+
+impl fmt::Debug for App {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("App").field("base_url", &self.base_url).finish_non_exhaustive()
+    }
+}
+
+/// Why the provider did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A file with a secret.
+    #[error("cannot read {}: run `portreeve init` first", .0.display())]
+    SecretFile(std::path::PathBuf, #[source] std::io::Error),
+    /// A key is not what it should be.
+    #[error("`{0}` must be 43 characters of base64url (32 bytes)")]
+    Key(&'static str),
+    /// A secret is too short to be one.
+    #[error("`usage.meter_key` must have at least 32 characters")]
+    MeterKey,
+    /// Sealing.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// Signing keys.
+    #[error(transparent)]
+    Keys(#[from] LoadKeysError),
+    /// The catalog's files have mistakes.
+    #[error("the catalog has mistakes:\n{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Catalog(Vec<catalog::Mistake>),
+    /// The catalog cannot be published.
+    #[error(transparent)]
+    Publish(#[from] catalog::PublishError),
+    /// The published catalog cannot be read.
+    #[error(transparent)]
+    Edition(#[from] catalog::LoadError),
+    /// The `static` driver.
+    #[error(transparent)]
+    Driver(#[from] StaticDriverError),
+    /// The outgoing client.
+    #[error("the outgoing client cannot be set up")]
+    Fetch(#[from] reqwest::Error),
+    /// The database.
+    #[error(transparent)]
+    Db(#[from] DbError),
+}
+
+impl App {
+    /// Opens the database and brings it up to date, loads or makes the keys, reads the catalog, and publishes it when
+    /// nothing was published before.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start(config: &Config, base_url: &str, origin: KeyOrigin, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
+        let catalog = Arc::new(catalog::validate(&config.catalog.folder).map_err(StartError::Catalog)?);
+        let master = master_key(config)?;
+        let db = open_db(config)?;
+        db.migrate().await?;
+        let now = clock.now();
+        let ring = {
+            let master = master.clone();
+            Arc::new(db.write(HOUSE, move |conn| signing::load_or_create(conn, &master, origin, now)).await?)
+        };
+        let edition = match db.read(catalog::latest).await? {
+            Some(edition) if now < edition.expires_at => edition,
+            _ => publish(&db, &ring, &catalog, base_url, now).await?,
+        };
+        let fetch = Fetch::new(&FetchSettings {
+            special_hosts: config.outgoing.special_hosts.clone(),
+            timeout: Duration::from_secs(config.outgoing.timeout_seconds),
+            ..FetchSettings::default()
+        })?;
+        let desk = desk(config, &master, &db, &ring, &fetch, &catalog)?;
+        Ok(Self {
+            clock,
+            db,
+            keys: KeyCache::new(fetch),
+            ring,
+            base_url: base_url.to_owned(),
+            audience: format!("{base_url}/v1"),
+            desk,
+            answer_sealer: Arc::new(Sealer::new(&master, "answers")?),
+            meter_key: meter_key(config)?.hash(),
+            catalog,
+            edition: RwLock::new(Arc::new(edition)),
+        })
+    }
+
+    /// The catalog that is published now.
+    #[must_use]
+    pub fn edition(&self) -> Arc<Edition> {
+        self.edition.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes up a newer edition, published here or by another process.
+    pub fn take_up(&self, edition: Edition) {
+        let mut current = self.edition.write().unwrap_or_else(PoisonError::into_inner);
+        if current.version < edition.version {
+            *current = Arc::new(edition);
+        }
+    }
+}
+
+/// Opens the configured database, without bringing it up to date.
+///
+/// # Errors
+/// When it cannot be reached.
+pub fn open_db(config: &Config) -> Result<Db, DbError> {
+    Db::open(&DbSettings {
+        url: config.database.url.clone(),
+        readers: config.database.readers,
+        lanes: config.database.lanes,
+        queue: config.database.queue,
+    })
+}
+
+async fn publish(
+    db: &Db,
+    ring: &KeyRing,
+    catalog: &Catalog,
+    base_url: &str,
+    now: crate::clock::Timestamp,
+) -> Result<Edition, StartError> {
+    Ok(match catalog::publish(db, ring, catalog, base_url, now).await? {
+        catalog::Published::New(edition) | catalog::Published::Unchanged(edition) => edition,
+    })
+}
+
+fn desk(
+    config: &Config,
+    master: &MasterKey,
+    db: &Db,
+    ring: &Arc<KeyRing>,
+    fetch: &Fetch,
+    catalog: &Arc<Catalog>,
+) -> Result<Desk, StartError> {
+    let driver: Arc<dyn Driver> = Arc::new(static_driver(config, master)?);
+    let cashier = Cashier {
+        db: db.clone(),
+        settlement: Settlement::new(fetch.clone(), ring.clone()),
+        sealer: Arc::new(Sealer::new(master, "payment tokens")?),
+    };
+    let files = catalog.clone();
+    Ok(Desk {
+        cashier,
+        drivers: Arc::new(HashMap::from([("static".to_owned(), driver)])),
+        credential_sealer: Arc::new(Sealer::new(master, "credentials")?),
+        bindings: Arc::new(move |service, plan| binding(&files, service, plan)),
+    })
+}
+
+/// How a plan is made, from the catalog's files.
+fn binding(catalog: &Catalog, service: &str, plan: &str) -> Option<Binding> {
+    let (service, _plan) = (service.parse::<ServiceId>().ok()?, plan.parse::<PlanId>().ok()?);
+    let driver = catalog.driver(&service)?;
+    let kind = match driver.kind {
+        DriverKind::Static => "static",
+    };
+    let settings: Map<String, Value> = serde_json::to_value(&driver.settings).ok()?.as_object()?.clone();
+    Some(Binding { driver: kind.to_owned(), settings })
+}
+
+/// The `static` driver with its configured key, or one derived from the master key.
+fn static_driver(config: &Config, master: &MasterKey) -> Result<StaticDriver, StartError> {
+    let given = config.static_driver.key.expose_secret();
+    let key = if given.is_empty() {
+        platform_key(master)?
+    } else {
+        let key = MasterKey::from_text(given).map_err(|_not_a_key| StartError::Key("static_driver.key"))?;
+        key.into_bytes()
+    };
+    let url = config.static_driver.platform_url.as_ref().map(ToString::to_string);
+    Ok(StaticDriver::new(key.as_slice(), url)?)
+}
+
+/// The key that the `static` driver derives from the master key when none is configured.
+///
+/// # Errors
+/// When it cannot be derived.
+pub fn platform_key(master: &MasterKey) -> Result<zeroize::Zeroizing<[u8; 32]>, SealError> {
+    master.derive("static driver")
+}
+
+/// The configured master key, or the one in its file.
+///
+/// # Errors
+/// When there is none, or it is not 32 bytes.
+pub fn master_key(config: &Config) -> Result<MasterKey, StartError> {
+    let given = config.keys.master_key.expose_secret();
+    let text = if given.is_empty() { secret_file(&config.keys.master_key_file)? } else { given.to_owned().into() };
+    MasterKey::from_text(&text).map_err(|_not_a_key| StartError::Key("keys.master_key"))
+}
+
+fn meter_key(config: &Config) -> Result<Secret, StartError> {
+    let given = config.usage.meter_key.expose_secret();
+    let text = if given.is_empty() { secret_file(&config.usage.meter_key_file)? } else { given.to_owned().into() };
+    let text = text.trim();
+    if text.len() < 32 { Err(StartError::MeterKey) } else { Ok(Secret::presented(text)) }
+}
+
+fn secret_file(path: &std::path::Path) -> Result<zeroize::Zeroizing<String>, StartError> {
+    std::fs::read_to_string(path)
+        .map(zeroize::Zeroizing::new)
+        .map_err(|error| StartError::SecretFile(path.to_owned(), error))
+}

@@ -1,0 +1,119 @@
+//! One-use log-in links.
+
+use chrono::TimeDelta;
+use serde_json::json;
+
+use super::session::{self, LIFETIME as SESSION_LIFETIME};
+use super::store;
+use crate::audit::{self, Fact};
+use crate::clock::Timestamp;
+use crate::db::{DbConnection, DbError};
+use crate::idempotency::{self, KeyReused, Keyed, NewKey};
+use crate::ids::AccountId;
+use crate::secret::{Secret, SecretHash};
+
+/// How long a link works.
+pub const LIFETIME: TimeDelta = TimeDelta::minutes(10);
+
+/// Why there is no link, or it does not work.
+#[derive(Debug, thiserror::Error)]
+pub enum DeepLinkError {
+    /// Unknown, used or expired: which of them is nobody's business.
+    #[error("the link was used, expired or never existed")]
+    Spent,
+    /// The key belongs to another request.
+    #[error(transparent)]
+    KeyReused(#[from] KeyReused),
+    /// The database failed.
+    #[error(transparent)]
+    Db(#[from] DbError),
+}
+
+impl From<diesel::result::Error> for DeepLinkError {
+    fn from(error: diesel::result::Error) -> Self {
+        Self::Db(error.into())
+    }
+}
+
+/// A link about to be made; secret and sealed answer are made before the transaction.
+#[derive(Debug, Clone)]
+pub struct NewLink {
+    /// Whose dashboard.
+    pub account_id: AccountId,
+    /// Of the link's secret.
+    pub hash: SecretHash,
+    /// The request.
+    pub keyed: Keyed,
+    /// Its answer, sealed, for retries.
+    pub sealed_answer: String,
+}
+
+/// Makes a link; a retry under the same key answers the sealed answer of the first. Call it inside `Db::write`.
+///
+/// # Errors
+/// When the key was used for something else, or the database fails.
+pub fn make(conn: &mut DbConnection, link: &NewLink, now: Timestamp) -> Result<Option<String>, DeepLinkError> {
+    if let Some(done) = idempotency::find(conn, &link.account_id, &link.keyed, now)? {
+        return Ok(done.same(&link.keyed)?.sealed_answer);
+    }
+    let key = NewKey {
+        account_id: &link.account_id,
+        keyed: &link.keyed,
+        subject: None,
+        sealed_answer: Some(&link.sealed_answer),
+    };
+    idempotency::insert(conn, &key, now)?;
+    store::insert_link(conn, &link.hash, &link.account_id, now, now.plus(LIFETIME))?;
+    record(conn, &link.account_id, "dashboard.link_made", now)?;
+    Ok(None)
+}
+
+/// Whether a link can still be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LinkState {
+    /// It works, once.
+    Usable,
+    /// It was used, expired, or never existed.
+    Spent,
+}
+
+/// Looks at a link without using it: mail scanners and previews open links too.
+///
+/// # Errors
+/// When the database fails.
+pub fn state(conn: &mut DbConnection, presented: &Secret, now: Timestamp) -> Result<LinkState, DbError> {
+    let usable = store::link_is_usable(conn, &presented.hash(), now)?;
+    Ok(if usable { LinkState::Usable } else { LinkState::Spent })
+}
+
+/// Uses a link up and begins a session under `session_hash`. Call it inside `Db::write`.
+///
+/// # Errors
+/// When the link does not work, or the database fails.
+pub fn redeem(
+    conn: &mut DbConnection,
+    presented: &SecretHash,
+    session_hash: &SecretHash,
+    now: Timestamp,
+) -> Result<AccountId, DeepLinkError> {
+    let account = store::use_link(conn, presented, now)?.ok_or(DeepLinkError::Spent)?;
+    session::begin(conn, session_hash, &account, now.plus(SESSION_LIFETIME), now)?;
+    record(conn, &account, "dashboard.opened", now)?;
+    Ok(account)
+}
+
+fn record(
+    conn: &mut DbConnection,
+    account: &AccountId,
+    action: &'static str,
+    now: Timestamp,
+) -> Result<(), DeepLinkError> {
+    let fact = Fact {
+        actor: format!("account:{account}"),
+        action,
+        account_id: Some(account),
+        subject: account.to_string(),
+        detail: json!({}),
+    };
+    Ok(audit::append(conn, &fact, now)?)
+}
