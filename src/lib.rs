@@ -14,3 +14,6 @@ pub mod db;
 pub mod fetch;
 pub mod outbox;
 pub mod signing;
+
+// The surface.
+pub mod http;
