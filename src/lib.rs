@@ -18,7 +18,7 @@ pub mod outbox;
 pub mod signing;
 pub mod telemetry;
 
-// Features, from the lowest floor up.
+// Features.
 pub mod account;
 pub mod attestation;
 pub mod authorization;

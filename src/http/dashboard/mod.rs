@@ -1,0 +1,3 @@
+//! What the user sees and can do in a browser.
+
+pub mod pages;

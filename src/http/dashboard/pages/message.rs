@@ -1,0 +1,74 @@
+//! Pages that say one thing and what to do next.
+
+use askama::Template;
+
+use super::frame::Frame;
+
+/// One thing to say.
+#[derive(Debug, Clone, Template)]
+#[template(path = "message.html")]
+pub struct MessagePage {
+    /// Whose page.
+    pub frame: Frame,
+    /// What is true, as a sentence.
+    pub heading: String,
+    /// What it means.
+    pub text: String,
+    /// What to do, one step each.
+    pub steps: Vec<String>,
+    /// The id to tell the provider, when something is wrong on our side.
+    pub request_id: Option<String>,
+}
+
+const NEW_LINK: &str = "Ask your agent, or the platform it runs on, for a new link to your dashboard.";
+
+impl MessagePage {
+    fn new(frame: Frame, heading: &str, text: &str, steps: &[&str]) -> Self {
+        let steps = steps.iter().map(|step| (*step).to_owned()).collect();
+        Self { frame, heading: heading.to_owned(), text: text.to_owned(), steps, request_id: None }
+    }
+
+    /// 404.
+    #[must_use]
+    pub fn not_found(frame: Frame) -> Self {
+        let text = "The address may be mistyped, or what it led to may have been removed.";
+        Self::new(frame, "There is no page here.", text, &["Check the address.", "Or begin at the front page."])
+    }
+
+    /// 403: an action that did not come from our own pages.
+    #[must_use]
+    pub fn forbidden(frame: Frame) -> Self {
+        let text = "The request did not come from this site, so it was refused. Nothing was changed.";
+        let steps = ["Open your dashboard and do it from there.", "If another page sent you here, do not trust it."];
+        Self::new(frame, "That was not allowed.", text, &steps)
+    }
+
+    /// 500. Money is never moved by half.
+    #[must_use]
+    pub fn broken(frame: Frame, request_id: impl Into<String>) -> Self {
+        let text = "We could not answer. What was done before this is safe, and trying again is safe.";
+        let page = Self::new(frame, "Something is wrong on our side.", text, &["Try again in a minute."]);
+        Self { request_id: Some(request_id.into()), ..page }
+    }
+
+    /// 503: too much to do at this moment.
+    #[must_use]
+    pub fn busy(frame: Frame) -> Self {
+        let text = "There is more to do at this moment than we can. Nothing was changed.";
+        Self::new(frame, "We are busy.", text, &["Try again in a few seconds."])
+    }
+
+    /// After the user logged out.
+    #[must_use]
+    pub fn logged_out(frame: Frame) -> Self {
+        let text = "This browser can no longer see the account. Agents keep working within their cap.";
+        Self::new(frame, "You are logged out.", text, &[NEW_LINK])
+    }
+
+    /// 401: no session, or an ended one.
+    #[must_use]
+    pub fn session_ended(frame: Frame) -> Self {
+        let text = "To see an account you need to be logged in, and this browser is not, or no longer.";
+        Self::new(frame, "Please log in again.", text, &[NEW_LINK, "Open it in this browser."])
+    }
+}

@@ -1,0 +1,37 @@
+//! The pages that people see: one struct per page, filled by a handler, that renders itself.
+//!
+//! Every page works without script and under [`CONTENT_SECURITY_POLICY`]: no inline style, no inline script, nothing
+//! from another host. Facts come as the types of the ground (`Amount`, `Period`, `Timestamp`) and are written for
+//! people in `format` alone. Text of others (names, descriptions, addresses) is always escaped.
+
+mod activity;
+mod bar;
+mod ceiling;
+mod chart;
+mod consent_needed;
+mod days;
+mod format;
+mod frame;
+mod home;
+mod ledger;
+mod link;
+mod message;
+mod overview;
+mod problem;
+mod resources;
+
+#[cfg(test)]
+mod tests;
+
+pub use activity::Activity;
+pub use ceiling::{CapForm, Ceiling, CeilingKind};
+pub use consent_needed::ConsentNeededPage;
+pub use days::DaySpend;
+pub use frame::{CONTENT_SECURITY_POLICY, Frame, Notice, respond};
+pub use home::{HomePage, HomeService};
+pub use ledger::{Ledger, LedgerRow};
+pub use link::LinkPage;
+pub use message::MessagePage;
+pub use overview::{OverviewPage, Provisional};
+pub use problem::{ProblemDoc, ProblemIndexPage, ProblemPage};
+pub use resources::{ResourceCharge, ResourceRow, Resources};

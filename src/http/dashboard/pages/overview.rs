@@ -1,0 +1,182 @@
+//! The page that answers: what was spent, what is held, what is left, and how do I stop it.
+
+use std::borrow::Borrow;
+
+use askama::Template;
+use chrono::NaiveDate;
+
+use super::activity::Activity;
+use super::bar::{self, CapBar};
+use super::ceiling::{CapForm, Ceiling, CeilingKind};
+use super::chart::Chart;
+use super::days::{self, Day, DaySpend};
+use super::format;
+use super::frame::{Frame, Notice};
+use super::ledger::Ledger;
+use super::resources::Resources;
+use crate::clock::{Period, Timestamp};
+use crate::money::{Amount, Currency, Money};
+
+/// The account was opened by attestation and nobody has claimed it yet.
+#[derive(Debug, Clone)]
+pub struct Provisional {
+    /// The name of the orchestrator that opened it.
+    pub opened_by: String,
+    /// When.
+    pub opened_at: Timestamp,
+}
+
+/// `GET /dashboard`. The sentence tells of the ceiling that binds, with that ceiling's own figures, so that it adds up.
+#[derive(Debug, Clone, Template)]
+#[template(path = "overview.html")]
+pub struct OverviewPage {
+    /// Whose page.
+    pub frame: Frame,
+    /// The instant at which all figures were read.
+    pub now: Timestamp,
+    /// The period of the budget.
+    pub period: Period,
+    /// Of every amount on the page.
+    pub currency: Currency,
+    /// The budget of the account.
+    pub budget: Ceiling,
+    /// Every other ceiling that spending must pass.
+    pub ceilings: Vec<Ceiling>,
+    /// Since when new spending is stopped.
+    pub stopped_at: Option<Timestamp>,
+    /// Set while nobody has claimed the account.
+    pub provisional: Option<Provisional>,
+    /// What came of the last action.
+    pub notice: Option<Notice>,
+    /// The form that lowers the cap.
+    pub cap_form: CapForm,
+    /// What the account has.
+    pub resources: Resources,
+    /// Spend by day in the period, in any order.
+    pub days: Vec<DaySpend>,
+    /// One page of the ledger.
+    pub ledger: Ledger,
+    /// What happened lately, newest first.
+    pub activity: Vec<Activity>,
+}
+
+impl OverviewPage {
+    /// The ceiling under which the least is left; the budget when several are equal.
+    #[must_use]
+    pub fn binding(&self) -> &Ceiling {
+        self.ceilings.iter().fold(&self.budget, |least, other| if other.left() < least.left() { other } else { least })
+    }
+
+    fn budget_binds(&self) -> bool {
+        self.binding().kind == CeilingKind::Budget
+    }
+
+    fn all_ceilings(&self) -> impl Iterator<Item = (&Ceiling, bool)> {
+        let binding: *const Ceiling = self.binding();
+        std::iter::once(&self.budget)
+            .chain(&self.ceilings)
+            .map(move |ceiling| (ceiling, std::ptr::eq(ceiling, binding)))
+    }
+
+    fn money(&self, amount: impl Borrow<Amount>) -> String {
+        format::money(*amount.borrow(), self.currency)
+    }
+
+    /// Spent and held are at or over the cap: nothing more can be bought.
+    fn is_full(&self) -> bool {
+        self.binding().left() == Amount::ZERO
+    }
+
+    fn days_filled(&self) -> Vec<Day> {
+        days::fill(&self.days, self.period, self.now)
+    }
+
+    fn course(&self) -> Option<Amount> {
+        days::course(&self.days_filled(), self.period)
+    }
+
+    fn course_text(&self) -> Option<String> {
+        self.course().map(|course| format::about(course, self.currency))
+    }
+
+    fn reaches_cap(&self) -> Option<String> {
+        let day: Option<NaiveDate> = days::reaches(&self.days_filled(), self.period, self.budget.limit);
+        day.filter(|_| !self.is_full()).map(format::short_day)
+    }
+
+    fn bar(&self) -> CapBar {
+        let binding = self.binding();
+        let course = if self.budget_binds() { self.course() } else { None };
+        CapBar::of(binding.spent, binding.held, binding.limit, course)
+    }
+
+    fn bar_text(&self) -> String {
+        let binding = self.binding();
+        let whole = |part| bar::share(part, binding.limit) / 10;
+        format!("{} percent of the cap spent, {} percent held", whole(binding.spent), whole(binding.held))
+    }
+
+    fn month(&self) -> Option<String> {
+        format::month(self.period)
+    }
+
+    fn starts(&self) -> format::Moment {
+        format::boundary(self.period.start, self.period.end)
+    }
+
+    fn ends(&self) -> format::Moment {
+        format::boundary(self.period.end, self.period.start)
+    }
+
+    fn as_of(&self) -> format::Moment {
+        format::time_of_day(self.now)
+    }
+
+    fn left_until(&self) -> format::Moment {
+        format::end_of(self.binding().period)
+    }
+
+    fn chart(&self) -> Chart {
+        Chart::of(self.days_filled(), days::days_of(self.period), self.budget.limit, self.course())
+    }
+
+    fn chart_text(&self) -> String {
+        let so_far = self.days_filled().last().map_or(Amount::ZERO, |day| day.total);
+        let course = self.course_text().map(|course| format!(", on course for about {course}")).unwrap_or_default();
+        let (so_far, cap) = (self.money(so_far), self.money(self.budget.limit));
+        format!("Spend by day: {so_far} so far{course}, cap {cap}")
+    }
+
+    fn chart_label(&self, index: &usize) -> String {
+        let day = self
+            .period
+            .start
+            .date()
+            .and_then(|first| first.checked_add_days(chrono::Days::new(u64::try_from(*index).unwrap_or(0))));
+        day.map(format::short_day).unwrap_or_default()
+    }
+
+    fn spending_days(&self) -> Vec<Day> {
+        self.days_filled().into_iter().filter(|day| day.spent > Amount::ZERO).collect()
+    }
+
+    fn has_spend(&self) -> bool {
+        self.days.iter().any(|day| day.spent > Amount::ZERO)
+    }
+
+    fn cap_value(&self) -> String {
+        self.cap_form.typed.clone()
+    }
+
+    fn cap_example(&self) -> String {
+        Money { amount: self.budget.limit, currency: self.currency }.major()
+    }
+
+    fn stopped_since(&self) -> Option<format::Moment> {
+        self.stopped_at.map(format::day_and_time)
+    }
+
+    fn resource_count(&self) -> String {
+        format::plural(self.resources.rows.len() + self.resources.more, "resource")
+    }
+}

@@ -1,0 +1,403 @@
+//! Samples of every page, and what holds for all of them.
+
+use std::path::Path;
+
+use askama::Template;
+use chrono::{Days, NaiveDate, TimeDelta};
+
+use super::*;
+use crate::clock::{Period, Timestamp};
+use crate::http::assets::asset_url;
+use crate::money::{Amount, Currency};
+
+const HOSTILE: &str = "<script>alert(1)</script>\"'&<img src=x onerror=alert(1)>";
+
+fn at(text: &str) -> Timestamp {
+    Timestamp::parse_rfc3339(text).unwrap()
+}
+
+fn usd(minor: i64) -> Amount {
+    Amount::from_minor(minor).unwrap()
+}
+
+fn frame() -> Frame {
+    Frame { provider: "Acme Cloud".into(), user: Some("ada@example.com".into()) }
+}
+
+fn ledger_row(sequence: i64, at_text: &str, kind: &str, description: &str, held: i64, spent: i64) -> LedgerRow {
+    let (kind, description) = (kind.to_owned(), description.to_owned());
+    LedgerRow { sequence, at: at(at_text), kind, description, held_change: held, spent_change: spent }
+}
+
+fn resource(name: &str, service: &str, plan: &str, state: &str, charge: ResourceCharge) -> ResourceRow {
+    let created_at = at("2026-11-02T09:00:00Z");
+    let [name, service, plan, state] = [name, service, plan, state].map(str::to_owned);
+    ResourceRow { name, service, plan, state, reason: None, charge, created_at }
+}
+
+fn activity(at_text: &str, who: &str, what: &str) -> Activity {
+    Activity { at: at(at_text), who: who.into(), what: what.into() }
+}
+
+fn sample_ledger() -> Ledger {
+    let rows = vec![
+        ledger_row(48, "2026-11-15T14:03:00Z", "usage", "Weather API, 1,240 requests", 0, 62),
+        ledger_row(47, "2026-11-15T11:48:00Z", "hold", "postgres/small, November", 900, 0),
+        ledger_row(46, "2026-11-14T20:15:00Z", "capture", "object-storage/standard, November", -400, 400),
+        ledger_row(45, "2026-11-14T20:14:00Z", "hold", "object-storage/standard, November", 400, 0),
+        ledger_row(44, "2026-11-13T10:20:00Z", "release", "gpu/large was refused by its platform", -3000, 0),
+        ledger_row(43, "2026-11-12T08:00:00Z", "refund", "postgres/small, given back", 0, -900),
+    ];
+    Ledger { rows, older: Some(43), paged: false }
+}
+
+/// The page of the mock, with real figures.
+fn sample() -> OverviewPage {
+    let now = at("2026-11-15T14:03:00Z");
+    let period = Period::month_of(now);
+    let spends = [210, 330, 0, 480, 290, 700, 140, 105, 315, 202, 418, 388, 230, 250, 62];
+    let first = NaiveDate::from_ymd_opt(2026, 11, 1).unwrap();
+    let day = |offset| first.checked_add_days(Days::new(offset)).unwrap();
+    let days = (0_u64..).zip(spends).map(|(offset, minor)| DaySpend { day: day(offset), spent: usd(minor) }).collect();
+    let token = CeilingKind::PaymentToken { issuer: "Harbour".into(), last4: "9f3c".into() };
+    OverviewPage {
+        frame: frame(),
+        now,
+        period,
+        currency: Currency::USD,
+        budget: Ceiling { kind: CeilingKind::Budget, limit: usd(10_000), spent: usd(4_120), held: usd(900), period },
+        ceilings: vec![Ceiling { kind: token, limit: usd(15_000), spent: usd(4_120), held: usd(900), period }],
+        stopped_at: None,
+        provisional: None,
+        notice: None,
+        cap_form: CapForm::default(),
+        resources: Resources {
+            rows: vec![
+                resource("weather-prod", "weather", "metered", "ready", ResourceCharge::Spent(usd(3_120))),
+                resource(
+                    "fieldnotes-db",
+                    "postgres",
+                    "small",
+                    "provisioning",
+                    ResourceCharge::BeingConfirmed { spent: usd(0), held: usd(900) },
+                ),
+                resource("assets", "object-storage", "standard", "ready", ResourceCharge::Spent(usd(1_000))),
+                ResourceRow {
+                    reason: Some("the platform did not answer; we keep asking".into()),
+                    ..resource("", "gpu", "large", "needs_attention", ResourceCharge::Spent(usd(0)))
+                },
+                resource("old-key", "weather", "free", "removed", ResourceCharge::Spent(usd(0))),
+            ],
+            more: 0,
+        },
+        days,
+        ledger: sample_ledger(),
+        activity: vec![
+            activity("2026-11-15T14:03:00Z", "claude-4", "used 1,240 requests of Weather API: $0.62"),
+            activity("2026-11-15T11:48:00Z", "claude-4", "created postgres/small: $9.00 held until it is ready"),
+            activity("2026-11-15T09:02:00Z", "You", "lowered the cap from $120.00 to $100.00"),
+            activity("2026-11-14T18:00:00Z", "codex-7", "was refused gpu/large: $120.00 needed, $49.80 left"),
+            activity("2026-11-02T08:59:00Z", "Harbour", "opened the account for ada@example.com"),
+        ],
+    }
+}
+
+fn empty() -> OverviewPage {
+    let page = sample();
+    let budget = Ceiling { spent: usd(0), held: usd(0), ..page.budget.clone() };
+    let provisional = Provisional { opened_by: "Harbour".into(), opened_at: page.now.minus(TimeDelta::minutes(2)) };
+    OverviewPage {
+        budget,
+        ceilings: Vec::new(),
+        resources: Resources::default(),
+        days: Vec::new(),
+        ledger: Ledger::default(),
+        activity: Vec::new(),
+        provisional: Some(provisional),
+        ..page
+    }
+}
+
+fn stopped() -> OverviewPage {
+    let page = sample();
+    OverviewPage {
+        stopped_at: Some(page.now),
+        notice: Some(Notice::Done("New spending is stopped. Every purchase is refused from now on.".into())),
+        ..page
+    }
+}
+
+/// The token binds, a period that has no end, a refused form, an older page of the ledger.
+fn bound_by_token() -> OverviewPage {
+    let mut page = sample();
+    for token in &mut page.ceilings {
+        token.limit = usd(5_000);
+        token.spent = usd(4_120);
+        token.held = usd(880);
+        token.period = Period::once(token.period.start, Period::FOREVER);
+    }
+    let problem = Some("$120.00 is more than the cap of $100.00. Type a smaller amount, such as 80.00.".into());
+    OverviewPage {
+        cap_form: CapForm { typed: "120.00".into(), problem },
+        notice: Some(Notice::Refused("The cap was not changed.".into())),
+        ledger: Ledger { older: None, paged: true, ..sample_ledger() },
+        resources: Resources { more: 12, ..page.resources.clone() },
+        ..page
+    }
+}
+
+/// One purchase on one day, as after the first walk.
+fn first_day() -> OverviewPage {
+    let page = sample();
+    let day = DaySpend { day: NaiveDate::from_ymd_opt(2026, 11, 15).unwrap(), spent: usd(10_000) };
+    let budget = Ceiling { spent: usd(10_000), held: usd(0), ..page.budget.clone() };
+    OverviewPage { budget, days: vec![day], ceilings: Vec::new(), ..page }
+}
+
+/// The sample with `text` in every field that others can fill.
+fn filled_with(text: &str) -> OverviewPage {
+    let mut page = stopped();
+    page.frame = Frame { provider: text.into(), user: Some(text.into()) };
+    page.provisional = Some(Provisional { opened_by: text.into(), opened_at: page.now });
+    page.notice = Some(Notice::Refused(text.into()));
+    page.cap_form = CapForm { typed: text.into(), problem: Some(text.into()) };
+    page.ceilings =
+        [CeilingKind::Other(text.into()), CeilingKind::PaymentToken { issuer: text.into(), last4: text.into() }]
+            .map(|kind| Ceiling { kind, limit: usd(1), ..page.budget.clone() })
+            .to_vec();
+    for row in &mut page.resources.rows {
+        for field in [&mut row.name, &mut row.service, &mut row.plan, &mut row.state] {
+            text.clone_into(field);
+        }
+        row.reason = Some(text.into());
+    }
+    for row in &mut page.ledger.rows {
+        row.kind = text.into();
+        row.description = text.into();
+    }
+    for fact in &mut page.activity {
+        fact.who = text.into();
+        fact.what = text.into();
+    }
+    page
+}
+
+fn problem() -> ProblemDoc {
+    ProblemDoc {
+        code: "budget_exceeded",
+        status: 402,
+        title: "The purchase does not fit under the cap",
+        meaning: "What is spent, what is held and this purchase together would pass a ceiling. Nothing was bought or held.",
+        causes: &[
+            "The price is above what is left in this period.",
+            "Another purchase holds money until it is settled.",
+        ],
+        agent: "Read `binding`, `needed` and `remaining`. Buy less, wait until `resets_at`, or ask your human. Do not repeat it unchanged.",
+        human: "Look at the dashboard. The cap blocks on purpose; an agent cannot raise it.",
+        retry: false,
+    }
+}
+
+fn service(name: &str, description: &str, price: &str) -> HomeService {
+    HomeService { name: name.into(), description: description.into(), price: price.into() }
+}
+
+fn home(provider: &str, services: Vec<HomeService>) -> HomePage {
+    HomePage {
+        frame: Frame::anonymous(provider),
+        base_url: "http://127.0.0.1:8080".into(),
+        catalog_version: 42,
+        services,
+    }
+}
+
+fn four_services() -> Vec<HomeService> {
+    vec![
+        service("Weather API", "Forecasts for any place on earth, by the hour.", "$0.50 per 1,000 requests"),
+        service("Postgres", "A database of your own, backed up every night.", "from $9.00 a month"),
+        service("Object storage", "Files behind an address, as many as you like.", "from $4.00 a month"),
+        service("Sandbox", "Everything above with a daily limit, for trying out.", "free"),
+    ]
+}
+
+fn rendered(page: &impl Template) -> String {
+    page.render().unwrap()
+}
+
+fn every_page() -> Vec<(&'static str, String)> {
+    let nobody = || Frame::anonymous("Acme Cloud");
+    let link = |gone| LinkPage { frame: nobody(), action: "/d/3q2X".into(), gone };
+    let second = ProblemDoc {
+        code: "queue_full",
+        status: 503,
+        title: "There is too much to do",
+        causes: &[],
+        human: "",
+        retry: true,
+        ..problem()
+    };
+    vec![
+        ("overview", rendered(&sample())),
+        ("overview-empty", rendered(&empty())),
+        ("overview-stopped", rendered(&stopped())),
+        ("overview-token", rendered(&bound_by_token())),
+        ("overview-first-day", rendered(&first_day())),
+        ("overview-hostile", rendered(&filled_with(HOSTILE))),
+        ("overview-long", rendered(&filled_with(&"averylongwordwithoutanyspace".repeat(4)))),
+        ("link", rendered(&link(false))),
+        ("link-gone", rendered(&link(true))),
+        ("link-hostile", rendered(&LinkPage { frame: Frame::anonymous(HOSTILE), action: HOSTILE.into(), gone: false })),
+        ("not-found", rendered(&MessagePage::not_found(nobody()))),
+        ("forbidden", rendered(&MessagePage::forbidden(frame()))),
+        ("broken", rendered(&MessagePage::broken(frame(), "req_01j9z3x5k8m2n4p6q8r0s2t4v6"))),
+        ("broken-hostile", rendered(&MessagePage::broken(Frame::anonymous(HOSTILE), HOSTILE))),
+        ("busy", rendered(&MessagePage::busy(nobody()))),
+        ("logged-out", rendered(&MessagePage::logged_out(nobody()))),
+        ("session-ended", rendered(&MessagePage::session_ended(nobody()))),
+        ("problem", rendered(&ProblemPage { frame: nobody(), problem: problem() })),
+        ("problem-hostile", rendered(&ProblemPage { frame: nobody(), problem: hostile_problem() })),
+        ("problems", rendered(&ProblemIndexPage { frame: nobody(), problems: vec![problem(), second] })),
+        ("consent-needed", rendered(&ConsentNeededPage { frame: nobody() })),
+        ("home", rendered(&home("Acme Cloud", four_services()))),
+        ("home-hostile", rendered(&home(HOSTILE, vec![service(HOSTILE, HOSTILE, HOSTILE)]))),
+    ]
+}
+
+fn hostile_problem() -> ProblemDoc {
+    let causes = &[HOSTILE];
+    ProblemDoc { code: HOSTILE, title: HOSTILE, meaning: HOSTILE, causes, agent: HOSTILE, human: HOSTILE, ..problem() }
+}
+
+/// The text between tags, with single spaces.
+fn text_of(html: &str) -> String {
+    let text: String = html.split('<').map(|part| part.split_once('>').map_or(part, |(_, text)| text)).collect();
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn sentence(page: &OverviewPage) -> String {
+    let html = rendered(page);
+    let (_, rest) = html.split_once("<h1").unwrap();
+    text_of(&format!("<h1{}", rest.split_once("</h1>").unwrap().0))
+}
+
+#[test]
+fn the_sentence_says_what_is_spent_held_and_left_until_when() {
+    assert_eq!(sentence(&sample()), "$41.20 of $100.00 spent, $9.00 held. $49.80 left until 1 Dec, 00:00 UTC.");
+}
+
+#[test]
+fn the_sentence_tells_of_the_ceiling_that_binds_and_adds_up() {
+    let said = sentence(&bound_by_token());
+    assert_eq!(said, "$41.20 of $50.00 spent, $8.80 held. $0.00 left on the Harbour payment token ••9f3c.");
+}
+
+#[test]
+fn a_cap_below_what_is_spent_leaves_nothing() {
+    let mut page = sample();
+    page.budget.limit = usd(3_000);
+    assert_eq!(sentence(&page), "$41.20 of $30.00 spent, $9.00 held. $0.00 left until 1 Dec, 00:00 UTC.");
+    assert!(text_of(&rendered(&page)).contains("Blocks: the cap is reached"));
+}
+
+#[test]
+fn a_stopped_account_says_so_and_offers_to_resume() {
+    let html = rendered(&stopped());
+    assert!(html.contains("New spending is stopped") && html.contains("action=\"/dashboard/resume\""));
+    assert!(!html.contains("action=\"/dashboard/stop\""));
+}
+
+#[test]
+fn a_refused_cap_keeps_what_was_typed_and_says_why() {
+    let html = rendered(&bound_by_token());
+    assert!(html.contains("value=\"120.00\"") && html.contains("aria-invalid") && html.contains("id=\"cap-problem\""));
+    assert!(html.contains("<details name=\"control\" id=\"cap\" open>"), "the form is open");
+}
+
+#[test]
+fn text_of_others_never_becomes_markup() {
+    for (name, html) in every_page() {
+        assert!(!html.contains("<script") && !html.contains("<img"), "{name}");
+        assert!(!html.contains("\"'&<"), "{name}: an attribute was left");
+    }
+}
+
+#[test]
+fn every_page_has_one_heading_of_the_first_rank_and_unique_ids() {
+    for (name, html) in every_page() {
+        assert_eq!(html.matches("<h1").count(), 1, "{name}");
+        assert_eq!(html.matches("<main id=\"main\"").count(), 1, "{name}");
+        let mut ids: Vec<_> = html.split(" id=\"").skip(1).filter_map(|part| part.split('"').next()).collect();
+        let all = ids.len();
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), all, "{name}: an id stands twice");
+    }
+}
+
+#[test]
+fn every_page_names_only_files_that_are_served() {
+    let known = [asset_url("portreeve.css"), asset_url("favicon.svg")];
+    for (name, html) in every_page() {
+        for url in html.split("\"/assets/").skip(1).filter_map(|part| part.split('"').next()) {
+            assert!(known.contains(&format!("/assets/{url}")), "{name}: {url}");
+        }
+    }
+}
+
+#[test]
+fn every_form_has_a_method_and_a_name() {
+    for (page, html) in every_page() {
+        for form in html.split("<form").skip(1) {
+            let (opening, rest) = form.split_once('>').unwrap();
+            let body = rest.split_once("</form>").unwrap().0;
+            assert!(
+                opening.contains("method=\"post\"") && opening.contains("action=\"/") || page.contains("hostile"),
+                "{page}"
+            );
+            assert!(opening.contains("aria-label") || body.contains("<label for="), "{page}: {opening}");
+        }
+    }
+}
+
+fn templates(folder: &Path, found: &mut Vec<(String, String)>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            templates(&path, found);
+        } else {
+            found.push((path.display().to_string(), std::fs::read_to_string(&path).unwrap()));
+        }
+    }
+}
+
+#[test]
+fn no_template_has_inline_code_or_style_or_unescaped_text() {
+    let mut found = Vec::new();
+    templates(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/http/dashboard/pages/templates"), &mut found);
+    assert!(found.len() > 10);
+    for (path, text) in found {
+        for word in ["hx-on", "style=", "<style", "<script>", "|safe", "| safe", "javascript:", "http://", "https://"] {
+            assert!(!text.contains(word), "{path}: `{word}`");
+        }
+        let handler = |word: &str| word.starts_with("on") && word.contains("=\"");
+        assert!(!text.split_whitespace().any(handler), "{path}: an inline handler");
+        let filter = |part: &str| part.split('"').nth(1).is_some_and(|value| value.contains('['));
+        assert!(!text.split("hx-trigger=").skip(1).any(filter), "{path}: a trigger with a filter needs eval");
+    }
+}
+
+/// Writes every sample to `target/pages`, to be looked at and given to axe by `tests/browser/static.mjs`.
+#[test]
+fn every_page_can_be_looked_at() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/pages");
+    std::fs::create_dir_all(&folder).unwrap();
+    let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/http/assets/files");
+    for file in ["portreeve.css", "favicon.svg"] {
+        std::fs::copy(files.join(file), folder.join(file)).unwrap();
+    }
+    for (name, html) in every_page() {
+        let html = html.replace(&asset_url("portreeve.css"), "portreeve.css");
+        let html = html.replace(&asset_url("favicon.svg"), "favicon.svg");
+        std::fs::write(folder.join(format!("{name}.html")), html).unwrap();
+    }
+}
