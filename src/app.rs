@@ -140,6 +140,12 @@ impl App {
         self.edition.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// The provider's name, as it is published.
+    #[must_use]
+    pub fn provider_name(&self) -> String {
+        self.edition().document.provider.name.to_string()
+    }
+
     /// Takes up a newer edition, published here or by another process.
     pub fn take_up(&self, edition: Edition) {
         let mut current = self.edition.write().unwrap_or_else(PoisonError::into_inner);

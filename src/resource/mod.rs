@@ -14,7 +14,7 @@ mod store;
 
 pub use advance::{AdvanceError, Progress, advance, resume_due};
 pub use buy::{BuyError, Purchase, Wanted, buy};
-pub use read::{Shown, open_credentials};
+pub use read::{OpenCredentialsError, Shown, open_credentials};
 pub use remove::{RemoveError, remove};
 pub use store::{by_id, list, owner_of};
 

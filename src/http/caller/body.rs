@@ -1,0 +1,88 @@
+//! Bodies: bounded, of one content type, saying each thing once, without members that nobody knows.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use actix_web::dev::Payload;
+use actix_web::http::header::CONTENT_TYPE;
+use actix_web::{FromRequest, HttpRequest, web};
+use futures_util::StreamExt as _;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::http::problem::{Problem, table};
+use crate::signing::parse_strict;
+
+/// The longest body that is read, in bytes.
+pub(crate) const MAX_BODY: usize = 64 * 1024;
+
+/// A JSON body, and the bytes it was read from.
+#[derive(Debug)]
+pub(crate) struct Body<T> {
+    pub(crate) value: T,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// A form body.
+#[derive(Debug)]
+pub(crate) struct Form<T>(pub(crate) T, pub(crate) Vec<u8>);
+
+async fn read(request: &HttpRequest, mut payload: web::Payload, accepted: &[&str]) -> Result<Vec<u8>, Problem> {
+    let given = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
+    let kind = given.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
+    if !accepted.contains(&kind.as_str()) {
+        return Err(Problem::new(&table::MEDIA_TYPE, format!("Send the body as `{}`.", accepted.join("` or `"))));
+    }
+    let mut bytes = Vec::new();
+    while let Some(chunk) = payload.next().await {
+        let chunk = chunk.map_err(|error| {
+            Problem::new(&table::BAD_REQUEST, "The body broke off.").because(error)
+        })?;
+        if bytes.len() + chunk.len() > MAX_BODY {
+            return Err(Problem::new(&table::TOO_LARGE, format!("The body is longer than {MAX_BODY} bytes.")));
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes)
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    let value: Value = parse_strict(bytes)
+        .map_err(|error| Problem::new(&table::BAD_REQUEST, format!("The body is not JSON as it should be: {error}.")))?;
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let path = error.path().to_string();
+        let at = if path == "." { String::new() } else { format!("`{path}`: ") };
+        Problem::new(&table::BAD_REQUEST, format!("{at}{}.", error.inner())).with("field", path)
+    })
+}
+
+impl<T: DeserializeOwned + 'static> FromRequest for Body<T> {
+    type Error = Problem;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let (request, payload) = (request.clone(), web::Payload::from_request(request, payload));
+        Box::pin(async move {
+            let payload = payload.await.map_err(|error| Problem::new(&table::BAD_REQUEST, error.to_string()))?;
+            let accepted = ["application/json", "application/cloudevents+json"];
+            let bytes = read(&request, payload, &accepted).await?;
+            Ok(Self { value: parse(&bytes)?, bytes })
+        })
+    }
+}
+
+impl<T: DeserializeOwned + 'static> FromRequest for Form<T> {
+    type Error = Problem;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let (request, payload) = (request.clone(), web::Payload::from_request(request, payload));
+        Box::pin(async move {
+            let payload = payload.await.map_err(|error| Problem::new(&table::BAD_REQUEST, error.to_string()))?;
+            let bytes = read(&request, payload, &["application/x-www-form-urlencoded"]).await?;
+            let value = serde_urlencoded::from_bytes(&bytes)
+                .map_err(|error| Problem::new(&table::BAD_REQUEST, format!("The form: {error}.")))?;
+            Ok(Self(value, bytes))
+        })
+    }
+}

@@ -1,0 +1,152 @@
+//! Humans at a browser: the session cookie, and the refusal of forms from other sites.
+
+use std::future::{Future, Ready, ready};
+use std::pin::Pin;
+
+use actix_web::cookie::{Cookie, SameSite as CookieSite, time};
+use actix_web::dev::Payload;
+use actix_web::http::header::{HOST, ORIGIN};
+use actix_web::{FromRequest, HttpMessage as _, HttpRequest, HttpResponse, ResponseError};
+
+use super::bearer::app;
+use crate::app::App;
+use crate::clock::Timestamp;
+use crate::http::dashboard::pages::{Frame, MessagePage, respond};
+use crate::http::problem::Problem;
+use crate::http::request_log::AccountOfRequest;
+use crate::login::{self, SESSION_LIFETIME, Session};
+use crate::secret::Secret;
+
+/// The cookie's name. `__Host-` binds it to this host and to HTTPS; a loopback demo without TLS cannot have that.
+fn cookie_name(app: &App) -> &'static str {
+    if app.base_url.starts_with("https://") { "__Host-portreeve_session" } else { "portreeve_session" }
+}
+
+/// The cookie for a new session, or, without one, the cookie that forgets it.
+pub(crate) fn session_cookie(app: &App, session: Option<&Secret>) -> Cookie<'static> {
+    let value = session.map(|session| session.expose().to_owned()).unwrap_or_default();
+    let life = if session.is_some() { SESSION_LIFETIME.num_seconds() } else { 0 };
+    Cookie::build(cookie_name(app), value)
+        .path("/")
+        .http_only(true)
+        .same_site(CookieSite::Lax)
+        .secure(app.base_url.starts_with("https://"))
+        .max_age(time::Duration::seconds(life))
+        .finish()
+}
+
+/// A human with a session.
+#[derive(Debug)]
+pub(crate) struct User {
+    pub(crate) session: Session,
+    /// The one instant of this request.
+    pub(crate) now: Timestamp,
+}
+
+/// Why there is no user: a page, not a problem document.
+#[derive(Debug)]
+pub(crate) enum NoUser {
+    /// No session, or it ended.
+    LoggedOut(Frame),
+    /// The fault is ours.
+    Broken(Frame, Problem),
+}
+
+impl std::fmt::Display for NoUser {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::LoggedOut(_) => f.write_str("no session"),
+            Self::Broken(_, problem) => write!(f, "{problem}"),
+        }
+    }
+}
+
+impl ResponseError for NoUser {
+    fn status_code(&self) -> actix_web::http::StatusCode {
+        match self {
+            Self::LoggedOut(_) => actix_web::http::StatusCode::UNAUTHORIZED,
+            Self::Broken(_, problem) => problem.status_code(),
+        }
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        match self {
+            Self::LoggedOut(frame) => respond(&MessagePage::session_ended(frame.clone()), self.status_code()),
+            Self::Broken(frame, _) => respond(&MessagePage::busy(frame.clone()), self.status_code()),
+        }
+    }
+}
+
+impl FromRequest for User {
+    type Error = NoUser;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, NoUser>>>>;
+
+    fn from_request(request: &HttpRequest, _payload: &mut Payload) -> Self::Future {
+        let request = request.clone();
+        Box::pin(async move {
+            let app = app(&request).map_err(|problem| NoUser::Broken(Frame::anonymous(""), problem))?;
+            let frame = Frame::anonymous(app.provider_name());
+            let now = app.clock.now();
+            let Some(cookie) = request.cookie(cookie_name(&app)) else { return Err(NoUser::LoggedOut(frame)) };
+            let presented = Secret::presented(cookie.value());
+            let found = app.db.read(move |conn| login::find(conn, &presented, now)).await;
+            match found.map_err(|error| NoUser::Broken(frame.clone(), error.into()))? {
+                Some(session) => {
+                    request.extensions_mut().insert(AccountOfRequest(session.account.id.clone()));
+                    Ok(Self { session, now })
+                }
+                None => Err(NoUser::LoggedOut(frame)),
+            }
+        })
+    }
+}
+
+/// A request that a browser did not send from another site: `Sec-Fetch-Site` says so, or else `Origin` is our own.
+#[derive(Debug)]
+pub(crate) struct SameSite;
+
+/// The form came from elsewhere.
+#[derive(Debug)]
+pub(crate) struct OtherSite(Frame);
+
+impl std::fmt::Display for OtherSite {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the request came from another site")
+    }
+}
+
+impl ResponseError for OtherSite {
+    fn status_code(&self) -> actix_web::http::StatusCode {
+        actix_web::http::StatusCode::FORBIDDEN
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        respond(&MessagePage::forbidden(self.0.clone()), self.status_code())
+    }
+}
+
+fn same_site(request: &HttpRequest) -> bool {
+    let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
+    if let Some(site) = request.headers().get("sec-fetch-site") {
+        return matches!(site.to_str(), Ok("same-origin" | "none"));
+    }
+    match (header(ORIGIN), header(HOST)) {
+        // Neither a new nor an old browser sent this: there is no cookie to abuse.
+        (None, _) => true,
+        (Some(origin), Some(host)) => origin.split_once("://").is_some_and(|(_, authority)| authority == host),
+        (Some(_), None) => false,
+    }
+}
+
+impl FromRequest for SameSite {
+    type Error = OtherSite;
+    type Future = Ready<Result<Self, OtherSite>>;
+
+    fn from_request(request: &HttpRequest, _payload: &mut Payload) -> Self::Future {
+        if same_site(request) {
+            return ready(Ok(Self));
+        }
+        let provider = app(request).map(|app| app.provider_name()).unwrap_or_default();
+        ready(Err(OtherSite(Frame::anonymous(provider))))
+    }
+}

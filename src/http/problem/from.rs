@@ -1,0 +1,227 @@
+//! What each use-case's refusal means in HTTP. Causes go to the log; clients hear what is true for them.
+
+use serde_json::json;
+
+use super::{Problem, table};
+use crate::authorization::ExchangeError;
+use crate::catalog::LoadError;
+use crate::db::DbError;
+use crate::login::DeepLinkError;
+use crate::money::Money;
+use crate::payment::hold::{CapRefusal, CounterKind};
+use crate::payment::token::PaymentTokenError;
+use crate::resource::usage::UsageError;
+use crate::resource::{AdvanceError, BuyError, OpenCredentialsError, RemoveError};
+
+impl From<DbError> for Problem {
+    fn from(error: DbError) -> Self {
+        db_problem(&error)
+    }
+}
+
+/// What a failure of the database means.
+pub(crate) fn db_problem(error: &DbError) -> Problem {
+    match error {
+        DbError::Busy => Problem::new(&table::UNAVAILABLE, "Too much is waiting to be written."),
+        DbError::Connection(cause) => {
+            Problem::new(&table::UNAVAILABLE, "The database cannot be reached.").because(cause)
+        }
+        DbError::Unknown(cause) => {
+            Problem::new(&table::PRECONDITION, "The outcome is unknown; retry with the same key.").because(cause)
+        }
+        other => internal(other),
+    }
+}
+
+fn internal(error: &dyn std::error::Error) -> Problem {
+    let mut cause = error.to_string();
+    let mut source = error.source();
+    while let Some(next) = source {
+        cause = format!("{cause}: {next}");
+        source = next.source();
+    }
+    Problem::new(&table::INTERNAL, "Something broke here. Nothing of it is your fault.").because(cause)
+}
+
+impl From<crate::signing::SigningError> for Problem {
+    fn from(error: crate::signing::SigningError) -> Self {
+        internal(&error)
+    }
+}
+
+impl From<crate::signing::SealError> for Problem {
+    fn from(error: crate::signing::SealError) -> Self {
+        internal(&error)
+    }
+}
+
+impl From<crate::secret::NoRandomness> for Problem {
+    fn from(error: crate::secret::NoRandomness) -> Self {
+        internal(&error)
+    }
+}
+
+impl From<serde_json::Error> for Problem {
+    fn from(error: serde_json::Error) -> Self {
+        internal(&error)
+    }
+}
+
+impl From<LoadError> for Problem {
+    fn from(error: LoadError) -> Self {
+        internal(&error)
+    }
+}
+
+impl From<ExchangeError> for Problem {
+    fn from(error: ExchangeError) -> Self {
+        match error {
+            ExchangeError::Attestation(error) if error.code() == "issuer_unavailable" => {
+                Self::new(&table::UNAVAILABLE, "The orchestrator's keys cannot be fetched.").because(error)
+            }
+            ExchangeError::Attestation(error) => {
+                Self::new(&table::INVALID_ATTESTATION, "The identity token is not believed.").because(error)
+            }
+            ExchangeError::Replayed => {
+                Self::new(&table::INVALID_ATTESTATION, "The identity token was used before.").because("replayed")
+            }
+            ExchangeError::NeedsConsent => {
+                Self::new(&table::CONSENT_NEEDED, "The person has to consent before this orchestrator can act here.")
+            }
+            error @ (ExchangeError::AccountUnusable(_) | ExchangeError::MayNotOpen) => {
+                Self::new(&table::ACCOUNT_UNUSABLE, "No account can be used for this person.").because(error)
+            }
+            ExchangeError::Scope => Self::new(&table::BAD_REQUEST, "None of the scopes in `scope` is known."),
+            ExchangeError::Target => Self::new(&table::BAD_REQUEST, "`resource` names another API."),
+            ExchangeError::Contended => Self::new(&table::UNAVAILABLE, "Too many requests about the same person."),
+            ExchangeError::Db(error) => error.into(),
+            other => internal(&other),
+        }
+    }
+}
+
+/// Which problem a ceiling's refusal is: one whose ceiling is closed is a stop.
+fn cap(refusal: &CapRefusal) -> Problem {
+    let money = |amount| Money { amount, currency: refusal.currency };
+    let which = match refusal.kind {
+        CounterKind::Budget => "the account's monthly budget",
+        CounterKind::PaymentToken => "the limit of the payment token",
+        CounterKind::Agent => "the agent's cap",
+        CounterKind::Plan => "the most that this plan may cost in a month",
+    };
+    let detail = format!(
+        "This needs {}, and {} has {} left until {}.",
+        money(refusal.needed),
+        which,
+        money(refusal.remaining),
+        refusal.period_end
+    );
+    Problem::new(&table::CAP_REACHED, detail)
+        .with("binding", refusal.kind.as_str())
+        .with("currency", refusal.currency.code())
+        .with("needed", refusal.needed.minor())
+        .with("held", refusal.held.minor())
+        .with("spent", refusal.spent.minor())
+        .with("ceiling", refusal.ceiling.minor())
+        .with("remaining", refusal.remaining.minor())
+        .with("resets_at", refusal.period_end.to_rfc3339())
+        .with("raise_url", "/dashboard")
+        .next("tell_human", table::CAP_REACHED.human)
+}
+
+fn stopped() -> Problem {
+    Problem::new(&table::SPENDING_STOPPED, "The owner of the account has stopped new spending.")
+        .with("raise_url", "/dashboard")
+        .next("tell_human", table::SPENDING_STOPPED.human)
+}
+
+impl From<PaymentTokenError> for Problem {
+    fn from(error: PaymentTokenError) -> Self {
+        use crate::orchestrator::KeyError;
+        let detail = match &error {
+            PaymentTokenError::Keys(KeyError::Unavailable(..)) => {
+                return Self::new(&table::UNAVAILABLE, "The orchestrator's keys cannot be fetched.").because(error);
+            }
+            PaymentTokenError::Jws(_) | PaymentTokenError::Keys(_) => "`payment_token` cannot be verified.".to_owned(),
+            other => format!("`payment_token`: {other}."),
+        };
+        Self::new(&table::TOKEN_UNVERIFIED, detail).because(error)
+    }
+}
+
+impl From<BuyError> for Problem {
+    fn from(error: BuyError) -> Self {
+        match error {
+            BuyError::TokenNeeded => Self::new(&table::TOKEN_NEEDED, "The plan costs money: send `payment_token`."),
+            BuyError::TokenTaken => Self::new(&table::TOKEN_TAKEN, "`payment_token` was seen with another account."),
+            BuyError::OtherCurrency { .. } => Self::new(&table::OTHER_CURRENCY, error.to_string()),
+            BuyError::Cap(refusal) => cap(&refusal),
+            BuyError::Stopped => stopped(),
+            BuyError::KeyReused(_) => key_reused(),
+            BuyError::Advance(error) => error.into(),
+            BuyError::Db(error) => error.into(),
+            other @ (BuyError::Seal(_) | BuyError::Inconsistent(_)) => internal(&other),
+        }
+    }
+}
+
+fn key_reused() -> Problem {
+    Problem::new(&table::KEY_REUSED, "This Idempotency-Key was used before with another body.")
+}
+
+impl From<AdvanceError> for Problem {
+    fn from(error: AdvanceError) -> Self {
+        match error {
+            AdvanceError::Db(error) => error.into(),
+            other => internal(&other),
+        }
+    }
+}
+
+impl From<OpenCredentialsError> for Problem {
+    fn from(error: OpenCredentialsError) -> Self {
+        match error {
+            OpenCredentialsError::Db(error) => error.into(),
+            other => internal(&other),
+        }
+    }
+}
+
+impl From<RemoveError> for Problem {
+    fn from(error: RemoveError) -> Self {
+        match error {
+            RemoveError::NotFound => Self::new(&table::NOT_FOUND, "The account has no such resource."),
+            RemoveError::Busy(state) => {
+                Self::new(&table::BUSY, "The resource cannot be removed yet.").with("state", json!(state.as_str()))
+            }
+            RemoveError::Advance(error) => error.into(),
+            RemoveError::Db(error) => error.into(),
+        }
+    }
+}
+
+impl From<UsageError> for Problem {
+    fn from(error: UsageError) -> Self {
+        match error {
+            UsageError::Conflict => Self::new(&table::EVENT_CONFLICT, "`source` and `id` were used for another event."),
+            UsageError::NotReady(state) => {
+                Self::new(&table::NOT_READY, "The resource is not in use.").with("state", json!(state.as_str()))
+            }
+            UsageError::Cap(refusal) => cap(&refusal),
+            UsageError::Stopped => stopped(),
+            UsageError::OutOfRange(_) => Self::new(&table::BAD_REQUEST, "`data.quantity` is beyond all prices."),
+            UsageError::Db(error) => error.into(),
+            other @ UsageError::Inconsistent(_) => internal(&other),
+        }
+    }
+}
+
+impl From<DeepLinkError> for Problem {
+    fn from(error: DeepLinkError) -> Self {
+        match error {
+            DeepLinkError::Spent => Self::new(&table::NOT_FOUND, "The link was used, expired or never existed."),
+            DeepLinkError::KeyReused(_) => key_reused(),
+            DeepLinkError::Db(error) => error.into(),
+        }
+    }
+}

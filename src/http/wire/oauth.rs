@@ -1,0 +1,146 @@
+//! `/oauth/token`: the JWT bearer grant (RFC 7523 §2.1), the same use-case as `POST /v1/accounts` in the token
+//! endpoint's envelope (RFC 6749 §5).
+
+use actix_web::http::{StatusCode, header};
+use actix_web::web::Data;
+use actix_web::{HttpResponse, post};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use utoipa::ToSchema;
+
+use super::v1::accounts::exchange_parts;
+use crate::app::App;
+use crate::authorization::{self, ExchangeError, ExchangeRequest};
+use crate::http::caller::Form;
+use crate::http::problem::Problem;
+use crate::secret::sha256_base64url;
+use secrecy::ExposeSecret as _;
+
+const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
+
+/// A token request (RFC 6749 §4.5).
+#[derive(Debug, Deserialize, ToSchema)]
+pub(crate) struct TokenRequest {
+    /// `urn:ietf:params:oauth:grant-type:jwt-bearer`.
+    grant_type: Option<String>,
+    /// The identity token.
+    assertion: Option<String>,
+    /// Wanted scopes, parted by spaces; all when absent.
+    scope: Option<String>,
+    /// The wanted API (RFC 8707).
+    resource: Option<String>,
+}
+
+/// A token (RFC 6749 §5.1).
+#[derive(Serialize, ToSchema)]
+pub(crate) struct TokenResponse {
+    access_token: String,
+    /// Always `Bearer`.
+    token_type: &'static str,
+    /// Seconds.
+    expires_in: i64,
+    scope: String,
+    account_id: String,
+}
+
+/// A refusal in the envelope of RFC 6749 §5.2.
+#[derive(Debug)]
+pub(crate) struct TokenRefusal {
+    status: StatusCode,
+    error: &'static str,
+    description: String,
+    uri: Option<String>,
+    cause: Option<String>,
+}
+
+impl std::fmt::Display for TokenRefusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.error, self.description)
+    }
+}
+
+impl actix_web::ResponseError for TokenRefusal {
+    fn status_code(&self) -> StatusCode {
+        self.status
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        if let Some(cause) = &self.cause {
+            tracing::info!(error = self.error, cause, "token refused");
+        }
+        let mut body = json!({"error": self.error, "error_description": self.description});
+        if let (Some(uri), Some(members)) = (&self.uri, body.as_object_mut()) {
+            members.insert("error_uri".to_owned(), json!(uri));
+        }
+        let mut builder = HttpResponse::build(self.status);
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            builder.insert_header((header::RETRY_AFTER, "2"));
+        }
+        builder.insert_header((header::CACHE_CONTROL, "no-store")).json(body)
+    }
+}
+
+impl From<Problem> for TokenRefusal {
+    fn from(problem: Problem) -> Self {
+        let status = match problem.doc.status {
+            503 => StatusCode::SERVICE_UNAVAILABLE,
+            500 => StatusCode::INTERNAL_SERVER_ERROR,
+            _ => StatusCode::BAD_REQUEST,
+        };
+        let error = if status == StatusCode::BAD_REQUEST { "invalid_request" } else { "temporarily_unavailable" };
+        Self { status, error, description: problem.detail, uri: None, cause: problem.cause }
+    }
+}
+
+fn bad(error: &'static str, description: &str) -> TokenRefusal {
+    TokenRefusal { status: StatusCode::BAD_REQUEST, error, description: description.to_owned(), uri: None, cause: None }
+}
+
+fn refused(app: &App, error: ExchangeError) -> TokenRefusal {
+    let uri = matches!(error, ExchangeError::NeedsConsent).then(|| format!("{}/consent/needed", app.base_url));
+    match error.oauth() {
+        Some(code) => {
+            let cause = error.to_string();
+            let problem = Problem::from(error);
+            TokenRefusal {
+                status: StatusCode::BAD_REQUEST,
+                error: code.as_str(),
+                description: problem.detail,
+                uri,
+                cause: Some(cause),
+            }
+        }
+        None => Problem::from(error).into(),
+    }
+}
+
+/// Exchanges an identity token for an access token; opens the account when there is none.
+#[utoipa::path(tag = "oauth", request_body(content = TokenRequest, content_type = "application/x-www-form-urlencoded"),
+    responses((status = 200, body = TokenResponse), (status = 400, description = "RFC 6749 §5.2 error"), (status = 503)))]
+#[post("/oauth/token")]
+pub(crate) async fn token(app: Data<App>, form: Result<Form<TokenRequest>, Problem>) -> Result<HttpResponse, TokenRefusal> {
+    let Form(request, bytes) = form?;
+    match request.grant_type.as_deref() {
+        Some(JWT_BEARER) => {}
+        Some(_) => return Err(bad("unsupported_grant_type", "Only the JWT bearer grant is supported.")),
+        None => return Err(bad("invalid_request", "`grant_type` is missing.")),
+    }
+    let assertion = request.assertion.ok_or_else(|| bad("invalid_request", "`assertion` is missing."))?;
+    let exchange = ExchangeRequest {
+        assertion,
+        scope: request.scope,
+        resource: request.resource,
+        request_hash: sha256_base64url(&[b"/oauth/token\n", bytes.as_slice()].concat()),
+    };
+    let now = app.clock.now();
+    let given =
+        authorization::exchange(exchange_parts(&app), exchange, now).await.map_err(|error| refused(&app, error))?;
+    let answer = TokenResponse {
+        access_token: given.access_token.expose_secret().to_owned(),
+        token_type: "Bearer",
+        expires_in: given.expires_in,
+        scope: given.scopes.to_string(),
+        account_id: given.account.id.to_string(),
+    };
+    Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(answer))
+}
