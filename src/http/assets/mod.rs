@@ -47,7 +47,6 @@ pub fn configure(config: &mut web::ServiceConfig) {
 }
 
 /// Answers with the asset of that hashed name, or 404.
-#[expect(clippy::unused_async, reason = "the framework wants a future")]
 pub async fn serve_asset(name: web::Path<String>, request: HttpRequest) -> HttpResponse {
     match ASSETS.iter().find(|asset| asset.hashed_name == *name) {
         Some(asset) => asset.answer(&request),
@@ -58,7 +57,8 @@ pub async fn serve_asset(name: web::Path<String>, request: HttpRequest) -> HttpR
 impl Asset {
     fn load(name: &str) -> Option<Self> {
         let file = Files::get(name)?;
-        let hash: String = file.metadata.sha256_hash().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        let digest = file.metadata.sha256_hash();
+        let hash = format!("{:016x}", u64::from_be_bytes(*digest.first_chunk()?));
         let (stem, extension) = name.rsplit_once('.')?;
         let plain = match file.data {
             Cow::Borrowed(bytes) => Bytes::from_static(bytes),

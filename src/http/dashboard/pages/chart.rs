@@ -113,8 +113,8 @@ mod tests {
         let mut total = 0;
         let day = |(index, spent): (usize, &i64)| {
             total += spent;
-            let day = first.checked_add_days(Days::new(u64::try_from(index).unwrap())).unwrap();
-            Day { day, spent: minor(*spent), total: minor(total) }
+            let date = first.checked_add_days(Days::new(u64::try_from(index).unwrap())).unwrap();
+            Day { date, spent: minor(*spent), total: minor(total) }
         };
         spends.iter().enumerate().map(day).collect()
     }

@@ -18,18 +18,18 @@ pub struct DaySpend {
 /// One day with the sum of all days up to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Day {
-    pub(super) day: NaiveDate,
+    pub(super) date: NaiveDate,
     pub(super) spent: Amount,
     pub(super) total: Amount,
 }
 
 impl Day {
     pub(super) fn name(&self) -> String {
-        format::short_day(self.day)
+        format::short_day(self.date)
     }
 
     pub(super) fn iso(&self) -> String {
-        self.day.to_string()
+        self.date.to_string()
     }
 
     pub(super) fn spent_text(&self, currency: Currency) -> String {
@@ -67,7 +67,7 @@ pub(super) fn fill(spends: &[DaySpend], period: Period, now: Timestamp) -> Vec<D
             let spent =
                 spends.iter().filter(|spend| spend.day == day).fold(Amount::ZERO, |sum, spend| plus(sum, spend.spent));
             total = plus(total, spent);
-            Day { day, spent, total }
+            Day { date: day, spent, total }
         })
         .collect()
 }
@@ -102,7 +102,7 @@ pub(super) fn reaches(days: &[Day], period: Period, cap: Amount) -> Option<Naive
         return None;
     }
     let offset = u128::from(to_go) * u128::from(ahead) / u128::from(rise);
-    last.day.checked_add_days(Days::new(u64::try_from(offset).ok()?))
+    last.date.checked_add_days(Days::new(u64::try_from(offset).ok()?))
 }
 
 #[cfg(test)]

@@ -26,11 +26,11 @@ impl Frame {
         Self { provider: provider.into(), user: None }
     }
 
-    pub(super) fn stylesheet(&self) -> String {
+    pub(super) fn stylesheet() -> String {
         asset_url("portreeve.css")
     }
 
-    pub(super) fn icon(&self) -> String {
+    pub(super) fn icon() -> String {
         asset_url("favicon.svg")
     }
 }

@@ -147,12 +147,11 @@ impl OverviewPage {
         format!("Spend by day: {so_far} so far{course}, cap {cap}")
     }
 
-    fn chart_label(&self, index: &usize) -> String {
-        let day = self
-            .period
-            .start
-            .date()
-            .and_then(|first| first.checked_add_days(chrono::Days::new(u64::try_from(*index).unwrap_or(0))));
+    fn chart_label(&self, index: impl Borrow<usize>) -> String {
+        let day =
+            self.period.start.date().and_then(|first| {
+                first.checked_add_days(chrono::Days::new(u64::try_from(*index.borrow()).unwrap_or(0)))
+            });
         day.map(format::short_day).unwrap_or_default()
     }
 

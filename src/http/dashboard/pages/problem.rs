@@ -44,3 +44,8 @@ pub struct ProblemIndexPage {
     /// In the order to show: by status.
     pub problems: Vec<ProblemDoc>,
 }
+
+/// Splits at backticks: every second part is code.
+fn parts(text: &str) -> impl Iterator<Item = (bool, &str)> {
+    text.split('`').enumerate().map(|(index, part)| (index % 2 == 1, part)).filter(|(_, part)| !part.is_empty())
+}
