@@ -23,6 +23,19 @@ pub struct Fact<'a> {
     pub detail: Value,
 }
 
+/// A fact as it was recorded.
+#[derive(Debug, Clone)]
+pub struct RecordedFact {
+    /// When.
+    pub at: Timestamp,
+    /// Who.
+    pub actor: String,
+    /// What.
+    pub action: String,
+    /// The particulars.
+    pub detail: Value,
+}
+
 #[derive(Insertable)]
 #[diesel(table_name = audit_facts)]
 struct NewFact<'a> {
@@ -50,4 +63,24 @@ pub fn append(conn: &mut DbConnection, fact: &Fact<'_>, now: Timestamp) -> Query
         detail: fact.detail.to_string(),
     };
     diesel::insert_into(audit_facts::table).values(&row).execute(conn).map(drop)
+}
+
+/// The latest facts about an account, newest first, at most `limit`.
+///
+/// # Errors
+/// When the database fails or a stored detail is no JSON.
+pub fn latest(conn: &mut DbConnection, account: &AccountId, limit: i64) -> QueryResult<Vec<RecordedFact>> {
+    let rows: Vec<(Timestamp, String, String, String)> = audit_facts::table
+        .filter(audit_facts::account_id.eq(account))
+        .order(audit_facts::id.desc())
+        .limit(limit)
+        .select((audit_facts::at, audit_facts::actor, audit_facts::action, audit_facts::detail))
+        .load(conn)?;
+    rows.into_iter()
+        .map(|(at, actor, action, detail)| {
+            let detail = serde_json::from_str(&detail)
+                .map_err(|error| diesel::result::Error::DeserializationError(error.into()))?;
+            Ok(RecordedFact { at, actor, action, detail })
+        })
+        .collect()
 }

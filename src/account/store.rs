@@ -247,3 +247,20 @@ pub(super) fn find_use(conn: &mut DbConnection, of: &OrchestratorId, key: &str) 
 pub(super) fn delete_uses_before(conn: &mut DbConnection, now: Timestamp) -> QueryResult<usize> {
     diesel::delete(assertion_uses::table.filter(assertion_uses::expires_at.lt(now))).execute(conn)
 }
+
+/// The subjects by which an orchestrator knows the owner of an account.
+///
+/// # Errors
+/// When the database fails.
+pub fn subjects(
+    conn: &mut DbConnection,
+    account: &AccountId,
+    orchestrator: &OrchestratorId,
+) -> Result<Vec<String>, DbError> {
+    Ok(identity_links::table
+        .filter(identity_links::account_id.eq(account))
+        .filter(identity_links::orchestrator_id.eq(orchestrator))
+        .limit(100)
+        .select(identity_links::subject)
+        .load(conn)?)
+}

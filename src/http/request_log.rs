@@ -7,7 +7,6 @@ use actix_web::{Error, HttpMessage as _, web};
 
 use super::problem::Problem;
 use crate::app::App;
-use crate::clock::Clock as _;
 use crate::ids::{AccountId, RequestId};
 
 /// Whose request it is, for the log; put there by the extractor that found out.

@@ -118,14 +118,14 @@ struct Claims {
     recurring: Option<String>,
 }
 
-/// Verifies a payment token that the user `subject` of `orchestrator` hands over.
+/// Verifies a payment token that one of the users `subjects` (the account's identities at `orchestrator`) hands over.
 ///
 /// # Errors
 /// See [`PaymentTokenError`]; nothing is stored.
 pub async fn verify(
     presented: &Secret,
     orchestrator: &Orchestrator,
-    subject: &str,
+    subjects: &[String],
     keys: &KeyCache,
     now: Timestamp,
 ) -> Result<PaymentToken, PaymentTokenError> {
@@ -136,18 +136,18 @@ pub async fn verify(
     }
     let key = keys.find(orchestrator, unverified.kid(), now).await?;
     let claims = unverified.verify::<Claims>(&key, &orchestrator.algorithms)?.claims;
-    judge(&claims, orchestrator, subject, now)?;
+    judge(&claims, orchestrator, subjects, now)?;
     believe(&claims, presented)
 }
 
-fn judge(claims: &Claims, orchestrator: &Orchestrator, subject: &str, now: Timestamp) -> Result<(), PaymentTokenError> {
+fn judge(claims: &Claims, orchestrator: &Orchestrator, subjects: &[String], now: Timestamp) -> Result<(), PaymentTokenError> {
     if claims.iss != orchestrator.issuer.as_str() {
         return Err(PaymentTokenError::WrongIssuer);
     }
     if claims.aud != orchestrator.client_id {
         return Err(PaymentTokenError::WrongSeller);
     }
-    if claims.sub != subject {
+    if !subjects.contains(&claims.sub) {
         return Err(PaymentTokenError::WrongUser);
     }
     if claims.exp <= now.seconds() {

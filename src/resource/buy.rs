@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 use serde_json::{Value, json};
 
 use super::store::{self, NewOperation, NewResource};
-use super::{AdvanceError, Desk, ResourceState, advance};
+use super::{AdvanceError, Desk, Resource, ResourceState, advance};
 use crate::audit::{self, Fact};
 use crate::clock::Timestamp;
 use crate::db::{DbConnection, DbError};
@@ -191,10 +191,8 @@ fn record(
     now: Timestamp,
 ) -> Result<Wanted, BuyError> {
     let account = &purchase.account_id;
-    if let Some(done) = idempotency::find(conn, account, keyed, now)? {
-        let id = done.same(keyed)?.subject.and_then(|id| id.parse().ok());
-        let id = id.ok_or(BuyError::Inconsistent("a purchase's key names no resource"))?;
-        return Ok(Wanted { id, repeated: true });
+    if let Some(wanted) = of_key(conn, account, keyed, now)? {
+        return Ok(wanted);
     }
     let key = NewKey { account_id: account, keyed, subject: Some(names.resource.as_str()), sealed_answer: None };
     idempotency::insert(conn, &key, now)?;
@@ -340,4 +338,39 @@ fn begin(
         }),
     };
     Ok(audit::append(conn, &fact, now)?)
+}
+
+/// What the request under this key bought before, if it did.
+///
+/// # Errors
+/// When the key was used for another request, or the database fails.
+pub fn of_key(
+    conn: &mut DbConnection,
+    account: &AccountId,
+    keyed: &Keyed,
+    now: Timestamp,
+) -> Result<Option<Wanted>, BuyError> {
+    let Some(done) = idempotency::find(conn, account, keyed, now)? else { return Ok(None) };
+    let id = done.same(keyed)?.subject.and_then(|id| id.parse().ok());
+    let id = id.ok_or(BuyError::Inconsistent("a purchase's key names no resource"))?;
+    Ok(Some(Wanted { id, repeated: true }))
+}
+
+/// What was taken for a resource when it was bought, or will be: nothing for what costs nothing at once.
+///
+/// # Errors
+/// When the database fails.
+pub fn paid(conn: &mut DbConnection, account: &AccountId, id: &ResourceId) -> Result<Option<Money>, DbError> {
+    let Some(resource) = store::by_id(conn, account, id)? else { return Ok(None) };
+    Ok(charge_of(conn, &resource)?.map(|(_, money)| money))
+}
+
+/// Where the charge of a resource stands, and how much it is.
+///
+/// # Errors
+/// When the database fails.
+pub fn charge_of(conn: &mut DbConnection, resource: &Resource) -> Result<Option<(ChargeState, Money)>, DbError> {
+    let Some(hold) = &resource.hold_id else { return Ok(None) };
+    let charge = charge::of_hold(conn, &resource.account_id, hold)?;
+    Ok(Some((charge.state, Money { amount: charge.amount, currency: charge.currency })))
 }

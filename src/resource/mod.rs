@@ -13,7 +13,7 @@ mod remove;
 mod store;
 
 pub use advance::{AdvanceError, Progress, advance, resume_due};
-pub use buy::{BuyError, Purchase, Wanted, buy};
+pub use buy::{BuyError, Purchase, Wanted, buy, charge_of, of_key, paid};
 pub use read::{OpenCredentialsError, Shown, open_credentials};
 pub use remove::{RemoveError, remove};
 pub use store::{by_id, list, owner_of};

@@ -6,7 +6,7 @@ mod browser;
 mod key;
 mod meter;
 
-pub(crate) use bearer::{BudgetRead, Caller, DashboardLink, Needs, ResourcesRead, ResourcesWrite, challenge};
+pub(crate) use bearer::{BudgetRead, Caller, DashboardLink, ResourcesRead, ResourcesWrite, challenge};
 pub(crate) use body::{Body, Form};
 pub(crate) use browser::{SameSite, User, session_cookie};
 pub(crate) use key::Key;

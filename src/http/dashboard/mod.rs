@@ -1,3 +1,22 @@
 //! What the user sees and can do in a browser.
 
 pub mod pages;
+
+mod change;
+mod facts;
+mod log_in;
+mod overview;
+
+use actix_web::web::ServiceConfig;
+
+/// Routes.
+pub(super) fn configure(config: &mut ServiceConfig) {
+    config
+        .service(log_in::show_link)
+        .service(log_in::use_link)
+        .service(log_in::log_out)
+        .service(overview::show_overview)
+        .service(change::lower_cap)
+        .service(change::stop)
+        .service(change::resume);
+}

@@ -20,7 +20,7 @@ impl From<DbError> for Problem {
 }
 
 /// What a failure of the database means.
-pub(crate) fn db_problem(error: &DbError) -> Problem {
+fn db_problem(error: &DbError) -> Problem {
     match error {
         DbError::Busy => Problem::new(&table::UNAVAILABLE, "Too much is waiting to be written."),
         DbError::Connection(cause) => {

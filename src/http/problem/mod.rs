@@ -3,8 +3,6 @@
 mod from;
 pub mod table;
 
-pub(crate) use from::db_problem;
-
 use std::fmt;
 
 use actix_web::body::BoxBody;

@@ -47,7 +47,8 @@ async fn preflight() -> HttpResponse {
 
 async fn revision(app: &App, version: &str) -> Result<Edition, Problem> {
     let missing = || Problem::new(&table::NOT_FOUND, "There is no such revision of the catalog.");
-    let version: Version = version.parse().map_err(|_not_a_version| missing())?;
+    let number: i64 = version.parse().map_err(|_not_a_number| missing())?;
+    let version = Version::try_from(number).map_err(|_not_a_version| missing())?;
     app.db.read(move |conn| catalog::revision(conn, version)).await?.ok_or_else(missing)
 }
 

@@ -41,7 +41,7 @@ pub(crate) async fn home(app: Data<App>) -> HttpResponse {
     let page = HomePage {
         frame: Frame::anonymous(app.provider_name()),
         base_url: app.base_url.clone(),
-        catalog_version: edition.version.number(),
+        catalog_version: u64::try_from(edition.version.number()).unwrap_or(0),
         services: services.collect(),
     };
     respond(&page, StatusCode::OK)

@@ -1,0 +1,209 @@
+//! Everything that the overview shows, read together, and how it becomes the page.
+
+use std::collections::BTreeMap;
+
+use chrono::NaiveDate;
+use serde_json::Value;
+
+use super::pages::{
+    Activity, CapForm, Ceiling, CeilingKind, DaySpend, Frame, Ledger, LedgerRow, OverviewPage, Provisional,
+    ResourceCharge, ResourceRow, Resources,
+};
+use crate::account::{Account, AccountState};
+use crate::app::App;
+use crate::audit::{self, RecordedFact};
+use crate::clock::Timestamp;
+use crate::db::DbError;
+use crate::http::problem::Problem;
+use crate::ids::AccountId;
+use crate::money::{Amount, Currency, Money};
+use crate::orchestrator::{self, Orchestrator};
+use crate::payment::budget::{self, Budget};
+use crate::payment::charge::ChargeState;
+use crate::payment::hold::CounterKind;
+use crate::payment::hold_store;
+use crate::payment::ledger_entry::LedgerEntry;
+use crate::resource::{self, Resource};
+
+const LEDGER_ROWS: i64 = 20;
+const RESOURCE_ROWS: i64 = 50;
+const ACTIVITY_ROWS: i64 = 12;
+
+/// What the page shows.
+pub(super) struct Facts {
+    pub(super) budget: Budget,
+    orchestrator: Orchestrator,
+    resources: Vec<(Resource, Option<(ChargeState, Money)>)>,
+    spent: Vec<(Option<String>, i64, Timestamp)>,
+    entries: Vec<LedgerEntry>,
+    paged: bool,
+    trail: Vec<RecordedFact>,
+    now: Timestamp,
+}
+
+/// Reads everything at one instant.
+pub(super) async fn load(
+    app: &App,
+    account: &Account,
+    ledger_before: Option<i64>,
+    now: Timestamp,
+) -> Result<Facts, Problem> {
+    let (id, opened_by) = (account.id.clone(), account.opened_by.clone());
+    let facts = app.db.read(move |conn| {
+        let budget = budget::view(conn, &id, &opened_by, now)?;
+        let orchestrator = orchestrator::by_id(conn, &opened_by)?.ok_or(missing())?;
+        let mut resources = Vec::new();
+        for resource in resource::list(conn, &id, None, RESOURCE_ROWS)? {
+            let charge = resource::charge_of(conn, &resource)?;
+            resources.push((resource, charge));
+        }
+        let spent = hold_store::spent_since(conn, &id, budget.own.period.start)?;
+        let entries = hold_store::entries_before(conn, &id, ledger_before.unwrap_or(i64::MAX), LEDGER_ROWS)?;
+        let trail = audit::latest(conn, &id, ACTIVITY_ROWS)?;
+        Ok::<_, DbError>(Facts {
+            budget,
+            orchestrator,
+            resources,
+            spent,
+            entries,
+            paged: ledger_before.is_some(),
+            trail,
+            now,
+        })
+    });
+    Ok(facts.await?)
+}
+
+/// An account always names an orchestrator that exists: its absence is a broken database.
+fn missing() -> DbError {
+    DbError::Query(diesel::result::Error::NotFound)
+}
+
+impl Facts {
+    /// The page; with what was typed and why it was refused, when it was.
+    pub(super) fn page(&self, app: &App, account: &Account, refused: Option<(String, String)>) -> OverviewPage {
+        let own = &self.budget.own;
+        let ceiling = |one: &budget::Ceiling| Ceiling {
+            kind: match one.kind {
+                CounterKind::PaymentToken => CeilingKind::PaymentToken {
+                    issuer: self.orchestrator.name.to_string(),
+                    last4: one.label.clone(),
+                },
+                _ => CeilingKind::Budget,
+            },
+            limit: one.ceiling,
+            spent: one.spent,
+            held: one.held,
+            period: one.period,
+        };
+        let (typed, problem) = refused.unzip();
+        OverviewPage {
+            frame: Frame { provider: app.provider_name(), user: Some(name_of(account)) },
+            now: self.now,
+            period: own.period,
+            currency: own.currency,
+            budget: ceiling(own),
+            ceilings: self.budget.tokens.iter().map(ceiling).collect(),
+            stopped_at: self.budget.stopped_at,
+            provisional: matches!(account.state, AccountState::Provisional).then(|| Provisional {
+                opened_by: self.orchestrator.name.to_string(),
+                opened_at: account.created_at,
+            }),
+            notice: None,
+            cap_form: CapForm { typed: typed.unwrap_or_default(), problem },
+            resources: self.resources(),
+            days: self.days(),
+            ledger: self.ledger(),
+            activity: self.trail.iter().map(|fact| activity(fact, &account.id, &self.orchestrator, own.currency)).collect(),
+        }
+    }
+
+    fn resources(&self) -> Resources {
+        let spent_on = |resource: &Resource| {
+            let id = resource.id.as_str();
+            let minor: i64 = self.spent.iter().filter(|(of, ..)| of.as_deref() == Some(id)).map(|(_, spent, _)| spent).sum();
+            Amount::from_minor(minor).unwrap_or_default()
+        };
+        let rows = self.resources.iter().map(|(resource, charge)| {
+            let spent = spent_on(resource);
+            let charge = match charge {
+                Some((ChargeState::Unknown, held)) => ResourceCharge::BeingConfirmed { spent, held: held.amount },
+                _ => ResourceCharge::Spent(spent),
+            };
+            ResourceRow {
+                name: resource.name.clone(),
+                service: resource.service.clone(),
+                plan: resource.plan.clone(),
+                state: resource.state.as_str().to_owned(),
+                reason: resource.state_reason.clone(),
+                charge,
+                created_at: resource.created_at,
+            }
+        });
+        Resources { rows: rows.collect(), more: 0 }
+    }
+
+    fn days(&self) -> Vec<DaySpend> {
+        let mut days: BTreeMap<NaiveDate, i64> = BTreeMap::new();
+        for (_, spent, at) in &self.spent {
+            if let Some(day) = at.date() {
+                *days.entry(day).or_default() += spent;
+            }
+        }
+        let spend = |(day, minor)| Amount::from_minor(minor).ok().map(|spent| DaySpend { day, spent });
+        days.into_iter().filter_map(spend).collect()
+    }
+
+    fn ledger(&self) -> Ledger {
+        let rows: Vec<LedgerRow> = self
+            .entries
+            .iter()
+            .map(|entry| LedgerRow {
+                sequence: entry.sequence,
+                at: entry.at,
+                kind: entry.kind.clone(),
+                description: entry.description.clone(),
+                held_change: entry.held_change,
+                spent_change: entry.spent_change,
+            })
+            .collect();
+        let full = i64::try_from(rows.len()).is_ok_and(|count| count == LEDGER_ROWS);
+        let older = rows.last().map(|last| last.sequence).filter(|last| full && 1 < *last);
+        Ledger { rows, older, paged: self.paged }
+    }
+}
+
+fn name_of(account: &Account) -> String {
+    account.email.clone().unwrap_or_else(|| account.id.to_string())
+}
+
+/// A fact of the trail in plain words.
+fn activity(fact: &RecordedFact, account: &AccountId, orchestrator: &Orchestrator, currency: Currency) -> Activity {
+    let text = |name: &str| fact.detail.get(name).and_then(Value::as_str).unwrap_or("").to_owned();
+    let money = |name: &str| {
+        let amount = fact.detail.get(name).and_then(Value::as_i64).and_then(|minor| Amount::from_minor(minor).ok());
+        amount.map(|amount| Money { amount, currency }.to_string()).unwrap_or_default()
+    };
+    let who = if fact.actor == format!("user:{account}") {
+        "You".to_owned()
+    } else if fact.actor == "system" {
+        "Portreeve".to_owned()
+    } else {
+        orchestrator.name.to_string()
+    };
+    let what = match fact.action.as_str() {
+        "account.opened" => "opened the account".to_owned(),
+        "resource.bought" => format!("bought {} for {}", text("title"), money("amount")),
+        "resource.ready" => format!("made {} ready", text("name")),
+        "resource.failed" => format!("could not buy {}: {}", text("name"), text("reason")),
+        "resource.removed" => format!("removed {}", text("name")),
+        "resource.needs_attention" => format!("needs a human for {}", text("name")),
+        "budget.lowered" => format!("lowered the cap from {} to {}", money("before"), money("after")),
+        "spending.stopped" => "stopped new spending".to_owned(),
+        "spending.resumed" => "allowed new spending again".to_owned(),
+        "dashboard.link_made" => "made a log-in link to this dashboard".to_owned(),
+        "dashboard.opened" => "opened this dashboard with a log-in link".to_owned(),
+        other => other.replace(['.', '_'], " "),
+    };
+    Activity { at: fact.at, who, what }
+}

@@ -1,0 +1,58 @@
+//! Logging in by a one-use link, and out.
+
+use actix_web::http::{StatusCode, header};
+use actix_web::web::{Data, Path};
+use actix_web::{HttpResponse, get, post};
+
+use super::pages::{Frame, LinkPage, MessagePage, respond};
+use crate::app::{App, HOUSE};
+use crate::http::caller::{SameSite, User, session_cookie};
+use crate::http::problem::Problem;
+use crate::login::{self, DeepLinkError, LinkState};
+use crate::secret::Secret;
+
+fn link_page(app: &App, token: &str, gone: bool) -> HttpResponse {
+    let page = LinkPage { frame: Frame::anonymous(app.provider_name()), action: format!("/d/{token}"), gone };
+    let mut answer = respond(&page, if gone { StatusCode::GONE } else { StatusCode::OK });
+    // The link itself must not leave with the next click.
+    let none = header::HeaderValue::from_static("no-referrer");
+    answer.headers_mut().insert(header::REFERRER_POLICY, none);
+    answer
+}
+
+/// Shows the link's button; uses nothing up, because mail scanners and previews open links too.
+#[get("/d/{token}")]
+pub(super) async fn show_link(app: Data<App>, token: Path<String>) -> Result<HttpResponse, Problem> {
+    let (presented, now) = (Secret::presented(&token), app.clock.now());
+    let state = app.db.read(move |conn| login::state(conn, &presented, now)).await?;
+    Ok(link_page(&app, &token, state == LinkState::Spent))
+}
+
+/// Uses the link up and begins a session.
+#[post("/d/{token}")]
+pub(super) async fn use_link(app: Data<App>, _from: SameSite, token: Path<String>) -> Result<HttpResponse, Problem> {
+    let (hash, session, now) = (Secret::presented(&token).hash(), Secret::generate("ses")?, app.clock.now());
+    let session_hash = session.hash();
+    let used = app.db.write(HOUSE, move |conn| login::redeem(conn, &hash, &session_hash, now)).await;
+    match used {
+        Ok(_account) => Ok(HttpResponse::SeeOther()
+            .cookie(session_cookie(&app, Some(&session)))
+            .insert_header((header::LOCATION, "/dashboard"))
+            .insert_header((header::CACHE_CONTROL, "no-store"))
+            .insert_header((header::REFERRER_POLICY, "no-referrer"))
+            .finish()),
+        Err(DeepLinkError::Spent) => Ok(link_page(&app, &token, true)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Ends the session, here and everywhere its cookie was copied to.
+#[post("/dashboard/logout")]
+pub(super) async fn log_out(app: Data<App>, _from: SameSite, user: User) -> Result<HttpResponse, Problem> {
+    let (hash, now) = (user.session.hash, user.now);
+    app.db.write(HOUSE, move |conn| login::end(conn, &hash, now)).await?;
+    let mut answer = respond(&MessagePage::logged_out(Frame::anonymous(app.provider_name())), StatusCode::OK);
+    let forgotten = answer.add_cookie(&session_cookie(&app, None));
+    forgotten.map_err(|error| Problem::new(&crate::http::problem::table::INTERNAL, "The cookie.").because(error))?;
+    Ok(answer)
+}

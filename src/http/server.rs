@@ -1,0 +1,150 @@
+//! The listeners, the workers beside them, and how they stop.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use actix_web::dev::ServerHandle;
+use actix_web::web::Data;
+use actix_web::{App as Actix, HttpServer, middleware};
+use tokio::task::JoinHandle;
+
+use super::wire::well_known::Discovery;
+use super::{private, request_log, routes};
+use crate::app::App;
+use crate::config::ServerConfig;
+use crate::signing::SigningError;
+use crate::{account, catalog, resource};
+
+/// How often the workers look for work.
+const TURN: Duration = Duration::from_secs(1);
+
+/// How often the catalog is looked at: is it due to be issued again, did another process publish?
+const CATALOG_TURNS: u64 = 15;
+
+/// Why the listeners do not listen.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// An address is taken or not ours.
+    #[error("cannot listen on {0}")]
+    Listen(SocketAddr, #[source] std::io::Error),
+    /// The discovery documents cannot be signed.
+    #[error(transparent)]
+    Signing(#[from] SigningError),
+}
+
+/// A provider that is listening.
+#[derive(Debug)]
+pub struct Running {
+    /// The public listener's address.
+    pub address: SocketAddr,
+    /// What every handler reaches.
+    pub app: Data<App>,
+    public: ServerHandle,
+    private: Option<ServerHandle>,
+    tasks: Vec<JoinHandle<()>>,
+    draining: Arc<AtomicBool>,
+}
+
+impl Running {
+    /// Stops: says so on the private listener, then lets open requests finish.
+    pub async fn stop(self, drain: Duration) {
+        self.draining.store(true, Ordering::SeqCst);
+        tokio::time::sleep(drain).await;
+        self.public.stop(true).await;
+        if let Some(private) = self.private {
+            private.stop(false).await;
+        }
+        for task in self.tasks {
+            task.abort();
+        }
+    }
+}
+
+/// Listens on `public` (and, when given, privately), and starts the workers.
+///
+/// # Errors
+/// When an address cannot be listened on, or the discovery documents cannot be signed.
+pub fn serve(
+    app: App,
+    config: &ServerConfig,
+    public: TcpListener,
+    private_listener: Option<TcpListener>,
+) -> Result<Running, ServeError> {
+    let address = public.local_addr().map_err(|error| ServeError::Listen(config.listen, error))?;
+    let discovery = Data::new(Discovery::new(&app)?);
+    let app = Data::new(app);
+    let draining = Arc::new(AtomicBool::new(false));
+    let server = {
+        let (app, discovery) = (app.clone(), discovery.clone());
+        HttpServer::new(move || {
+            Actix::new()
+                .app_data(app.clone())
+                .app_data(discovery.clone())
+                .wrap(middleware::from_fn(request_log::run))
+                .configure(routes)
+        })
+        .workers(config.workers.max(1))
+        .client_request_timeout(Duration::from_secs(10))
+        .shutdown_timeout(config.drain_seconds)
+        .disable_signals()
+        .listen(public)
+        .map_err(|error| ServeError::Listen(address, error))?
+        .run()
+    };
+    let handle = server.handle();
+    let mut tasks = vec![tokio::spawn(async move {
+        if let Err(error) = server.await {
+            tracing::error!(error = %error, "the public listener ended");
+        }
+    })];
+    let mut private_handle = None;
+    if let Some(listener) = private_listener {
+        let server = private::server(app.clone(), draining.clone(), listener)
+            .map_err(|error| ServeError::Listen(config.private_listen, error))?;
+        private_handle = Some(server.handle());
+        tasks.push(tokio::spawn(async move {
+            if let Err(error) = server.await {
+                tracing::error!(error = %error, "the private listener ended");
+            }
+        }));
+    }
+    tasks.push(tokio::spawn(work(app.clone())));
+    Ok(Running { address, app, public: handle, private: private_handle, tasks, draining })
+}
+
+/// What nobody waits for: unfinished operations, the catalog's next issue, old assertions.
+async fn work(app: Data<App>) {
+    let mut turn = 0_u64;
+    loop {
+        let now = app.clock.now();
+        if let Err(error) = resource::resume_due(&app.desk, now).await {
+            tracing::error!(error = %error, "operations could not be taken up");
+        }
+        if turn % CATALOG_TURNS == 0 {
+            refresh_catalog(&app).await;
+        }
+        if turn % 3600 == 60 {
+            let forgotten = app.db.write(crate::app::HOUSE, move |conn| account::forget_uses(conn, now)).await;
+            if let Err(error) = forgotten {
+                tracing::error!(error = %error, "old assertions could not be forgotten");
+            }
+        }
+        turn = turn.wrapping_add(1);
+        tokio::time::sleep(TURN).await;
+    }
+}
+
+async fn refresh_catalog(app: &App) {
+    let known = app.edition().version;
+    match app.db.read(move |conn| catalog::newer_than(conn, known)).await {
+        Ok(Some(edition)) => app.take_up(edition),
+        Ok(None) => match catalog::reissue_if_due(&app.db, &app.ring, app.clock.now()).await {
+            Ok(Some(edition)) => app.take_up(edition),
+            Ok(None) => {}
+            Err(error) => tracing::error!(error = %error, "the catalog could not be issued again"),
+        },
+        Err(error) => tracing::error!(error = %error, "the catalog could not be looked at"),
+    }
+}

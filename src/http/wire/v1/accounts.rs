@@ -1,0 +1,126 @@
+//! `POST /v1/accounts`: an identity attestation opens an account, or finds the one that it is linked to.
+
+use actix_web::http::header;
+use actix_web::web::Data;
+use actix_web::{HttpResponse, post};
+use secrecy::ExposeSecret as _;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::app::App;
+use crate::authorization::{self, ExchangeError, ExchangeParts, ExchangeRequest};
+use crate::http::caller::{Body, challenge};
+use crate::http::problem::{Problem, table};
+use crate::payment::budget;
+use crate::secret::sha256_base64url;
+
+/// Who the human is.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct OpenAccountRequest {
+    /// An OIDC ID token of a registered orchestrator whose `aud` is this provider's client id there.
+    id_token: String,
+    /// Wanted scopes, parted by spaces; all when absent.
+    scope: Option<String>,
+}
+
+/// An account and a token for it.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct OpenAccountResponse {
+    account: AccountView,
+    access_token: String,
+    /// Always `Bearer`.
+    token_type: &'static str,
+    /// Seconds.
+    expires_in: i64,
+    scope: String,
+    /// The API that the token is for.
+    resource: String,
+}
+
+/// An account.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct AccountView {
+    id: String,
+    /// `provisional`, `active`.
+    state: &'static str,
+    created_at: String,
+    orchestrator: OrchestratorView,
+    spending: SpendingView,
+}
+
+/// Through whom the account is used.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct OrchestratorView {
+    id: String,
+    name: String,
+}
+
+/// How much may be spent in a calendar month, in minor units.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct SpendingView {
+    currency: String,
+    ceiling: i64,
+}
+
+/// What an exchange reaches.
+pub(crate) fn exchange_parts(app: &App) -> ExchangeParts<'_> {
+    ExchangeParts {
+        db: &app.db,
+        keys: &app.keys,
+        ring: &app.ring,
+        sealer: &app.answer_sealer,
+        issuer: &app.base_url,
+        audience: &app.audience,
+    }
+}
+
+fn refused(app: &App, error: ExchangeError) -> Problem {
+    let consent = matches!(error, ExchangeError::NeedsConsent);
+    let problem = Problem::from(error);
+    if consent {
+        return problem.with("error_uri", "/consent/needed").next("tell_human", table::CONSENT_NEEDED.human);
+    }
+    if problem.doc.status == 401 { problem.challenge(challenge(app, &[], Some("invalid_token"))) } else { problem }
+}
+
+/// Opens an account from an identity attestation. The same request repeated within 30 seconds gets the same answer.
+#[utoipa::path(tag = "accounts", request_body = OpenAccountRequest,
+    responses((status = 201, body = OpenAccountResponse), (status = 200, body = OpenAccountResponse),
+        (status = 400), (status = 401), (status = 403), (status = 503)))]
+#[post("/v1/accounts")]
+pub(crate) async fn open_account(app: Data<App>, body: Body<OpenAccountRequest>) -> Result<HttpResponse, Problem> {
+    let now = app.clock.now();
+    let exchange = ExchangeRequest {
+        assertion: body.value.id_token,
+        scope: body.value.scope,
+        resource: None,
+        request_hash: sha256_base64url(&[b"/v1/accounts\n", body.bytes.as_slice()].concat()),
+    };
+    let given =
+        authorization::exchange(exchange_parts(&app), exchange, now).await.map_err(|error| refused(&app, error))?;
+    let (account, orchestrator) = (given.account.id.clone(), given.orchestrator.id.clone());
+    let budget = app.db.read(move |conn| budget::view(conn, &account, &orchestrator, now)).await?;
+    let answer = OpenAccountResponse {
+        account: AccountView {
+            id: given.account.id.to_string(),
+            state: given.account.state.as_str(),
+            created_at: given.account.created_at.to_rfc3339(),
+            orchestrator: OrchestratorView {
+                id: given.orchestrator.id.to_string(),
+                name: given.orchestrator.name.to_string(),
+            },
+            spending: SpendingView {
+                currency: budget.own.currency.to_string(),
+                ceiling: budget.own.ceiling.minor(),
+            },
+        },
+        access_token: given.access_token.expose_secret().to_owned(),
+        token_type: "Bearer",
+        expires_in: given.expires_in,
+        scope: given.scopes.to_string(),
+        resource: app.audience.clone(),
+    };
+    let mut builder = if given.opened { HttpResponse::Created() } else { HttpResponse::Ok() };
+    Ok(builder.insert_header((header::CACHE_CONTROL, "no-store")).json(answer))
+}
