@@ -34,7 +34,8 @@ async fn ready(app: Data<App>, draining: Data<AtomicBool>) -> HttpResponse {
         "migrations": migrations.as_ref().is_ok_and(Vec::is_empty),
         "catalog": app.clock.now() < app.edition().expires_at,
     });
-    let good = checks["draining"] == false && ["database", "migrations", "catalog"].iter().all(|name| checks[*name] == true);
+    let good =
+        checks["draining"] == false && ["database", "migrations", "catalog"].iter().all(|name| checks[*name] == true);
     let mut builder = if good { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
     builder.json(json!({"ready": good, "checks": checks}))
 }

@@ -140,7 +140,12 @@ pub async fn verify(
     believe(&claims, presented)
 }
 
-fn judge(claims: &Claims, orchestrator: &Orchestrator, subjects: &[String], now: Timestamp) -> Result<(), PaymentTokenError> {
+fn judge(
+    claims: &Claims,
+    orchestrator: &Orchestrator,
+    subjects: &[String],
+    now: Timestamp,
+) -> Result<(), PaymentTokenError> {
     if claims.iss != orchestrator.issuer.as_str() {
         return Err(PaymentTokenError::WrongIssuer);
     }
@@ -171,7 +176,8 @@ fn believe(claims: &Claims, presented: &Secret) -> Result<PaymentToken, PaymentT
         hash: presented.hash(),
         last4,
         currency: claims.currency.parse().map_err(|_unknown| PaymentTokenError::Claim("currency"))?,
-        max_amount: Amount::from_minor(claims.max_amount).map_err(|_negative| PaymentTokenError::Claim("max_amount"))?,
+        max_amount: Amount::from_minor(claims.max_amount)
+            .map_err(|_negative| PaymentTokenError::Claim("max_amount"))?,
         recurrence: Recurrence::from_claim(claims.recurring.as_deref()).ok_or(PaymentTokenError::Claim("recurring"))?,
         expires_at: Timestamp::from_seconds(claims.exp),
     })

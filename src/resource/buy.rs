@@ -232,11 +232,8 @@ fn pay(
     let (account, orchestrator) = (&purchase.account_id, &purchase.orchestrator_id);
     let token = budget::remember_token(conn, account, orchestrator, (&names.token, sealed), token, now)?
         .ok_or(BuyError::TokenTaken)?;
-    let limit = PlanLimit {
-        resource_id: &names.resource,
-        currency,
-        per_month: purchase.per_month.unwrap_or(purchase.due),
-    };
+    let limit =
+        PlanLimit { resource_id: &names.resource, currency, per_month: purchase.per_month.unwrap_or(purchase.due) };
     let limit = purchase.per_month.map(|_| &limit);
     let counters = budget::open_counters(conn, account, orchestrator, Some(&token), limit, now)?;
     same_currency(&counters, currency)?;
@@ -265,9 +262,7 @@ fn pay(
 
 fn same_currency(counters: &[CounterFacts], plan: Currency) -> Result<(), BuyError> {
     match counters.iter().find(|counter| counter.currency != plan) {
-        Some(other) => {
-            Err(BuyError::OtherCurrency { plan, ceiling: other.kind.as_str(), counted: other.currency })
-        }
+        Some(other) => Err(BuyError::OtherCurrency { plan, ceiling: other.kind.as_str(), counted: other.currency }),
         None => Ok(()),
     }
 }

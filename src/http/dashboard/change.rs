@@ -50,14 +50,13 @@ pub(super) async fn lower_cap(
         return Ok(respond(&facts.page(&app, &account, Some((typed, problem))), StatusCode::UNPROCESSABLE_ENTITY));
     };
     let (id, orchestrator) = (account.id.clone(), account.opened_by.clone());
-    let lowered = app
-        .db
-        .write(account.id.as_str(), move |conn| budget::lower(conn, &id, &orchestrator, ceiling, now))
-        .await;
+    let lowered =
+        app.db.write(account.id.as_str(), move |conn| budget::lower(conn, &id, &orchestrator, ceiling, now)).await;
     match lowered {
         Ok(()) => Ok(back()),
         Err(ChangeBudgetError::WouldRaise(present)) => {
-            let problem = format!("The cap is {present} and can only be lowered here. Raising it needs a fresh log-in.");
+            let problem =
+                format!("The cap is {present} and can only be lowered here. Raising it needs a fresh log-in.");
             Ok(respond(&facts.page(&app, &account, Some((typed, problem))), StatusCode::UNPROCESSABLE_ENTITY))
         }
         Err(ChangeBudgetError::Db(error)) => Err(error.into()),

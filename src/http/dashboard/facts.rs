@@ -85,10 +85,9 @@ impl Facts {
         let own = &self.budget.own;
         let ceiling = |one: &budget::Ceiling| Ceiling {
             kind: match one.kind {
-                CounterKind::PaymentToken => CeilingKind::PaymentToken {
-                    issuer: self.orchestrator.name.to_string(),
-                    last4: one.label.clone(),
-                },
+                CounterKind::PaymentToken => {
+                    CeilingKind::PaymentToken { issuer: self.orchestrator.name.to_string(), last4: one.label.clone() }
+                }
                 _ => CeilingKind::Budget,
             },
             limit: one.ceiling,
@@ -105,23 +104,26 @@ impl Facts {
             budget: ceiling(own),
             ceilings: self.budget.tokens.iter().map(ceiling).collect(),
             stopped_at: self.budget.stopped_at,
-            provisional: matches!(account.state, AccountState::Provisional).then(|| Provisional {
-                opened_by: self.orchestrator.name.to_string(),
-                opened_at: account.created_at,
-            }),
+            provisional: matches!(account.state, AccountState::Provisional)
+                .then(|| Provisional { opened_by: self.orchestrator.name.to_string(), opened_at: account.created_at }),
             notice: None,
             cap_form: CapForm { typed: typed.unwrap_or_default(), problem },
             resources: self.resources(),
             days: self.days(),
             ledger: self.ledger(),
-            activity: self.trail.iter().map(|fact| activity(fact, &account.id, &self.orchestrator, own.currency)).collect(),
+            activity: self
+                .trail
+                .iter()
+                .map(|fact| activity(fact, &account.id, &self.orchestrator, own.currency))
+                .collect(),
         }
     }
 
     fn resources(&self) -> Resources {
         let spent_on = |resource: &Resource| {
             let id = resource.id.as_str();
-            let minor: i64 = self.spent.iter().filter(|(of, ..)| of.as_deref() == Some(id)).map(|(_, spent, _)| spent).sum();
+            let minor: i64 =
+                self.spent.iter().filter(|(of, ..)| of.as_deref() == Some(id)).map(|(_, spent, _)| spent).sum();
             Amount::from_minor(minor).unwrap_or_default()
         };
         let rows = self.resources.iter().map(|(resource, charge)| {

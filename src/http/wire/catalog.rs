@@ -18,7 +18,8 @@ enum Form {
 /// Routes.
 pub(crate) fn configure(config: &mut web::ServiceConfig) {
     for (path, form) in [("/catalog", Form::Document), ("/catalog.jws", Form::Jws)] {
-        let serve = move |app: Data<App>, request: HttpRequest| async move { answer(&app.edition(), form, &request, false) };
+        let serve =
+            move |app: Data<App>, request: HttpRequest| async move { answer(&app.edition(), form, &request, false) };
         config.service(
             web::resource(path)
                 .route(web::get().to(serve))
@@ -26,7 +27,9 @@ pub(crate) fn configure(config: &mut web::ServiceConfig) {
                 .route(web::method(actix_web::http::Method::OPTIONS).to(preflight)),
         );
     }
-    for (path, form) in [("/catalog/revisions/{version}", Form::Document), ("/catalog/revisions/{version}/jws", Form::Jws)] {
+    for (path, form) in
+        [("/catalog/revisions/{version}", Form::Document), ("/catalog/revisions/{version}/jws", Form::Jws)]
+    {
         let serve = move |app: Data<App>, version: Path<String>, request: HttpRequest| async move {
             let edition = revision(&app, &version).await?;
             Ok::<_, Problem>(answer(&edition, form, &request, true))
@@ -89,7 +92,10 @@ fn tag(edition: &Edition, form: Form, coding: Option<&str>) -> String {
 /// RFC 9110 §13.1.2: any of the listed tags, compared weakly; or `*`.
 fn matches(request: &HttpRequest, etag: &str) -> bool {
     let listed = request.headers().get_all(header::IF_NONE_MATCH).filter_map(|value| value.to_str().ok());
-    listed.flat_map(|value| value.split(',')).map(str::trim).any(|one| one == "*" || one.trim_start_matches("W/") == etag)
+    listed
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+        .any(|one| one == "*" || one.trim_start_matches("W/") == etag)
 }
 
 /// The best coding that was prepared and is accepted (RFC 9110 §12.5.3).

@@ -146,7 +146,12 @@ pub(crate) fn configure(config: &mut web::ServiceConfig) {
     config.service(web::resource("/openapi.json").route(web::get().to(openapi)));
 }
 
-fn serve(config: &mut web::ServiceConfig, path: &'static str, content_type: &'static str, pick: fn(&Discovery) -> &String) {
+fn serve(
+    config: &mut web::ServiceConfig,
+    path: &'static str,
+    content_type: &'static str,
+    pick: fn(&Discovery) -> &String,
+) {
     let answer = move |discovery: Data<Discovery>, _request: HttpRequest| async move {
         HttpResponse::Ok()
             .content_type(content_type)

@@ -148,7 +148,9 @@ pub(super) fn set_stopped(
     let switch = accounts::spending_stopped_at.eq(stopped_at);
     let changed = match stopped_at {
         Some(_) => diesel::update(account.filter(accounts::spending_stopped_at.is_null())).set(switch).execute(conn)?,
-        None => diesel::update(account.filter(accounts::spending_stopped_at.is_not_null())).set(switch).execute(conn)?,
+        None => {
+            diesel::update(account.filter(accounts::spending_stopped_at.is_not_null())).set(switch).execute(conn)?
+        }
     };
     Ok(changed == 1)
 }
@@ -399,7 +401,11 @@ pub fn remember_token(
         .first::<(AccountId, PaymentTokenId, SecretHash)>(conn)
         .optional()?;
     if let Some((owner, id, hash)) = known {
-        return if owner == *account && hash == token.hash { find_token(conn, account, &id).map(Some) } else { Ok(None) };
+        return if owner == *account && hash == token.hash {
+            find_token(conn, account, &id).map(Some)
+        } else {
+            Ok(None)
+        };
     }
     let row = NewToken {
         account_id: account,

@@ -46,7 +46,8 @@ impl StaticDriver {
     }
 
     fn fill(&self, template: &str, work: &Work) -> Result<String, String> {
-        let filled = template.replace("{resource_id}", work.resource_id.as_str()).replace("{mac}", &self.mac(&work.resource_id));
+        let filled =
+            template.replace("{resource_id}", work.resource_id.as_str()).replace("{mac}", &self.mac(&work.resource_id));
         match (filled.contains("{platform_url}"), &self.platform_url) {
             (true, Some(url)) => Ok(filled.replace("{platform_url}", url.trim_end_matches('/'))),
             (true, None) => Err("`static_driver.platform_url` is not set".to_owned()),
@@ -55,7 +56,9 @@ impl StaticDriver {
     }
 
     fn credentials(&self, work: &Work) -> Result<Credentials, String> {
-        let Some(Value::Object(templates)) = work.settings.get("credentials") else { return Ok(Credentials::default()) };
+        let Some(Value::Object(templates)) = work.settings.get("credentials") else {
+            return Ok(Credentials::default());
+        };
         let filled = templates.iter().map(|(name, template)| {
             let template = template.as_str().ok_or_else(|| format!("the template of `{name}` is no text"))?;
             Ok((name.clone(), self.fill(template, work)?))

@@ -18,6 +18,7 @@ use crate::http::caller::{Body, Caller, Key, ResourcesRead, ResourcesWrite};
 use crate::http::problem::{Problem, table};
 use crate::idempotency::Keyed;
 use crate::ids::ResourceId;
+use crate::money::{Amount, Money};
 use crate::payment::budget;
 use crate::payment::token::{self, PaymentToken};
 use crate::resource::{self, Purchase, Resource, ResourceState, Shown, Wanted};
@@ -82,8 +83,8 @@ pub(crate) struct CreateResourceResponse {
     /// Names and values for the environment. Only here, and in retries under the same key.
     #[serde(skip_serializing_if = "Option::is_none")]
     credentials: Option<Shown>,
-    /// What was taken at once.
-    cost: Option<CostView>,
+    /// What was taken at once; nothing of it for what is free or metered.
+    cost: CostView,
     budget: BudgetView,
 }
 
@@ -124,11 +125,7 @@ pub(crate) async fn create_resource(
 }
 
 /// A retry finds what its first request made, also when the catalog or the payment token have moved on since.
-async fn done_before(
-    app: &App,
-    caller: &Caller<ResourcesWrite>,
-    keyed: &Keyed,
-) -> Result<Option<Wanted>, Problem> {
+async fn done_before(app: &App, caller: &Caller<ResourcesWrite>, keyed: &Keyed) -> Result<Option<Wanted>, Problem> {
     let (account, keyed, now) = (caller.access.account.id.clone(), keyed.clone(), caller.now);
     Ok(app.db.read(move |conn| resource::of_key(conn, &account, &keyed, now)).await?)
 }
@@ -163,7 +160,8 @@ fn purchase(
     let configuration = request.configuration.clone().unwrap_or_default();
     offer.plan.configuration.check(&configuration).map_err(|wrong| {
         let each: Vec<String> = wrong.iter().map(ToString::to_string).collect();
-        Problem::new(&table::BAD_CONFIGURATION, format!("`configuration`: {}", each.join(" "))).with("wrong", json!(each))
+        Problem::new(&table::BAD_CONFIGURATION, format!("`configuration`: {}", each.join(" ")))
+            .with("wrong", json!(each))
     })?;
     Ok(Purchase {
         account_id: caller.access.account.id.clone(),
@@ -204,12 +202,8 @@ async fn payer(app: &App, caller: &Caller<ResourcesWrite>, presented: &str) -> R
 
 /// The answer for a purchase, new or repeated: made from what became of the resource.
 async fn bought(app: &App, caller: &Caller<ResourcesWrite>, wanted: &Wanted) -> Result<HttpResponse, Problem> {
-    let (account, orchestrator, id, now) = (
-        caller.access.account.id.clone(),
-        caller.access.orchestrator.id.clone(),
-        wanted.id.clone(),
-        caller.now,
-    );
+    let (account, orchestrator, id, now) =
+        (caller.access.account.id.clone(), caller.access.orchestrator.id.clone(), wanted.id.clone(), caller.now);
     let (resource, hold, budget) = app
         .db
         .read(move |conn| {
@@ -232,10 +226,11 @@ async fn bought(app: &App, caller: &Caller<ResourcesWrite>, wanted: &Wanted) -> 
         }
         _ => HttpResponse::Created(),
     };
+    let cost = hold.unwrap_or(Money { amount: Amount::ZERO, currency: budget.own.currency });
     let answer = CreateResourceResponse {
         resource: ResourceView::from(&resource),
         credentials,
-        cost: hold.map(|money| CostView { currency: money.currency.to_string(), amount: money.amount.minor() }),
+        cost: CostView { currency: cost.currency.to_string(), amount: cost.amount.minor() },
         budget: BudgetView::from(&budget),
     };
     Ok(builder
