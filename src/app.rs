@@ -99,7 +99,12 @@ impl App {
     ///
     /// # Errors
     /// See [`StartError`].
-    pub async fn start(config: &Config, base_url: &str, origin: KeyOrigin, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
+    pub async fn start(
+        config: &Config,
+        base_url: &str,
+        origin: KeyOrigin,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, StartError> {
         let catalog = Arc::new(catalog::validate(&config.catalog.folder).map_err(StartError::Catalog)?);
         let master = master_key(config)?;
         let db = open_db(config)?;

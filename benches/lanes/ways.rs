@@ -147,9 +147,10 @@ impl Scene {
         }
         let elapsed = start.elapsed();
         took.sort();
-        let at = |part: f64| took[(took.len() as f64 * part) as usize].as_secs_f64() * 1_000.0;
+        let at = |percent: usize| took[took.len() * percent / 100].as_secs_f64() * 1_000.0;
         let max = took.last().unwrap().as_secs_f64() * 1_000.0;
-        Measured { rate: took.len() as f64 / elapsed.as_secs_f64(), p50: at(0.5), p99: at(0.99), max }
+        let count = f64::from(u32::try_from(took.len()).unwrap());
+        Measured { rate: count / elapsed.as_secs_f64(), p50: at(50), p99: at(99), max }
     }
 
     /// What the set verb wrote must be a real ledger.

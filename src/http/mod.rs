@@ -44,12 +44,14 @@ fn routes(config: &mut ServiceConfig) {
         .service(v1::usage::record_usage)
         // Users.
         .configure(dashboard::configure)
-        .app_data(web::QueryConfig::default().error_handler(|error, _| {
-            Problem::new(&table::BAD_REQUEST, format!("The query: {error}.")).into()
-        }))
-        .app_data(web::PathConfig::default().error_handler(|error, _| {
-            Problem::new(&table::NOT_FOUND, format!("The path: {error}.")).into()
-        }))
+        .app_data(
+            web::QueryConfig::default()
+                .error_handler(|error, _| Problem::new(&table::BAD_REQUEST, format!("The query: {error}.")).into()),
+        )
+        .app_data(
+            web::PathConfig::default()
+                .error_handler(|error, _| Problem::new(&table::NOT_FOUND, format!("The path: {error}.")).into()),
+        )
         .default_service(web::to(nothing_here));
 }
 

@@ -127,7 +127,9 @@ impl Settlement {
             .map(|url| Outgoing::post_json(url, &body).header("idempotency-key", idempotency_key(order)));
         let settled = self.call(party, outgoing, now).await;
         expect(settled, |found| {
-            found.reference == order.hold_id.as_str() && found.amount == order.amount && found.currency == order.currency
+            found.reference == order.hold_id.as_str()
+                && found.amount == order.amount
+                && found.currency == order.currency
         })
     }
 

@@ -121,12 +121,7 @@ fn rest(steps: &str) -> &str {
     steps.split_once(' ').map_or("", |(_, rest)| rest)
 }
 
-async fn run(
-    desk: &Desk,
-    operation: &Operation,
-    resource: &Resource,
-    now: Timestamp,
-) -> Result<Step, AdvanceError> {
+async fn run(desk: &Desk, operation: &Operation, resource: &Resource, now: Timestamp) -> Result<Step, AdvanceError> {
     let account = &operation.account_id;
     match first(&operation.steps) {
         "authorize" => Ok(match desk.cashier.authorize(account, hold(resource)?, now).await? {

@@ -13,11 +13,11 @@ use crate::ids::{
     AccountId, ChargeId, CounterId, HoldId, LedgerEntryId, OperationId, OrchestratorId, PaymentTokenId, ResourceId,
 };
 use crate::money::{Amount, Currency, Money};
+use crate::payment;
 use crate::payment::budget::{self, CounterFacts, PlanLimit, TokenFacts};
 use crate::payment::cashier;
 use crate::payment::charge::{self, ChargeState, NewCharge};
 use crate::payment::hold::{CapRefusal, Ceilings, HoldRequest, Movement, Outcome};
-use crate::payment::hold_store;
 use crate::payment::token::PaymentToken;
 use crate::signing::SealError;
 
@@ -232,11 +232,8 @@ fn pay(
     let (account, orchestrator) = (&purchase.account_id, &purchase.orchestrator_id);
     let token = budget::remember_token(conn, account, orchestrator, (&names.token, sealed), token, now)?
         .ok_or(BuyError::TokenTaken)?;
-    let limit = PlanLimit {
-        resource_id: &names.resource,
-        currency,
-        per_month: purchase.per_month.unwrap_or(purchase.due),
-    };
+    let limit =
+        PlanLimit { resource_id: &names.resource, currency, per_month: purchase.per_month.unwrap_or(purchase.due) };
     let limit = purchase.per_month.map(|_| &limit);
     let counters = budget::open_counters(conn, account, orchestrator, Some(&token), limit, now)?;
     same_currency(&counters, currency)?;
@@ -265,9 +262,7 @@ fn pay(
 
 fn same_currency(counters: &[CounterFacts], plan: Currency) -> Result<(), BuyError> {
     match counters.iter().find(|counter| counter.currency != plan) {
-        Some(other) => {
-            Err(BuyError::OtherCurrency { plan, ceiling: other.kind.as_str(), counted: other.currency })
-        }
+        Some(other) => Err(BuyError::OtherCurrency { plan, ceiling: other.kind.as_str(), counted: other.currency }),
         None => Ok(()),
     }
 }
@@ -292,7 +287,7 @@ fn hold(
         now,
         expires_at: now.plus(DEADLINE),
     };
-    match hold_store::apply(conn, &[Movement::Hold(request)])?.pop() {
+    match payment::apply(conn, &[Movement::Hold(request)])?.pop() {
         Some(Outcome::Held(_)) => Ok(()),
         Some(Outcome::Refused(refusal)) => Err(BuyError::Cap(Box::new(refusal))),
         Some(Outcome::SpendingStopped) => Err(BuyError::Stopped),

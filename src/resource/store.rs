@@ -244,7 +244,13 @@ pub(super) fn due(
         .limit(limit)
         .select(OperationRow::as_select())
         .load(conn)?;
-    Ok(rows.into_iter().map(|row| { let due = row.next_try_at; (row.into(), due) }).collect())
+    Ok(rows
+        .into_iter()
+        .map(|row| {
+            let due = row.next_try_at;
+            (row.into(), due)
+        })
+        .collect())
 }
 
 /// Claims a due operation until `until`. `false`: another worker has it.
@@ -291,11 +297,6 @@ pub(super) fn set_steps(
 }
 
 pub(super) fn try_again_at(conn: &mut DbConnection, operation: &Operation, at: Timestamp) -> QueryResult<()> {
-    let row = operations::table
-        .find((&operation.account_id, &operation.id))
-        .filter(operations::finished_at.is_null());
-    diesel::update(row)
-        .set((operations::next_try_at.eq(at), operations::state.eq("waiting")))
-        .execute(conn)
-        .map(drop)
+    let row = operations::table.find((&operation.account_id, &operation.id)).filter(operations::finished_at.is_null());
+    diesel::update(row).set((operations::next_try_at.eq(at), operations::state.eq("waiting"))).execute(conn).map(drop)
 }

@@ -12,7 +12,7 @@ use portreeve::payment::audit_chain::{self, Difference, Verified, VerifyError};
 use portreeve::payment::hold::{
     CaptureRequest, Ceilings, CounterKind, HoldRequest, Movement, Outcome, ReleaseRequest, SpendRequest, move_money,
 };
-use portreeve::payment::hold_store::{self, NewCounter};
+use portreeve::payment::{self, NewCounter};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
@@ -60,7 +60,7 @@ impl Purse {
             .collect();
         db.write("", move |conn| {
             insert_account(conn, &account)?;
-            rows.iter().try_for_each(|row| hold_store::open_counter(conn, row))?;
+            rows.iter().try_for_each(|row| payment::open_counter(conn, row))?;
             Ok::<_, DbError>(())
         })
         .await
@@ -357,7 +357,7 @@ async fn story(grouped: &Db, single: &Db, ceilings: &[[i64; 3]], batches: &[Vec<
         let mut one_by_one = Vec::new();
         for movement in &movements {
             let movement = movement.clone();
-            let alone = single.write("", move |conn| Ok::<_, DbError>(hold_store::apply(conn, &[movement])?));
+            let alone = single.write("", move |conn| Ok::<_, DbError>(payment::apply(conn, &[movement])?));
             one_by_one.extend(alone.await.unwrap());
         }
         assert_eq!(in_a_batch, one_by_one);

@@ -139,13 +139,13 @@ on_both! {
             let (first, second) = (kept.clone(), kept.clone());
             let batch = vec![
                 write(&db, move |conn| {
-                    let _first = first;
+                    let _kept = &first;
                     insert(conn, "a")?;
                     panic!("on purpose")
                 }),
                 // Inside a transaction of its own, which diesel then counts as open.
                 write(&db, move |conn| {
-                    let _second = second;
+                    let _kept = &second;
                     conn.transaction(|conn| {
                         insert(conn, "b")?;
                         if true { panic!("on purpose") } else { Ok(()) }

@@ -5,7 +5,9 @@
 mod harness;
 
 mod accounts;
+mod agreements;
 mod holds;
+mod idempotency;
 mod issuer_keys;
 mod lanes;
 mod migrations;

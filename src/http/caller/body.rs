@@ -35,9 +35,7 @@ async fn read(request: &HttpRequest, mut payload: web::Payload, accepted: &[&str
     }
     let mut bytes = Vec::new();
     while let Some(chunk) = payload.next().await {
-        let chunk = chunk.map_err(|error| {
-            Problem::new(&table::BAD_REQUEST, "The body broke off.").because(error)
-        })?;
+        let chunk = chunk.map_err(|error| Problem::new(&table::BAD_REQUEST, "The body broke off.").because(error))?;
         if bytes.len() + chunk.len() > MAX_BODY {
             return Err(Problem::new(&table::TOO_LARGE, format!("The body is longer than {MAX_BODY} bytes.")));
         }
@@ -47,8 +45,9 @@ async fn read(request: &HttpRequest, mut payload: web::Payload, accepted: &[&str
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-    let value: Value = parse_strict(bytes)
-        .map_err(|error| Problem::new(&table::BAD_REQUEST, format!("The body is not JSON as it should be: {error}.")))?;
+    let value: Value = parse_strict(bytes).map_err(|error| {
+        Problem::new(&table::BAD_REQUEST, format!("The body is not JSON as it should be: {error}."))
+    })?;
     serde_path_to_error::deserialize(value).map_err(|error| {
         let path = error.path().to_string();
         let at = if path == "." { String::new() } else { format!("`{path}`: ") };

@@ -18,10 +18,10 @@ use crate::http::problem::Problem;
 use crate::ids::AccountId;
 use crate::money::{Amount, Currency, Money};
 use crate::orchestrator::{self, Orchestrator};
+use crate::payment;
 use crate::payment::budget::{self, Budget};
 use crate::payment::charge::ChargeState;
 use crate::payment::hold::CounterKind;
-use crate::payment::hold_store;
 use crate::payment::ledger_entry::LedgerEntry;
 use crate::resource::{self, Resource};
 
@@ -57,8 +57,8 @@ pub(super) async fn load(
             let charge = resource::charge_of(conn, &resource)?;
             resources.push((resource, charge));
         }
-        let spent = hold_store::spent_since(conn, &id, budget.own.period.start)?;
-        let entries = hold_store::entries_before(conn, &id, ledger_before.unwrap_or(i64::MAX), LEDGER_ROWS)?;
+        let spent = payment::spent_since(conn, &id, budget.own.period.start)?;
+        let entries = payment::entries_before(conn, &id, ledger_before.unwrap_or(i64::MAX), LEDGER_ROWS)?;
         let trail = audit::latest(conn, &id, ACTIVITY_ROWS)?;
         Ok::<_, DbError>(Facts {
             budget,
@@ -85,10 +85,9 @@ impl Facts {
         let own = &self.budget.own;
         let ceiling = |one: &budget::Ceiling| Ceiling {
             kind: match one.kind {
-                CounterKind::PaymentToken => CeilingKind::PaymentToken {
-                    issuer: self.orchestrator.name.to_string(),
-                    last4: one.label.clone(),
-                },
+                CounterKind::PaymentToken => {
+                    CeilingKind::PaymentToken { issuer: self.orchestrator.name.to_string(), last4: one.label.clone() }
+                }
                 _ => CeilingKind::Budget,
             },
             limit: one.ceiling,
@@ -105,23 +104,26 @@ impl Facts {
             budget: ceiling(own),
             ceilings: self.budget.tokens.iter().map(ceiling).collect(),
             stopped_at: self.budget.stopped_at,
-            provisional: matches!(account.state, AccountState::Provisional).then(|| Provisional {
-                opened_by: self.orchestrator.name.to_string(),
-                opened_at: account.created_at,
-            }),
+            provisional: matches!(account.state, AccountState::Provisional)
+                .then(|| Provisional { opened_by: self.orchestrator.name.to_string(), opened_at: account.created_at }),
             notice: None,
             cap_form: CapForm { typed: typed.unwrap_or_default(), problem },
             resources: self.resources(),
             days: self.days(),
             ledger: self.ledger(),
-            activity: self.trail.iter().map(|fact| activity(fact, &account.id, &self.orchestrator, own.currency)).collect(),
+            activity: self
+                .trail
+                .iter()
+                .map(|fact| activity(fact, &account.id, &self.orchestrator, own.currency))
+                .collect(),
         }
     }
 
     fn resources(&self) -> Resources {
         let spent_on = |resource: &Resource| {
             let id = resource.id.as_str();
-            let minor: i64 = self.spent.iter().filter(|(of, ..)| of.as_deref() == Some(id)).map(|(_, spent, _)| spent).sum();
+            let minor: i64 =
+                self.spent.iter().filter(|(of, ..)| of.as_deref() == Some(id)).map(|(_, spent, _)| spent).sum();
             Amount::from_minor(minor).unwrap_or_default()
         };
         let rows = self.resources.iter().map(|(resource, charge)| {

@@ -18,7 +18,8 @@ enum Form {
 /// Routes.
 pub(crate) fn configure(config: &mut web::ServiceConfig) {
     for (path, form) in [("/catalog", Form::Document), ("/catalog.jws", Form::Jws)] {
-        let serve = move |app: Data<App>, request: HttpRequest| async move { answer(&app.edition(), form, &request, false) };
+        let serve =
+            move |app: Data<App>, request: HttpRequest| async move { answer(&app.edition(), form, &request, false) };
         config.service(
             web::resource(path)
                 .route(web::get().to(serve))
@@ -26,7 +27,9 @@ pub(crate) fn configure(config: &mut web::ServiceConfig) {
                 .route(web::method(actix_web::http::Method::OPTIONS).to(preflight)),
         );
     }
-    for (path, form) in [("/catalog/revisions/{version}", Form::Document), ("/catalog/revisions/{version}/jws", Form::Jws)] {
+    for (path, form) in
+        [("/catalog/revisions/{version}", Form::Document), ("/catalog/revisions/{version}/jws", Form::Jws)]
+    {
         let serve = move |app: Data<App>, version: Path<String>, request: HttpRequest| async move {
             let edition = revision(&app, &version).await?;
             Ok::<_, Problem>(answer(&edition, form, &request, true))
@@ -89,7 +92,10 @@ fn tag(edition: &Edition, form: Form, coding: Option<&str>) -> String {
 /// RFC 9110 §13.1.2: any of the listed tags, compared weakly; or `*`.
 fn matches(request: &HttpRequest, etag: &str) -> bool {
     let listed = request.headers().get_all(header::IF_NONE_MATCH).filter_map(|value| value.to_str().ok());
-    listed.flat_map(|value| value.split(',')).map(str::trim).any(|one| one == "*" || one.trim_start_matches("W/") == etag)
+    listed
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+        .any(|one| one == "*" || one.trim_start_matches("W/") == etag)
 }
 
 /// The best coding that was prepared and is accepted (RFC 9110 §12.5.3).
@@ -113,5 +119,62 @@ fn negotiate<'a>(
         (gzip, Some("gzip"))
     } else {
         (plain, None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use actix_web::test::TestRequest;
+
+    fn coding(accepted: Option<&str>) -> Option<&'static str> {
+        let mut request = TestRequest::default();
+        if let Some(accepted) = accepted {
+            request = request.insert_header((header::ACCEPT_ENCODING, accepted));
+        }
+        let [plain, gzip, brotli] = ["plain", "gzip", "brotli"].map(|text| Bytes::from_static(text.as_bytes()));
+        let (bytes, coding) = negotiate(&request.to_http_request(), &plain, &gzip, &brotli);
+        let expected = match coding {
+            Some("br") => &brotli,
+            Some(_) => &gzip,
+            None => &plain,
+        };
+        assert_eq!(bytes, expected, "the bytes are those of the coding");
+        coding
+    }
+
+    #[test]
+    fn the_best_accepted_coding_is_served_and_none_to_who_names_none() {
+        for (accepted, expected) in [
+            ("br", Some("br")),
+            ("gzip, deflate, br, zstd", Some("br")),
+            ("gzip;q=1.0, BR;q=0.5", Some("br")),
+            ("gzip , br;q=0", Some("gzip")),
+            ("br; q=0.000, gzip;q=0", None),
+            ("x-gzip, brotli", None),
+            ("identity", None),
+            ("", None),
+        ] {
+            assert_eq!(coding(Some(accepted)), expected, "{accepted:?}");
+        }
+        assert_eq!(coding(None), None);
+    }
+
+    #[test]
+    fn a_listed_tag_matches_whole_and_also_when_weak() {
+        let known = |values: &[&str]| {
+            let request = values
+                .iter()
+                .fold(TestRequest::default(), |request, value| request.append_header((header::IF_NONE_MATCH, *value)));
+            matches(&request.to_http_request(), "\"abc-br\"")
+        };
+        for good in ["\"abc-br\"", "W/\"abc-br\"", "\"x\", \"abc-br\"", " \"x\" ,W/\"abc-br\" ", "*"] {
+            assert!(known(&[good]), "{good}");
+        }
+        for bad in ["\"abc\"", "\"abc-gzip\"", "abc-br", "\"ABC-BR\"", "\"abc-br", ""] {
+            assert!(!known(&[bad]), "{bad}");
+        }
+        assert!(known(&["\"x\"", "\"abc-br\""]), "in a second header line");
+        assert!(!known(&[]));
     }
 }

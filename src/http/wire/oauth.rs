@@ -118,7 +118,10 @@ fn refused(app: &App, error: ExchangeError) -> TokenRefusal {
 #[utoipa::path(tag = "oauth", request_body(content = TokenRequest, content_type = "application/x-www-form-urlencoded"),
     responses((status = 200, body = TokenResponse), (status = 400, description = "RFC 6749 §5.2 error"), (status = 503)))]
 #[post("/oauth/token")]
-pub(crate) async fn token(app: Data<App>, form: Result<Form<TokenRequest>, Problem>) -> Result<HttpResponse, TokenRefusal> {
+pub(crate) async fn token(
+    app: Data<App>,
+    form: Result<Form<TokenRequest>, Problem>,
+) -> Result<HttpResponse, TokenRefusal> {
     let Form(request, bytes) = form?;
     match request.grant_type.as_deref() {
         Some(JWT_BEARER) => {}

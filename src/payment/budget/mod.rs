@@ -8,5 +8,7 @@ mod store;
 mod view;
 
 pub use change::{ChangeBudgetError, lower, resume_spending, stop_spending};
-pub use store::{CounterFacts, PlanLimit, TokenFacts, find_token, is_stopped, open_counters, remember_token, tokens_of};
+pub use store::{
+    CounterFacts, PlanLimit, TokenFacts, find_token, is_stopped, open_counters, remember_token, tokens_of,
+};
 pub use view::{Budget, Ceiling, binding, view};

@@ -148,7 +148,9 @@ pub(super) fn set_stopped(
     let switch = accounts::spending_stopped_at.eq(stopped_at);
     let changed = match stopped_at {
         Some(_) => diesel::update(account.filter(accounts::spending_stopped_at.is_null())).set(switch).execute(conn)?,
-        None => diesel::update(account.filter(accounts::spending_stopped_at.is_not_null())).set(switch).execute(conn)?,
+        None => {
+            diesel::update(account.filter(accounts::spending_stopped_at.is_not_null())).set(switch).execute(conn)?
+        }
     };
     Ok(changed == 1)
 }
@@ -199,35 +201,32 @@ pub fn open_counters(
 ) -> Result<Vec<CounterFacts>, DbError> {
     let mut open = Vec::with_capacity(3);
     let month = Period::month_of(now);
-    let own = match find_counter(conn, account, CounterKind::Budget, orchestrator.as_str(), month)? {
-        Some(found) => found,
-        None => {
-            let stopped = lock_account(conn, account)?.is_some();
-            let set = budget(conn, account, orchestrator)?;
-            let ceiling = if stopped { Amount::ZERO } else { set.ceiling };
-            new_counter(conn, account, CounterKind::Budget, orchestrator.as_str(), (set.currency, ceiling), month, now)?
-        }
-    };
-    open.push(own);
+    let found = find_counter(conn, account, CounterKind::Budget, orchestrator.as_str(), month)?;
+    open.push(if let Some(found) = found {
+        found
+    } else {
+        let stopped = lock_account(conn, account)?.is_some();
+        let set = budget(conn, account, orchestrator)?;
+        let ceiling = if stopped { Amount::ZERO } else { set.ceiling };
+        new_counter(conn, account, CounterKind::Budget, orchestrator.as_str(), (set.currency, ceiling), month, now)?
+    });
     if let Some(token) = token {
         let period = token.recurrence.period(token.created_at, token.expires_at, now);
         let kind = CounterKind::PaymentToken;
-        open.push(match find_counter(conn, account, kind, token.id.as_str(), period)? {
-            Some(found) => found,
-            None => {
-                let limit = (token.currency, token.max_amount);
-                new_counter(conn, account, kind, token.id.as_str(), limit, period, now)?
-            }
+        open.push(if let Some(found) = find_counter(conn, account, kind, token.id.as_str(), period)? {
+            found
+        } else {
+            let limit = (token.currency, token.max_amount);
+            new_counter(conn, account, kind, token.id.as_str(), limit, period, now)?
         });
     }
     if let Some(plan) = plan {
         let kind = CounterKind::Plan;
-        open.push(match find_counter(conn, account, kind, plan.resource_id.as_str(), month)? {
-            Some(found) => found,
-            None => {
-                let limit = (plan.currency, plan.per_month);
-                new_counter(conn, account, kind, plan.resource_id.as_str(), limit, month, now)?
-            }
+        open.push(if let Some(found) = find_counter(conn, account, kind, plan.resource_id.as_str(), month)? {
+            found
+        } else {
+            let limit = (plan.currency, plan.per_month);
+            new_counter(conn, account, kind, plan.resource_id.as_str(), limit, month, now)?
         });
     }
     Ok(open)
@@ -399,7 +398,11 @@ pub fn remember_token(
         .first::<(AccountId, PaymentTokenId, SecretHash)>(conn)
         .optional()?;
     if let Some((owner, id, hash)) = known {
-        return if owner == *account && hash == token.hash { find_token(conn, account, &id).map(Some) } else { Ok(None) };
+        return if owner == *account && hash == token.hash {
+            find_token(conn, account, &id).map(Some)
+        } else {
+            Ok(None)
+        };
     }
     let row = NewToken {
         account_id: account,

@@ -23,7 +23,11 @@ fn corrupt(column: &'static str) -> QueryError {
 
 /// The fingerprint and cost of an event that was recorded.
 pub(super) fn event(conn: &mut DbConnection, source: &str, id: &str) -> QueryResult<Option<(String, Amount)>> {
-    usage_events::table.find((source, id)).select((usage_events::fingerprint, usage_events::cost)).first(conn).optional()
+    usage_events::table
+        .find((source, id))
+        .select((usage_events::fingerprint, usage_events::cost))
+        .first(conn)
+        .optional()
 }
 
 /// The resource's state, locked, so that usage and removal, and two reports, do not pass each other.

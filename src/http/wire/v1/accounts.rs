@@ -110,10 +110,7 @@ pub(crate) async fn open_account(app: Data<App>, body: Body<OpenAccountRequest>)
                 id: given.orchestrator.id.to_string(),
                 name: given.orchestrator.name.to_string(),
             },
-            spending: SpendingView {
-                currency: budget.own.currency.to_string(),
-                ceiling: budget.own.ceiling.minor(),
-            },
+            spending: SpendingView { currency: budget.own.currency.to_string(), ceiling: budget.own.ceiling.minor() },
         },
         access_token: given.access_token.expose_secret().to_owned(),
         token_type: "Bearer",

@@ -124,11 +124,7 @@ pub(crate) async fn create_resource(
 }
 
 /// A retry finds what its first request made, also when the catalog or the payment token have moved on since.
-async fn done_before(
-    app: &App,
-    caller: &Caller<ResourcesWrite>,
-    keyed: &Keyed,
-) -> Result<Option<Wanted>, Problem> {
+async fn done_before(app: &App, caller: &Caller<ResourcesWrite>, keyed: &Keyed) -> Result<Option<Wanted>, Problem> {
     let (account, keyed, now) = (caller.access.account.id.clone(), keyed.clone(), caller.now);
     Ok(app.db.read(move |conn| resource::of_key(conn, &account, &keyed, now)).await?)
 }
@@ -144,14 +140,14 @@ fn choose<'a>(edition: &'a Edition, request: &CreateResourceRequest) -> Result<&
 async fn same_offer(app: &App, edition: &Edition, offer: &Offer, digest: Option<&str>) -> Result<(), Problem> {
     let Some(digest) = digest.filter(|digest| *digest != edition.digest) else { return Ok(()) };
     let wanted = digest.to_owned();
-    let changed = Problem::new(&table::PRICE_CHANGED, "`catalog_digest` is not that of the published catalog.")
+    let refusal = Problem::new(&table::PRICE_CHANGED, "`catalog_digest` is not that of the published catalog.")
         .with("catalog_digest", edition.digest.as_str())
         .with("catalog_version", edition.version.number());
     let Some(seen) = app.db.read(move |conn| catalog::by_digest(conn, &wanted)).await? else {
-        return Err(changed.with("changes", json!([{"field": "catalog", "was": null, "now": null}])));
+        return Err(refusal.with("changes", json!([{"field": "catalog", "was": null, "now": null}])));
     };
     let changes = catalog::changes(&seen, edition, &offer.service, &offer.plan.id);
-    if changes.is_empty() { Ok(()) } else { Err(changed.with("changes", json!(changes))) }
+    if changes.is_empty() { Ok(()) } else { Err(refusal.with("changes", json!(changes))) }
 }
 
 fn purchase(
@@ -163,7 +159,8 @@ fn purchase(
     let configuration = request.configuration.clone().unwrap_or_default();
     offer.plan.configuration.check(&configuration).map_err(|wrong| {
         let each: Vec<String> = wrong.iter().map(ToString::to_string).collect();
-        Problem::new(&table::BAD_CONFIGURATION, format!("`configuration`: {}", each.join(" "))).with("wrong", json!(each))
+        Problem::new(&table::BAD_CONFIGURATION, format!("`configuration`: {}", each.join(" ")))
+            .with("wrong", json!(each))
     })?;
     Ok(Purchase {
         account_id: caller.access.account.id.clone(),
@@ -204,12 +201,8 @@ async fn payer(app: &App, caller: &Caller<ResourcesWrite>, presented: &str) -> R
 
 /// The answer for a purchase, new or repeated: made from what became of the resource.
 async fn bought(app: &App, caller: &Caller<ResourcesWrite>, wanted: &Wanted) -> Result<HttpResponse, Problem> {
-    let (account, orchestrator, id, now) = (
-        caller.access.account.id.clone(),
-        caller.access.orchestrator.id.clone(),
-        wanted.id.clone(),
-        caller.now,
-    );
+    let (account, orchestrator, id, now) =
+        (caller.access.account.id.clone(), caller.access.orchestrator.id.clone(), wanted.id.clone(), caller.now);
     let (resource, hold, budget) = app
         .db
         .read(move |conn| {
