@@ -13,7 +13,7 @@ use portreeve::db::{Backend, Db, DbConnection, DbError};
 use portreeve::ids::{AccountId, CounterId, HoldId, LedgerEntryId, OrchestratorId};
 use portreeve::money::{Amount, Currency, Money};
 use portreeve::payment::hold::{Ceilings, CounterKind, HoldRequest, Movement, Outcome, move_money};
-use portreeve::payment::{audit_chain, hold_store};
+use portreeve::payment::{self, audit_chain};
 
 use crate::postgres;
 
@@ -199,7 +199,7 @@ fn seed(conn: &mut DbConnection, purse: &Purse) -> QueryResult<()> {
             accounts::changed_at.eq(NOW),
         ))
         .execute(conn)?;
-    let counter = hold_store::NewCounter {
+    let counter = payment::NewCounter {
         account_id: purse.account.clone(),
         id: purse.counter.clone(),
         kind: CounterKind::Budget,
@@ -208,7 +208,7 @@ fn seed(conn: &mut DbConnection, purse: &Purse) -> QueryResult<()> {
         period: Period::month_of(NOW),
         ceiling: Amount::from_minor(i64::MAX / 2).unwrap(),
     };
-    hold_store::open_counter(conn, &counter)
+    payment::open_counter(conn, &counter)
 }
 
 /// The guarded update and the insert.

@@ -191,6 +191,8 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
 
+    type Change = fn(&mut Claims);
+
     fn orchestrator() -> Orchestrator {
         Orchestrator {
             id: OrchestratorId::new(NOW),
@@ -279,7 +281,7 @@ mod tests {
         assert_eq!(believed(|claims| claims.jti = "äö".to_owned()).unwrap().last4, "äö");
         let monthly = believed(|claims| claims.recurring = Some("month".to_owned())).unwrap();
         assert_eq!(monthly.recurrence, Recurrence::Monthly);
-        let changes: [(&str, fn(&mut Claims)); 6] = [
+        let changes: [(&str, Change); 6] = [
             ("jti", |claims| claims.jti.clear()),
             ("jti", |claims| claims.jti = "j".repeat(256)),
             ("currency", |claims| claims.currency = "usd".to_owned()),

@@ -3,7 +3,7 @@
 use portreeve::clock::Timestamp;
 use portreeve::ids::{AccountId, OperationId, ResourceId};
 use portreeve::resource::drivers::{Driver as _, Outcome, StaticDriver, Work};
-use portreeve::simulator::platform::api_key;
+use portreeve::simulator::api_key;
 use serde_json::{Value, json};
 
 #[tokio::test]

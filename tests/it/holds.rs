@@ -252,10 +252,10 @@ impl Paper {
                 "spent"
             }
             (_, None) => "no such hold",
-            (4..=5, Some((_, held, None))) if amount > *held => "more than held",
-            (4..=5, Some((count, held, settled @ None))) => {
-                add(*count, amount - *held);
-                *settled = Some(amount);
+            (4..=5, Some((_, kept, None))) if amount > *kept => "more than held",
+            (4..=5, Some((count, kept, paid @ None))) => {
+                add(*count, amount - *kept);
+                *paid = Some(amount);
                 "captured"
             }
             (4..=5, Some((_, _, Some(captured)))) => {
@@ -265,9 +265,9 @@ impl Paper {
                     "settled"
                 }
             }
-            (_, Some((count, held, settled @ None))) => {
-                add(*count, -*held);
-                *settled = Some(-1);
+            (_, Some((count, kept, paid @ None))) => {
+                add(*count, -*kept);
+                *paid = Some(-1);
                 "released"
             }
             (_, Some((_, _, Some(captured)))) => {

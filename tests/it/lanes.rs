@@ -139,13 +139,13 @@ on_both! {
             let (first, second) = (kept.clone(), kept.clone());
             let batch = vec![
                 write(&db, move |conn| {
-                    let _kept = &first;
+                    assert!(Arc::strong_count(&first) > 1, "held by this piece too");
                     insert(conn, "a")?;
                     panic!("on purpose")
                 }),
                 // Inside a transaction of its own, which diesel then counts as open.
                 write(&db, move |conn| {
-                    let _kept = &second;
+                    assert!(Arc::strong_count(&second) > 1, "held by this piece too");
                     conn.transaction(|conn| {
                         insert(conn, "b")?;
                         if true { panic!("on purpose") } else { Ok(()) }
