@@ -38,7 +38,7 @@ pub(crate) async fn run(
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
     let Some(app) = request.app_data::<web::Data<App>>().cloned() else {
-        return next.call(request).await.map(|answer| answer.map_into_boxed_body());
+        return next.call(request).await.map(ServiceResponse::map_into_boxed_body);
     };
     let began = app.clock.now();
     let id = RequestId::new(began);

@@ -18,10 +18,10 @@ use crate::http::problem::Problem;
 use crate::ids::AccountId;
 use crate::money::{Amount, Currency, Money};
 use crate::orchestrator::{self, Orchestrator};
+use crate::payment;
 use crate::payment::budget::{self, Budget};
 use crate::payment::charge::ChargeState;
 use crate::payment::hold::CounterKind;
-use crate::payment::hold_store;
 use crate::payment::ledger_entry::LedgerEntry;
 use crate::resource::{self, Resource};
 
@@ -57,8 +57,8 @@ pub(super) async fn load(
             let charge = resource::charge_of(conn, &resource)?;
             resources.push((resource, charge));
         }
-        let spent = hold_store::spent_since(conn, &id, budget.own.period.start)?;
-        let entries = hold_store::entries_before(conn, &id, ledger_before.unwrap_or(i64::MAX), LEDGER_ROWS)?;
+        let spent = payment::spent_since(conn, &id, budget.own.period.start)?;
+        let entries = payment::entries_before(conn, &id, ledger_before.unwrap_or(i64::MAX), LEDGER_ROWS)?;
         let trail = audit::latest(conn, &id, ACTIVITY_ROWS)?;
         Ok::<_, DbError>(Facts {
             budget,
