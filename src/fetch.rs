@@ -249,7 +249,8 @@ impl Resolve for JudgingResolver {
             if !special && found.iter().any(|address| is_special(address.ip())) {
                 return Err("the name leads to a special address".into());
             }
-            Ok(Box::new(found.into_iter()) as Addrs)
+            let addresses: Addrs = Box::new(found.into_iter());
+            Ok(addresses)
         })
     }
 }

@@ -5,6 +5,9 @@
 //!
 //! Without `--postgres` it starts a throw-away server of its own (Debian's `postgresql` package must be installed).
 
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a bench that fails panics")]
+#![expect(clippy::print_stdout, reason = "the table is its answer")]
+
 mod postgres;
 mod ways;
 

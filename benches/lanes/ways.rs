@@ -13,7 +13,7 @@ use portreeve::db::{Backend, Db, DbConnection, DbError};
 use portreeve::ids::{AccountId, CounterId, HoldId, LedgerEntryId, OrchestratorId};
 use portreeve::money::{Amount, Currency, Money};
 use portreeve::payment::hold::{Ceilings, CounterKind, HoldRequest, Movement, Outcome, move_money};
-use portreeve::payment::{audit_chain, hold_store};
+use portreeve::payment::{self, audit_chain};
 
 use crate::postgres;
 
@@ -147,9 +147,10 @@ impl Scene {
         }
         let elapsed = start.elapsed();
         took.sort();
-        let at = |part: f64| took[(took.len() as f64 * part) as usize].as_secs_f64() * 1_000.0;
+        let at = |percent: usize| took[took.len() * percent / 100].as_secs_f64() * 1_000.0;
         let max = took.last().unwrap().as_secs_f64() * 1_000.0;
-        Measured { rate: took.len() as f64 / elapsed.as_secs_f64(), p50: at(0.5), p99: at(0.99), max }
+        let count = f64::from(u32::try_from(took.len()).unwrap());
+        Measured { rate: count / elapsed.as_secs_f64(), p50: at(50), p99: at(99), max }
     }
 
     /// What the set verb wrote must be a real ledger.
@@ -198,7 +199,7 @@ fn seed(conn: &mut DbConnection, purse: &Purse) -> QueryResult<()> {
             accounts::changed_at.eq(NOW),
         ))
         .execute(conn)?;
-    let counter = hold_store::NewCounter {
+    let counter = payment::NewCounter {
         account_id: purse.account.clone(),
         id: purse.counter.clone(),
         kind: CounterKind::Budget,
@@ -207,7 +208,7 @@ fn seed(conn: &mut DbConnection, purse: &Purse) -> QueryResult<()> {
         period: Period::month_of(NOW),
         ceiling: Amount::from_minor(i64::MAX / 2).unwrap(),
     };
-    hold_store::open_counter(conn, &counter)
+    payment::open_counter(conn, &counter)
 }
 
 /// The guarded update and the insert.

@@ -133,10 +133,10 @@ impl Layers {
     fn set_text(&mut self, key: String, text: &str, origin: Origin) -> Result<(), ConfigError> {
         let value = match self.values.get(&key).map(|(value, _)| value) {
             Some(Value::Integer(_)) => {
-                text.parse().map(Value::Integer).unwrap_or_else(|_| Value::String(text.to_owned()))
+                text.parse().map_or_else(|_not_a_number| Value::String(text.to_owned()), Value::Integer)
             }
             Some(Value::Boolean(_)) => {
-                text.parse().map(Value::Boolean).unwrap_or_else(|_| Value::String(text.to_owned()))
+                text.parse().map_or_else(|_not_a_switch| Value::String(text.to_owned()), Value::Boolean)
             }
             Some(Value::Array(_)) => {
                 Value::Array(text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(Value::from).collect())
@@ -196,7 +196,7 @@ fn flatten(table: Table) -> Vec<(String, Value)> {
     for (section, value) in table {
         match value {
             Value::Table(inner) => {
-                flat.extend(inner.into_iter().map(|(name, value)| (format!("{section}.{name}"), value)))
+                flat.extend(inner.into_iter().map(|(name, value)| (format!("{section}.{name}"), value)));
             }
             value => flat.push((section, value)),
         }
@@ -207,36 +207,110 @@ fn flatten(table: Table) -> Vec<(String, Value)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use secrecy::ExposeSecret as _;
 
-    fn with(variables: &[(&str, &str)]) -> Result<Layers, ConfigError> {
+    fn variable(name: &str, text: &str) -> impl Iterator<Item = (String, String)> {
+        std::iter::once((name.to_owned(), text.to_owned()))
+    }
+
+    fn file(text: &str) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        file
+    }
+
+    fn origin<'a>(layers: &'a Layers, key: &str) -> &'a Origin {
+        &layers.values[key].1
+    }
+
+    #[test]
+    fn the_defaults_are_a_whole_configuration_of_loopback_and_sqlite() {
+        let config = Layers::defaults().unwrap().build().unwrap();
+        assert!(config.server.listen.ip().is_loopback() && config.server.private_listen.ip().is_loopback());
+        assert!(config.database.url.expose_secret().starts_with("sqlite:"));
+        assert!(config.static_driver.platform_url.is_none());
+    }
+
+    #[test]
+    fn a_later_layer_wins_and_leaves_its_name() {
         let mut layers = Layers::defaults().unwrap();
-        layers.add_environment(variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))?;
-        Ok(layers)
-    }
-
-    #[test]
-    fn the_defaults_are_whole() {
-        Layers::defaults().unwrap().build().unwrap();
-    }
-
-    #[test]
-    fn the_environment_wins_over_the_defaults() {
-        let layers =
-            with(&[("PORTREEVE__SERVER__LISTEN", "127.0.0.1:1"), ("PORTREEVE__DATABASE__LANES", "9")]).unwrap();
+        let settings = file("[server]\nworkers = 3\ndrain_seconds = 4\nbase_url = \"https://a.example\"\n");
+        layers.add_file(settings.path()).unwrap();
+        layers.add_environment(variable("PORTREEVE__SERVER__WORKERS", "5")).unwrap();
+        layers.add_environment(variable("PORTREEVE__SERVER__DRAIN_SECONDS", "6")).unwrap();
+        layers.add_flag("server.workers", "7", "--workers").unwrap();
         let config = layers.build().unwrap();
-        assert_eq!((config.server.listen.port(), config.database.lanes), (1, 9));
+        assert_eq!((config.server.workers, config.server.drain_seconds), (7, 6));
+        assert_eq!(config.server.base_url, "https://a.example");
+        assert_eq!(*origin(&layers, "server.workers"), Origin::Flag("--workers"));
+        assert_eq!(origin(&layers, "server.drain_seconds").to_string(), "$PORTREEVE__SERVER__DRAIN_SECONDS");
+        assert_eq!(*origin(&layers, "server.base_url"), Origin::File(settings.path().to_owned()));
+        assert_eq!(*origin(&layers, "log.level"), Origin::Default);
     }
 
     #[test]
-    fn an_unknown_key_is_an_error_with_a_suggestion() {
-        let refused = with(&[("PORTREEVE__SERVER__LISTN", "127.0.0.1:1")]).unwrap_err();
-        assert!(refused.to_string().contains("did you mean `server.listen`?"), "{refused}");
+    fn a_text_takes_the_form_of_what_it_replaces() {
+        let mut layers = Layers::defaults().unwrap();
+        for (name, text) in [
+            ("PORTREEVE__SERVER__BEHIND_TLS_PROXY", "true"),
+            ("PORTREEVE__OUTGOING__SPECIAL_HOSTS", "127.0.0.1, localhost,"),
+            ("PORTREEVE__STATIC_DRIVER__PLATFORM_URL", "http://127.0.0.1:9000"),
+            ("PORTREEVE__LOG__LEVEL", "1"),
+            ("PATH", "/bin"),
+            ("PORTREEVE_TEST", "not ours: one underscore"),
+        ] {
+            layers.add_environment(variable(name, text)).unwrap();
+        }
+        let config = layers.build().unwrap();
+        assert!(config.server.behind_tls_proxy);
+        assert_eq!(config.outgoing.special_hosts, ["127.0.0.1", "localhost"]);
+        assert_eq!(config.static_driver.platform_url.unwrap().port(), Some(9000));
+        assert_eq!(config.log.level, "1");
+        layers.add_environment(variable("PORTREEVE__SERVER__WORKERS", "many")).unwrap();
+        assert!(matches!(layers.build(), Err(ConfigError::Value(_))));
     }
 
     #[test]
-    fn secrets_do_not_show() {
-        let layers = with(&[("PORTREEVE__DATABASE__URL", "postgres://u:hunter2@h/d")]).unwrap();
-        assert!(layers.rows().all(|(_, value, _)| !value.contains("hunter2")));
-        assert!(!format!("{:?}", layers.build().unwrap()).contains("hunter2"));
+    fn a_secret_can_be_read_from_a_mounted_file_and_never_prints() {
+        let mut layers = Layers::defaults().unwrap();
+        let secret = file("the master key\n");
+        let path = secret.path().to_str().unwrap();
+        layers.add_environment(variable("PORTREEVE__KEYS__MASTER_KEY__FILE", path)).unwrap();
+        assert_eq!(layers.build().unwrap().keys.master_key.expose_secret(), "the master key");
+        let shown: Vec<String> =
+            layers.rows().map(|(key, value, origin)| format!("{key} = {value} ({origin})")).collect();
+        assert!(shown.contains(&"keys.master_key = **** ($PORTREEVE__KEYS__MASTER_KEY__FILE)".to_owned()));
+        assert!(!shown.join("\n").contains("the master key"));
+        assert!(!format!("{:?}", layers.build().unwrap()).contains("the master key"));
+        // The setting of that name is another thing.
+        layers.add_environment(variable("PORTREEVE__KEYS__MASTER_KEY_FILE", "/run/key")).unwrap();
+        assert_eq!(layers.build().unwrap().keys.master_key_file, Path::new("/run/key"));
+        let missing = layers.add_environment(variable("PORTREEVE__KEYS__MASTER_KEY__FILE", "/no/such/file"));
+        assert!(matches!(missing, Err(ConfigError::Read(path, _)) if path == Path::new("/no/such/file")));
+    }
+
+    #[test]
+    fn a_key_that_does_not_exist_is_refused_with_the_nearest_that_does() {
+        let wrong = file("[server]\nlisen = \"127.0.0.1:1\"\n");
+        let refused = Layers::defaults().unwrap().add_file(wrong.path()).unwrap_err().to_string();
+        assert!(refused.ends_with("there is no setting `server.lisen`; did you mean `server.listen`?"), "{refused}");
+        let refused = Layers::defaults().unwrap().add_environment(variable("PORTREEVE__SERVER__WORKER", "1"));
+        assert!(refused.unwrap_err().to_string().contains("did you mean `server.workers`?"));
+        let refused = Layers::defaults().unwrap().add_flag("something.else.entirely", "1", "--x").unwrap_err();
+        assert_eq!(refused.to_string(), "--x: there is no setting `something.else.entirely`");
+        let top = file("listen = \"127.0.0.1:1\"\n");
+        assert!(matches!(
+            Layers::defaults().unwrap().add_file(top.path()),
+            Err(ConfigError::UnknownKey { key, .. }) if key == "listen"
+        ));
+    }
+
+    #[test]
+    fn a_file_that_is_missing_or_no_toml_is_named() {
+        let mut layers = Layers::defaults().unwrap();
+        assert!(matches!(layers.add_file(Path::new("/no/such.toml")), Err(ConfigError::Read(..))));
+        let broken = file("[server\n");
+        let said = layers.add_file(broken.path()).unwrap_err().to_string();
+        assert!(said.contains(broken.path().to_str().unwrap()) && said.contains("line 1"), "{said}");
     }
 }

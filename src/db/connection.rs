@@ -79,11 +79,13 @@ pub(super) fn connect_lane(url: &SecretString) -> Result<DbConnection, DbError> 
     Ok(conn)
 }
 
-/// `busy_timeout` comes first: switching to WAL needs the lock itself.
+/// `busy_timeout` comes first: switching to WAL needs the lock itself. Without `recursive_triggers`, `INSERT OR REPLACE`
+/// would get round the triggers that keep a table append-only.
 fn prepare(conn: &mut DbConnection) -> Result<(), diesel::result::Error> {
     match conn {
         DbConnection::Sqlite(conn) => conn.batch_execute(
-            "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;",
+            "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; \
+             PRAGMA recursive_triggers = ON;",
         ),
         DbConnection::Postgres(conn) => conn.batch_execute(
             "SET TIME ZONE 'UTC'; SET statement_timeout = '10s'; SET lock_timeout = '5s'; \

@@ -28,14 +28,12 @@ pub(super) fn server(app: Data<App>, draining: Arc<AtomicBool>, listener: TcpLis
 /// Names each check, so that a failing one is seen.
 async fn ready(app: Data<App>, draining: Data<AtomicBool>) -> HttpResponse {
     let migrations = app.db.pending_migrations().await;
-    let checks = json!({
-        "draining": draining.load(Ordering::SeqCst),
-        "database": migrations.is_ok(),
-        "migrations": migrations.as_ref().is_ok_and(Vec::is_empty),
-        "catalog": app.clock.now() < app.edition().expires_at,
-    });
-    let good =
-        checks["draining"] == false && ["database", "migrations", "catalog"].iter().all(|name| checks[*name] == true);
+    let draining = draining.load(Ordering::SeqCst);
+    let migrated = migrations.as_ref().is_ok_and(Vec::is_empty);
+    let catalog = app.clock.now() < app.edition().expires_at;
+    let good = migrated && catalog && !draining;
+    let checks =
+        json!({"draining": draining, "database": migrations.is_ok(), "migrations": migrated, "catalog": catalog});
     let mut builder = if good { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
     builder.json(json!({"ready": good, "checks": checks}))
 }

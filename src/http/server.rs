@@ -122,7 +122,7 @@ async fn work(app: Data<App>) {
         if let Err(error) = resource::resume_due(&app.desk, now).await {
             tracing::error!(error = %error, "operations could not be taken up");
         }
-        if turn % CATALOG_TURNS == 0 {
+        if turn.is_multiple_of(CATALOG_TURNS) {
             refresh_catalog(&app).await;
         }
         if turn % 3600 == 60 {

@@ -112,4 +112,33 @@ mod tests {
         let key: IdempotencyKey = "k".parse().unwrap();
         assert_ne!(Keyed::new("a", &key, b"").key_hash, Keyed::new("b", &key, b"").key_hash);
     }
+
+    #[test]
+    fn the_same_request_finds_its_answer_and_another_under_its_key_is_refused() {
+        let key: IdempotencyKey = "k".parse().unwrap();
+        let (one, other) = (Keyed::new("buy", &key, b"{}"), Keyed::new("buy", &key, b"{ }"));
+        assert_eq!(one, Keyed::new("buy", &key, b"{}"));
+        assert_eq!(one.key_hash, other.key_hash, "found by its key, whatever it says");
+        let done =
+            Done { fingerprint: one.fingerprint.clone(), subject: Some("res_1".to_owned()), sealed_answer: None };
+        assert_eq!(done.clone().same(&one).unwrap().subject.as_deref(), Some("res_1"));
+        assert_eq!(done.same(&other).unwrap_err(), KeyReused);
+    }
+
+    #[test]
+    fn neither_the_key_nor_the_request_is_kept_or_printed() {
+        let key: IdempotencyKey = "my-key".parse().unwrap();
+        let keyed = Keyed::new("buy", &key, b"my-card");
+        let shown = format!("{key:?} {keyed:?}");
+        assert!(!shown.contains("my-key") && !shown.contains("my-card"), "{shown}");
+    }
+
+    #[test]
+    fn only_a_unique_violation_is_a_lost_race() {
+        use diesel::result::{DatabaseErrorKind, Error};
+        let of = |kind| DbError::Query(Error::DatabaseError(kind, Box::new("said the database".to_owned())));
+        assert!(lost_race(&of(DatabaseErrorKind::UniqueViolation)));
+        assert!(!lost_race(&of(DatabaseErrorKind::ForeignKeyViolation)));
+        assert!(!lost_race(&DbError::Query(Error::NotFound)) && !lost_race(&DbError::Busy));
+    }
 }

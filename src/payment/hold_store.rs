@@ -3,6 +3,7 @@
 //! The head of an account's chain is locked first, in the order of accounts: it is the account's mutex for money. Then
 //! holds, then counters in the order of (account, id).
 
+mod entry_row;
 mod postgres;
 mod sqlite;
 
@@ -10,6 +11,7 @@ use std::collections::BTreeSet;
 
 use diesel::prelude::*;
 
+use self::entry_row::EntryRow;
 use super::decide::{Facts, decide};
 use super::hold::{Ceilings, Counter, CounterKind, Hold, Movement, Outcome};
 use super::ledger_entry::LedgerEntry;
@@ -189,12 +191,13 @@ pub(super) fn entries_after(
     sequence: i64,
     limit: i64,
 ) -> QueryResult<Vec<LedgerEntry>> {
-    ledger_entries::table
+    let rows: Vec<EntryRow> = ledger_entries::table
         .filter(ledger_entries::account_id.eq(account))
         .filter(ledger_entries::sequence.gt(sequence))
         .order(ledger_entries::sequence)
         .limit(limit)
-        .load(conn)
+        .load(conn)?;
+    Ok(rows.into_iter().map(LedgerEntry::from).collect())
 }
 
 /// The end of the account's chain, as stored.
@@ -237,12 +240,13 @@ pub fn entries_before(
     sequence: i64,
     limit: i64,
 ) -> QueryResult<Vec<LedgerEntry>> {
-    ledger_entries::table
+    let rows: Vec<EntryRow> = ledger_entries::table
         .filter(ledger_entries::account_id.eq(account))
         .filter(ledger_entries::sequence.lt(sequence))
         .order(ledger_entries::sequence.desc())
         .limit(limit)
-        .load(conn)
+        .load(conn)?;
+    Ok(rows.into_iter().map(LedgerEntry::from).collect())
 }
 
 /// What was spent on each resource, and when, in the entries since `since`, oldest first, at most 5,000 rows.

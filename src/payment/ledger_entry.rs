@@ -1,15 +1,12 @@
 //! One entry of the ledger, and the hash that chains it to the one before.
 
-use diesel::prelude::*;
 use serde::Serialize;
 
 use crate::clock::Timestamp;
-use crate::db::schema::ledger_entries;
 use crate::secret::sha256_base64url;
 
-/// A row of the ledger, as stored: the texts are what was written, so that a changed byte shows.
-#[derive(Debug, Clone, PartialEq, Eq, Queryable, Insertable)]
-#[diesel(table_name = ledger_entries, treat_none_as_default_value = false)]
+/// An entry of the ledger, as stored: the texts are what was written, so that a changed byte shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LedgerEntry {
     /// Whose.
     pub account_id: String,

@@ -8,9 +8,9 @@
 //! ```text
 //! hold::move_money(db: &Db, movement: Movement) -> Result<Outcome, DbError>
 //!     alone, as a set verb: movements that wait together are decided and written together
-//! hold_store::apply(conn: &mut DbConnection, movements: &[Movement]) -> QueryResult<Vec<Outcome>>
+//! apply(conn: &mut DbConnection, movements: &[Movement]) -> QueryResult<Vec<Outcome>>
 //!     inside an open `Db::write`, where other rows belong to the same transaction
-//! hold_store::open_counter(conn: &mut DbConnection, counter: &NewCounter) -> QueryResult<()>
+//! open_counter(conn: &mut DbConnection, counter: &NewCounter) -> QueryResult<()>
 //!     makes the row of a ceiling for a period (a unique violation means: already there)
 //! audit_chain::verify(conn: &mut DbConnection, account: &AccountId) -> Result<Verified, VerifyError>
 //!     recomputes the chain and the counters from the ledger
@@ -22,7 +22,9 @@ pub mod cashier;
 pub mod charge;
 pub mod decide;
 pub mod hold;
-pub mod hold_store;
+mod hold_store;
 pub mod ledger_entry;
 pub mod settlement;
 pub mod token;
+
+pub use hold_store::{NewCounter, apply, entries_before, open_counter, spent_since};

@@ -182,3 +182,126 @@ fn believe(claims: &Claims, presented: &Secret) -> Result<PaymentToken, PaymentT
         expires_at: Timestamp::from_seconds(claims.exp),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::OrchestratorId;
+    use crate::orchestrator::{ExistingAccount, Origin};
+
+    const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
+
+    type Change = fn(&mut Claims);
+
+    fn orchestrator() -> Orchestrator {
+        Orchestrator {
+            id: OrchestratorId::new(NOW),
+            name: "Example".parse().unwrap(),
+            issuer: "https://issuer.example".parse().unwrap(),
+            client_id: "us".to_owned(),
+            algorithms: Vec::new(),
+            existing_account: ExistingAccount::UserConsent,
+            may_open_accounts: true,
+            email_domains: Vec::new(),
+            settlement_url: None,
+            currency: Currency::USD,
+            monthly_ceiling: Amount::ZERO,
+            provisional_ceiling: Amount::ZERO,
+            origin: Origin::Operator,
+            created_at: NOW,
+            suspended_at: None,
+        }
+    }
+
+    fn claims() -> Claims {
+        Claims {
+            iss: "https://issuer.example".to_owned(),
+            aud: "us".to_owned(),
+            sub: "user-1".to_owned(),
+            jti: "token-4242".to_owned(),
+            iat: NOW.seconds(),
+            exp: NOW.seconds() + 600,
+            nbf: None,
+            currency: "USD".to_owned(),
+            max_amount: 5_000,
+            recurring: None,
+        }
+    }
+
+    fn judged(change: impl FnOnce(&mut Claims)) -> Result<(), PaymentTokenError> {
+        let mut claims = claims();
+        change(&mut claims);
+        judge(&claims, &orchestrator(), &["user-0".to_owned(), "user-1".to_owned()], NOW)
+    }
+
+    fn believed(change: impl FnOnce(&mut Claims)) -> Result<PaymentToken, PaymentTokenError> {
+        let mut claims = claims();
+        change(&mut claims);
+        believe(&claims, &Secret::presented("the.token.itself"))
+    }
+
+    #[test]
+    fn a_token_of_this_issuer_for_us_and_this_user_in_its_time_is_accepted() {
+        assert!(judged(|_| {}).is_ok());
+        assert!(judged(|claims| claims.exp = NOW.seconds() + 1).is_ok());
+        assert!(judged(|claims| claims.iat = NOW.seconds() + SKEW_SECONDS).is_ok(), "clocks may differ a little");
+        assert!(judged(|claims| claims.nbf = Some(NOW.seconds() - 5)).is_ok());
+    }
+
+    #[test]
+    fn each_claim_that_does_not_hold_is_refused_by_name() {
+        use PaymentTokenError as Error;
+        for issuer in ["https://issuer.example/", "https://ISSUER.example", "https://other.example", ""] {
+            let refused = judged(|claims| claims.iss = issuer.to_owned());
+            assert!(matches!(refused, Err(Error::WrongIssuer)), "{issuer}");
+        }
+        for audience in ["", "US", "us ", "https://issuer.example"] {
+            assert!(matches!(judged(|claims| claims.aud = audience.to_owned()), Err(Error::WrongSeller)), "{audience}");
+        }
+        for subject in ["", "user-2", "USER-1", "user-1 "] {
+            assert!(matches!(judged(|claims| claims.sub = subject.to_owned()), Err(Error::WrongUser)), "{subject}");
+        }
+        for expiry in [NOW.seconds(), NOW.seconds() - 1, 0, i64::MIN] {
+            assert!(matches!(judged(|claims| claims.exp = expiry), Err(Error::Expired)), "{expiry}");
+        }
+        let late = NOW.seconds() + SKEW_SECONDS + 1;
+        assert!(matches!(judged(|claims| claims.iat = late), Err(Error::NotYet)));
+        assert!(matches!(judged(|claims| claims.nbf = Some(late)), Err(Error::NotYet)));
+        assert!(matches!(judged(|claims| (claims.iat, claims.nbf) = (late, Some(0))), Err(Error::NotYet)));
+    }
+
+    #[test]
+    fn what_a_token_says_is_read_or_refused_by_the_name_of_its_claim() {
+        let token = believed(|_| {}).unwrap();
+        assert_eq!(
+            (token.last4.as_str(), token.max_amount.minor(), token.recurrence),
+            ("4242", 5_000, Recurrence::Once)
+        );
+        assert_eq!(token.expires_at, NOW.plus(chrono::TimeDelta::seconds(600)));
+        assert_eq!(believed(|claims| claims.jti = "äö".to_owned()).unwrap().last4, "äö");
+        let monthly = believed(|claims| claims.recurring = Some("month".to_owned())).unwrap();
+        assert_eq!(monthly.recurrence, Recurrence::Monthly);
+        let changes: [(&str, Change); 6] = [
+            ("jti", |claims| claims.jti.clear()),
+            ("jti", |claims| claims.jti = "j".repeat(256)),
+            ("currency", |claims| claims.currency = "usd".to_owned()),
+            ("currency", |claims| claims.currency = "XQX".to_owned()),
+            ("max_amount", |claims| claims.max_amount = -1),
+            ("recurring", |claims| claims.recurring = Some("year".to_owned())),
+        ];
+        for (name, change) in changes {
+            assert!(matches!(believed(change), Err(PaymentTokenError::Claim(claim)) if claim == name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_single_limit_counts_until_the_token_expires_and_a_monthly_one_in_the_month() {
+        let expires = NOW.plus(chrono::TimeDelta::days(90));
+        assert_eq!(Recurrence::Once.period(NOW, expires, NOW), Period::once(NOW, expires));
+        assert_eq!(Recurrence::Monthly.period(NOW, expires, NOW), Period::month_of(NOW));
+        for recurrence in [Recurrence::Once, Recurrence::Monthly] {
+            assert_eq!(Recurrence::from_claim(recurrence.as_claim()), Some(recurrence));
+        }
+        assert_eq!(Recurrence::from_claim(Some("")), None);
+    }
+}

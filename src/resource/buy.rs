@@ -13,11 +13,11 @@ use crate::ids::{
     AccountId, ChargeId, CounterId, HoldId, LedgerEntryId, OperationId, OrchestratorId, PaymentTokenId, ResourceId,
 };
 use crate::money::{Amount, Currency, Money};
+use crate::payment;
 use crate::payment::budget::{self, CounterFacts, PlanLimit, TokenFacts};
 use crate::payment::cashier;
 use crate::payment::charge::{self, ChargeState, NewCharge};
 use crate::payment::hold::{CapRefusal, Ceilings, HoldRequest, Movement, Outcome};
-use crate::payment::hold_store;
 use crate::payment::token::PaymentToken;
 use crate::signing::SealError;
 
@@ -287,7 +287,7 @@ fn hold(
         now,
         expires_at: now.plus(DEADLINE),
     };
-    match hold_store::apply(conn, &[Movement::Hold(request)])?.pop() {
+    match payment::apply(conn, &[Movement::Hold(request)])?.pop() {
         Some(Outcome::Held(_)) => Ok(()),
         Some(Outcome::Refused(refusal)) => Err(BuyError::Cap(Box::new(refusal))),
         Some(Outcome::SpendingStopped) => Err(BuyError::Stopped),

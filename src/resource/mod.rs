@@ -117,17 +117,23 @@ pub struct Resource {
     pub changed_at: Timestamp,
 }
 
+/// The provider's platforms, by the driver's kind.
+pub type Drivers = Arc<HashMap<String, Arc<dyn drivers::Driver>>>;
+
+/// Which driver makes a plan: asked with the ids of the service and the plan.
+pub type FindBinding = Arc<dyn Fn(&str, &str) -> Option<Binding> + Send + Sync>;
+
 /// What buying and keeping resources needs to reach.
 #[derive(Clone)]
 pub struct Desk {
     /// The database, and the way to the issuers of payment tokens.
     pub cashier: Cashier,
     /// The provider's platforms, by the driver's kind.
-    pub drivers: Arc<HashMap<String, Arc<dyn drivers::Driver>>>,
+    pub drivers: Drivers,
     /// Seals credentials.
     pub credential_sealer: Arc<Sealer>,
     /// The driver settings of each plan, as the catalog's files have them: they are never published.
-    pub bindings: Arc<dyn Fn(&str, &str) -> Option<Binding> + Send + Sync>,
+    pub bindings: FindBinding,
 }
 
 /// Which driver makes a plan, and with which settings.

@@ -147,12 +147,12 @@ mod tests {
     fn a_sealed_value_opens_only_in_its_place_and_under_its_key() {
         let master = MasterKey::generate().unwrap();
         let sealer = Sealer::new(&master, "credentials").unwrap();
-        let sealed = sealer.seal("resources/1", b"secret").unwrap();
-        assert_eq!(sealer.open("resources/1", &sealed).unwrap().as_slice(), b"secret");
-        assert_eq!(sealer.open("resources/2", &sealed).unwrap_err(), SealError::Unreadable);
+        let hidden = sealer.seal("resources/1", b"secret").unwrap();
+        assert_eq!(sealer.open("resources/1", &hidden).unwrap().as_slice(), b"secret");
+        assert_eq!(sealer.open("resources/2", &hidden).unwrap_err(), SealError::Unreadable);
         let wrong = Sealer::new(&master, "signing keys").unwrap();
-        assert_eq!(wrong.open("resources/1", &sealed).unwrap_err(), SealError::Unreadable);
-        assert!(!sealed.contains("secret"));
+        assert_eq!(wrong.open("resources/1", &hidden).unwrap_err(), SealError::Unreadable);
+        assert!(!hidden.contains("secret"));
     }
 
     #[test]

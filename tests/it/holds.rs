@@ -12,11 +12,12 @@ use portreeve::payment::audit_chain::{self, Difference, Verified, VerifyError};
 use portreeve::payment::hold::{
     CaptureRequest, Ceilings, CounterKind, HoldRequest, Movement, Outcome, ReleaseRequest, SpendRequest, move_money,
 };
-use portreeve::payment::hold_store::{self, NewCounter};
+use portreeve::payment::{self, NewCounter};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
-use crate::both::Place;
+use crate::harness::databases::{self, TestDb};
+use crate::harness::on_four_threads;
 use crate::lanes::{Gate, queued};
 
 const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
@@ -59,7 +60,7 @@ impl Purse {
             .collect();
         db.write("", move |conn| {
             insert_account(conn, &account)?;
-            rows.iter().try_for_each(|row| hold_store::open_counter(conn, row))?;
+            rows.iter().try_for_each(|row| payment::open_counter(conn, row))?;
             Ok::<_, DbError>(())
         })
         .await
@@ -149,10 +150,8 @@ fn insert_account(conn: &mut portreeve::db::DbConnection, account: &AccountId) -
         .map(drop)
 }
 
-async fn one_lane(place: &Place) -> Db {
-    let db = Db::open(&DbSettings { lanes: 1, ..place.settings() }).unwrap();
-    db.migrate().await.unwrap();
-    db
+fn one_lane(database: &TestDb) -> Db {
+    Db::open(&DbSettings { lanes: 1, ..database.settings().clone() }).unwrap()
 }
 
 /// Gives the movements to the lane so that they become one set.
@@ -253,10 +252,10 @@ impl Paper {
                 "spent"
             }
             (_, None) => "no such hold",
-            (4..=5, Some((_, held, None))) if amount > *held => "more than held",
-            (4..=5, Some((count, held, settled @ None))) => {
-                add(*count, amount - *held);
-                *settled = Some(amount);
+            (4..=5, Some((_, kept, None))) if amount > *kept => "more than held",
+            (4..=5, Some((count, kept, paid @ None))) => {
+                add(*count, amount - *kept);
+                *paid = Some(amount);
                 "captured"
             }
             (4..=5, Some((_, _, Some(captured)))) => {
@@ -266,9 +265,9 @@ impl Paper {
                     "settled"
                 }
             }
-            (_, Some((count, held, settled @ None))) => {
-                add(*count, -*held);
-                *settled = Some(-1);
+            (_, Some((count, kept, paid @ None))) => {
+                add(*count, -*kept);
+                *paid = Some(-1);
                 "released"
             }
             (_, Some((_, _, Some(captured)))) => {
@@ -297,19 +296,31 @@ fn name(outcome: &Outcome) -> &'static str {
     }
 }
 
-#[test]
-fn batches_come_to_the_same_as_one_at_a_time() {
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let [grouped, single] = [Place::both(), Place::both()];
-    for (grouped, single) in grouped.iter().zip(&single) {
-        let (grouped, single) = runtime.block_on(async { (one_lane(grouped).await, one_lane(single).await) });
-        let mut runner = TestRunner::new(Config { cases: 64, failure_persistence: None, ..Config::default() });
-        let told = runner.run(&stories(), |(ceilings, batches)| {
-            runtime.block_on(story(&grouped, &single, &ceilings, &batches));
-            Ok(())
-        });
-        told.unwrap();
+mod batches_come_to_the_same_as_one_at_a_time {
+    use super::*;
+
+    #[test]
+    fn sqlite() {
+        same_in_batches(&databases::sqlite(), &databases::sqlite());
     }
+
+    #[test]
+    fn postgres() {
+        if let (Some(grouped), Some(single)) = (databases::postgres(), databases::postgres()) {
+            same_in_batches(&grouped, &single);
+        }
+    }
+}
+
+fn same_in_batches(grouped: &TestDb, single: &TestDb) {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (grouped, single) = (one_lane(grouped), one_lane(single));
+    let mut runner = TestRunner::new(Config { cases: 64, failure_persistence: None, ..Config::default() });
+    let told = runner.run(&stories(), |(ceilings, batches)| {
+        runtime.block_on(story(&grouped, &single, &ceilings, &batches));
+        Ok(())
+    });
+    told.unwrap();
 }
 
 async fn story(grouped: &Db, single: &Db, ceilings: &[[i64; 3]], batches: &[Vec<Step>]) {
@@ -346,7 +357,7 @@ async fn story(grouped: &Db, single: &Db, ceilings: &[[i64; 3]], batches: &[Vec<
         let mut one_by_one = Vec::new();
         for movement in &movements {
             let movement = movement.clone();
-            let alone = single.write("", move |conn| Ok::<_, DbError>(hold_store::apply(conn, &[movement])?));
+            let alone = single.write("", move |conn| Ok::<_, DbError>(payment::apply(conn, &[movement])?));
             one_by_one.extend(alone.await.unwrap());
         }
         assert_eq!(in_a_batch, one_by_one);
@@ -364,10 +375,9 @@ async fn story(grouped: &Db, single: &Db, ceilings: &[[i64; 3]], batches: &[Vec<
     }
 }
 
-#[tokio::test]
-async fn a_refusal_names_the_ceiling_with_the_least_room_and_changes_nothing() {
-    for place in Place::both() {
-        let db = one_lane(&place).await;
+on_both! {
+    async fn a_refusal_names_the_ceiling_with_the_least_room_and_changes_nothing(database: TestDb) {
+        let db = one_lane(&database);
         let purse = Purse::new(3);
         purse.open(&db, &[100, 60, 80]).await;
         let first = HoldId::new(NOW);
@@ -384,62 +394,59 @@ async fn a_refusal_names_the_ceiling_with_the_least_room_and_changes_nothing() {
         assert!(matches!(move_money(&db, purse.spend(10)).await.unwrap(), Outcome::Spent(_)));
         assert!(matches!(move_money(&db, purse.spend(1)).await.unwrap(), Outcome::Refused(_)));
     }
-}
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn sixty_four_callers_in_two_processes_fill_the_ceiling_and_never_pass_it() {
-    for place in Place::both() {
-        let db = place.open().await;
-        let other = Db::open(&place.settings()).unwrap();
-        let purse = std::sync::Arc::new(Purse::new(2));
-        purse.open(&db, &[100, 1_000]).await;
-        let callers = (0..64).map(|caller| {
-            let db = if caller % 2 == 0 { db.clone() } else { other.clone() };
-            let purse = purse.clone();
-            tokio::spawn(async move {
-                let mut held = 0;
-                for _ in 0..4 {
-                    match move_money(&db, purse.hold(&HoldId::new(NOW), 1)).await.unwrap() {
-                        Outcome::Held(_) => held += 1,
-                        Outcome::Refused(refusal) => assert_eq!(refusal.remaining, Amount::ZERO),
-                        other => panic!("{other:?}"),
+    async fn sixty_four_callers_in_two_processes_fill_the_ceiling_and_never_pass_it(database: TestDb) {
+        on_four_threads(async move {
+            let db = database.db().clone();
+            let other = Db::open(database.settings()).unwrap();
+            let purse = std::sync::Arc::new(Purse::new(2));
+            purse.open(&db, &[100, 1_000]).await;
+            let callers = (0..64).map(|caller| {
+                let db = if caller % 2 == 0 { db.clone() } else { other.clone() };
+                let purse = purse.clone();
+                tokio::spawn(async move {
+                    let mut held = 0;
+                    for _ in 0..4 {
+                        match move_money(&db, purse.hold(&HoldId::new(NOW), 1)).await.unwrap() {
+                            Outcome::Held(_) => held += 1,
+                            Outcome::Refused(refusal) => assert_eq!(refusal.remaining, Amount::ZERO),
+                            other => panic!("{other:?}"),
+                        }
                     }
-                }
-                held
-            })
-        });
-        let held: i64 = join_all(callers).await.into_iter().map(Result::unwrap).sum();
-        assert_eq!(held, 100, "filled exactly");
-        assert_eq!(verify(&db, &purse.account).await.unwrap().entries, 100);
-        assert!(rows(&db, &purse.account).await.0.iter().all(|(_, held, spent)| (*held, *spent) == (100, 0)));
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn one_hold_asked_for_by_many_at_once_is_made_once() {
-    for place in Place::both() {
-        let db = place.open().await;
-        let others: Vec<Db> = (0..4).map(|_| Db::open(&place.settings()).unwrap()).collect();
-        for _ in 0..20 {
-            let purse = Purse::new(1);
-            purse.open(&db, &[100]).await;
-            let id = HoldId::new(NOW);
-            let asked = others.iter().map(|db| {
-                let (db, movement) = (db.clone(), purse.hold(&id, 10));
-                tokio::spawn(async move { move_money(&db, movement).await.unwrap() })
+                    held
+                })
             });
-            let outcomes: Vec<_> = join_all(asked).await.into_iter().map(Result::unwrap).collect();
-            assert_eq!(outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Held(_))).count(), 1);
-            assert_eq!(outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Duplicate(_))).count(), 3);
-            assert_eq!(rows(&db, &purse.account).await.0[0].1, 10);
-        }
+            let held: i64 = join_all(callers).await.into_iter().map(Result::unwrap).sum();
+            assert_eq!(held, 100, "filled exactly");
+            assert_eq!(verify(&db, &purse.account).await.unwrap().entries, 100);
+            assert!(rows(&db, &purse.account).await.0.iter().all(|(_, held, spent)| (*held, *spent) == (100, 0)));
+        })
+        .await;
     }
-}
 
-#[tokio::test]
-async fn a_stopped_account_spends_nothing_but_can_still_settle() {
-    for place in Place::both() {
-        let db = one_lane(&place).await;
+    async fn one_hold_asked_for_by_many_at_once_is_made_once(database: TestDb) {
+        on_four_threads(async move {
+            let db = database.db().clone();
+            let others: Vec<Db> = (0..4).map(|_| Db::open(database.settings()).unwrap()).collect();
+            for _ in 0..20 {
+                let purse = Purse::new(1);
+                purse.open(&db, &[100]).await;
+                let id = HoldId::new(NOW);
+                let asked = others.iter().map(|db| {
+                    let (db, movement) = (db.clone(), purse.hold(&id, 10));
+                    tokio::spawn(async move { move_money(&db, movement).await.unwrap() })
+                });
+                let outcomes: Vec<_> = join_all(asked).await.into_iter().map(Result::unwrap).collect();
+                assert_eq!(outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Held(_))).count(), 1);
+                assert_eq!(outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Duplicate(_))).count(), 3);
+                assert_eq!(rows(&db, &purse.account).await.0[0].1, 10);
+            }
+        })
+        .await;
+    }
+
+    async fn a_stopped_account_spends_nothing_but_can_still_settle(database: TestDb) {
+        let db = one_lane(&database);
         let purse = Purse::new(1);
         purse.open(&db, &[100]).await;
         let held = HoldId::new(NOW);
@@ -456,12 +463,9 @@ async fn a_stopped_account_spends_nothing_but_can_still_settle() {
         assert!(matches!(move_money(&db, purse.capture(&held, 4)).await.unwrap(), Outcome::Captured(..)));
         assert_eq!(rows(&db, &purse.account).await.0[0], (purse.counters[0].to_string(), 0, 4));
     }
-}
 
-#[tokio::test]
-async fn what_does_not_fit_together_is_refused_by_name() {
-    for place in Place::both() {
-        let db = one_lane(&place).await;
+    async fn what_does_not_fit_together_is_refused_by_name(database: TestDb) {
+        let db = one_lane(&database);
         let purse = Purse::new(1);
         purse.open(&db, &[100]).await;
         let stranger = Purse::new(1);
@@ -477,12 +481,9 @@ async fn what_does_not_fit_together_is_refused_by_name() {
         move_money(&db, purse.hold(&held, 1)).await.unwrap();
         assert_eq!(move_money(&db, stranger.release(&held)).await.unwrap(), Outcome::NoSuchHold);
     }
-}
 
-#[tokio::test]
-async fn tampering_with_the_ledger_or_a_counter_is_found() {
-    for place in Place::both() {
-        let db = one_lane(&place).await;
+    async fn tampering_with_the_ledger_or_a_counter_is_found(database: TestDb) {
+        let db = one_lane(&database);
         let purse = Purse::new(1);
         purse.open(&db, &[100]).await;
         for _ in 0..3 {
@@ -510,7 +511,7 @@ async fn tampering_with_the_ledger_or_a_counter_is_found() {
         sql(&db, format!("UPDATE ledger_heads SET sequence = 3 {whose}")).await.unwrap();
 
         // An administrator of the database can drop the guard, and is still found out.
-        let drop_guard = match place.backend {
+        let drop_guard = match database.backend() {
             portreeve::db::Backend::Sqlite => {
                 "DROP TRIGGER ledger_entries_no_update; DROP TRIGGER ledger_entries_no_delete"
             }

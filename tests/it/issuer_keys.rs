@@ -6,7 +6,7 @@ use portreeve::clock::Timestamp;
 use portreeve::db::DbError;
 use portreeve::orchestrator::{self, AddError, KeyCache, KeyError, NewOrchestrator, Orchestrator};
 
-use crate::databases;
+use crate::harness::databases;
 use crate::mock_issuer::{MockIssuer, fetch};
 
 fn start() -> Timestamp {
@@ -18,13 +18,9 @@ fn later(seconds: i64) -> Timestamp {
 }
 
 async fn registered(issuer: &str) -> Orchestrator {
-    let folder = tempfile::tempdir().unwrap();
-    let url = format!("sqlite:{}", folder.path().join("registry.sqlite").display());
-    let settings = portreeve::db::DbSettings { url: url.into(), readers: 1, lanes: 1, queue: 8 };
-    let db = portreeve::db::Db::open(&settings).unwrap();
-    db.migrate().await.unwrap();
+    let database = databases::sqlite();
     let new = NewOrchestrator::new("Mock".parse().unwrap(), issuer.parse().unwrap(), "us");
-    db.write("registry", move |conn| orchestrator::add(conn, new, start())).await.unwrap()
+    database.db().write("registry", move |conn| orchestrator::add(conn, new, start())).await.unwrap()
 }
 
 #[tokio::test]
@@ -105,10 +101,9 @@ async fn special_addresses_are_not_asked_for_keys() {
     assert_eq!(issuer.asked(), (0, 0));
 }
 
-#[tokio::test]
-async fn names_and_issuers_of_orchestrators_are_unique_and_suspension_is_recorded_once() {
-    for database in databases::both().await {
-        let db = database.open();
+on_both! {
+    async fn names_and_issuers_of_orchestrators_are_unique_and_suspension_is_recorded_once(database: TestDb) {
+        let db = database.db();
         let new = |name: &str, issuer: &str| NewOrchestrator::new(name.parse().unwrap(), issuer.parse().unwrap(), "us");
         let add = |new| db.write("registry", move |conn| orchestrator::add(conn, new, start()));
         let mut full = new("One", "https://one.example");
@@ -116,10 +111,7 @@ async fn names_and_issuers_of_orchestrators_are_unique_and_suspension_is_recorde
         full.settlement_url = Some("https://one.example/settlement".parse().unwrap());
         let added = add(full).await.unwrap();
         assert!(
-            matches!(add(new("One", "https://two.example")).await, Err(AddError::NameTaken(_))),
-            "{}",
-            database.name
-        );
+            matches!(add(new("One", "https://two.example")).await, Err(AddError::NameTaken(_))));
         assert!(matches!(add(new("Two", "https://one.example")).await, Err(AddError::IssuerTaken(_))));
         assert!(add(new("Two", "https://one.example/")).await.is_ok());
         let read = db.read(|conn| orchestrator::by_issuer(conn, "https://one.example")).await.unwrap();

@@ -15,7 +15,9 @@ use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use portreeve::db::{Backend, Db, DbConnection, DbError, SetVerb};
 
-use crate::both::Place;
+use crate::harness::databases::{self, TestDb};
+use crate::harness::on_four_threads;
+use secrecy::ExposeSecret as _;
 
 diesel::table! { things (id) { id -> Text, n -> BigInt, } }
 
@@ -26,12 +28,12 @@ const TABLES: &str = "CREATE TABLE things (id TEXT NOT NULL PRIMARY KEY, n BIGIN
 
 type Waiting<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-async fn with_tables(place: &Place) -> Db {
-    with_queue(place, 1_000).await
+async fn with_tables(database: &TestDb) -> Db {
+    with_queue(database, 1_000).await
 }
 
-async fn with_queue(place: &Place, queue: usize) -> Db {
-    let db = Db::open(&portreeve::db::DbSettings { lanes: 1, queue, ..place.settings() }).unwrap();
+async fn with_queue(database: &TestDb, queue: usize) -> Db {
+    let db = Db::open(&portreeve::db::DbSettings { lanes: 1, queue, ..database.settings().clone() }).unwrap();
     db.write("", |conn| conn.batch_execute(TABLES).map_err(DbError::from)).await.unwrap();
     db
 }
@@ -88,10 +90,9 @@ impl Gate {
     }
 }
 
-#[tokio::test]
-async fn one_failing_piece_in_a_batch_is_undone_alone() {
-    for place in Place::both() {
-        let db = with_tables(&place).await;
+on_both! {
+    async fn one_failing_piece_in_a_batch_is_undone_alone(database: TestDb) {
+        let db = with_tables(&database).await;
         let gate = Gate::close(&db);
         let batch = vec![
             writes_row(&db, "a"),
@@ -109,12 +110,9 @@ async fn one_failing_piece_in_a_batch_is_undone_alone() {
         assert!(matches!(answers[2], Err(DbError::Query(DatabaseError(UniqueViolation, _)))));
         assert_eq!(ids(&db).await, ["a", "c"]);
     }
-}
 
-#[tokio::test]
-async fn a_failed_commit_fails_its_whole_batch_and_nothing_of_it_is_visible() {
-    for place in Place::both() {
-        let db = with_tables(&place).await;
+    async fn a_failed_commit_fails_its_whole_batch_and_nothing_of_it_is_visible(database: TestDb) {
+        let db = with_tables(&database).await;
         let gate = Gate::close(&db);
         let batch = vec![
             writes_row(&db, "a"),
@@ -132,25 +130,22 @@ async fn a_failed_commit_fails_its_whole_batch_and_nothing_of_it_is_visible() {
         db.write("", |conn| Ok::<_, DbError>(insert(conn, "next")?)).await.unwrap();
         assert_eq!(ids(&db).await, ["next"]);
     }
-}
 
-#[tokio::test]
-async fn a_panic_neither_kills_the_lane_nor_leaks() {
-    for place in Place::both() {
-        let db = with_tables(&place).await;
+    async fn a_panic_neither_kills_the_lane_nor_leaks(database: TestDb) {
+        let db = with_tables(&database).await;
         let kept = Arc::new(());
         for _ in 0..3 {
             let gate = Gate::close(&db);
             let (first, second) = (kept.clone(), kept.clone());
             let batch = vec![
                 write(&db, move |conn| {
-                    let _first = first;
+                    assert!(Arc::strong_count(&first) > 1, "held by this piece too");
                     insert(conn, "a")?;
                     panic!("on purpose")
                 }),
                 // Inside a transaction of its own, which diesel then counts as open.
                 write(&db, move |conn| {
-                    let _second = second;
+                    assert!(Arc::strong_count(&second) > 1, "held by this piece too");
                     conn.transaction(|conn| {
                         insert(conn, "b")?;
                         if true { panic!("on purpose") } else { Ok(()) }
@@ -180,12 +175,9 @@ async fn a_panic_neither_kills_the_lane_nor_leaks() {
         db.write("", |conn| Ok::<_, DbError>(insert(conn, "next")?)).await.unwrap();
         assert_eq!(ids(&db).await, ["good", "next"]);
     }
-}
 
-#[tokio::test]
-async fn a_full_queue_answers_at_once() {
-    for place in Place::both() {
-        let db = with_queue(&place, 2).await;
+    async fn a_full_queue_answers_at_once(database: TestDb) {
+        let db = with_queue(&database, 2).await;
         let gate = Gate::close(&db);
         let waiting = vec![writes_row(&db, "a"), writes_row(&db, "b")];
         let third = db.write("", |conn| Ok::<_, DbError>(insert(conn, "c")?));
@@ -194,12 +186,9 @@ async fn a_full_queue_answers_at_once() {
         assert!(join_all(waiting).await.iter().all(Result::is_ok));
         assert_eq!(ids(&db).await, ["a", "b"]);
     }
-}
 
-#[tokio::test]
-async fn a_piece_that_hides_a_database_error_is_answered_the_truth() {
-    for place in Place::both() {
-        let db = with_tables(&place).await;
+    async fn a_piece_that_hides_a_database_error_is_answered_the_truth(database: TestDb) {
+        let db = with_tables(&database).await;
         let hides = |id: &'static str| {
             write(&db, move |conn| {
                 insert(conn, id)?;
@@ -213,37 +202,37 @@ async fn a_piece_that_hides_a_database_error_is_answered_the_truth() {
         let answers = join_all(batch).await;
         let alone = hides("d").await;
         // PostgreSQL has undone the piece by then; SQLite has undone only the statement.
-        let expected = if place.backend == Backend::Postgres { vec!["b"] } else { vec!["a", "b", "c", "d"] };
+        let expected = if database.backend() == Backend::Postgres { vec!["b"] } else { vec!["a", "b", "c", "d"] };
         assert_eq!(ids(&db).await, expected);
         assert!(answers[1].is_ok());
         for answer in [&answers[0], &answers[2], &alone] {
-            assert_eq!(answer.is_ok(), place.backend == Backend::Sqlite, "{answer:?}");
+            assert_eq!(answer.is_ok(), database.backend() == Backend::Sqlite, "{answer:?}");
         }
     }
-}
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_guarded_update_never_oversells_with_64_callers() {
-    for place in Place::both() {
-        let db = with_tables(&place).await;
-        // Two handles are two processes, as far as the database can tell.
-        let other = Db::open(&place.settings()).unwrap();
-        db.write("", |conn| Ok::<_, DbError>(insert(conn, "counter")?)).await.unwrap();
-        let callers = (0..64).map(|caller| {
-            let db = if caller % 2 == 0 { db.clone() } else { other.clone() };
-            tokio::spawn(async move {
-                db.write("counter", |conn| {
-                    let room = things::table.filter(things::id.eq("counter")).filter(things::n.le(41 - 2));
-                    Ok::<_, DbError>(diesel::update(room).set(things::n.eq(things::n + 2)).execute(conn)?)
+    async fn a_guarded_update_never_oversells_with_64_callers(database: TestDb) {
+        on_four_threads(async move {
+            let db = with_tables(&database).await;
+            // Two handles are two processes, as far as the database can tell.
+            let other = Db::open(database.settings()).unwrap();
+            db.write("", |conn| Ok::<_, DbError>(insert(conn, "counter")?)).await.unwrap();
+            let callers = (0..64).map(|caller| {
+                let db = if caller % 2 == 0 { db.clone() } else { other.clone() };
+                tokio::spawn(async move {
+                    db.write("counter", |conn| {
+                        let room = things::table.filter(things::id.eq("counter")).filter(things::n.le(41 - 2));
+                        Ok::<_, DbError>(diesel::update(room).set(things::n.eq(things::n + 2)).execute(conn)?)
+                    })
+                    .await
+                    .unwrap()
                 })
-                .await
-                .unwrap()
-            })
-        });
-        let taken: usize = join_all(callers).await.into_iter().map(Result::unwrap).sum();
-        assert_eq!(taken, 20);
-        let n: i64 = db.read(|conn| Ok::<_, DbError>(things::table.select(things::n).first(conn)?)).await.unwrap();
-        assert_eq!(n, 41);
+            });
+            let taken: usize = join_all(callers).await.into_iter().map(Result::unwrap).sum();
+            assert_eq!(taken, 20);
+            let n: i64 = db.read(|conn| Ok::<_, DbError>(things::table.select(things::n).first(conn)?)).await.unwrap();
+            assert_eq!(n, 41);
+        })
+        .await;
     }
 }
 
@@ -258,10 +247,9 @@ impl SetVerb for Insert {
     }
 }
 
-#[tokio::test]
-async fn items_of_a_verb_run_together_and_a_duplicate_fails_alone() {
-    for place in Place::both() {
-        let db = with_tables(&place).await;
+on_both! {
+    async fn items_of_a_verb_run_together_and_a_duplicate_fails_alone(database: TestDb) {
+        let db = with_tables(&database).await;
         let submit = |id: &'static str| {
             let db = db.clone();
             queued(async move { db.submit("", Insert(id)).await })
@@ -284,10 +272,10 @@ async fn items_of_a_verb_run_together_and_a_duplicate_fails_alone() {
     }
 }
 
-#[tokio::test]
+#[actix_web::test]
 async fn a_lost_connection_is_replaced_and_never_answered_as_success() {
-    for place in Place::both().into_iter().filter(|place| place.backend == Backend::Postgres) {
-        let db = with_tables(&place).await;
+    if let Some(database) = databases::postgres() {
+        let db = with_tables(&database).await;
         let gate = Gate::close(&db);
         let batch = vec![
             writes_row(&db, "a"),
@@ -312,10 +300,10 @@ async fn a_lost_connection_is_replaced_and_never_answered_as_success() {
     }
 }
 
-#[tokio::test]
+#[actix_web::test]
 async fn a_commit_whose_answer_is_lost_is_unknown() {
-    for place in Place::both().into_iter().filter(|place| place.backend == Backend::Postgres) {
-        let db = with_tables(&place).await;
+    if let Some(database) = databases::postgres() {
+        let db = with_tables(&database).await;
         db.write("", |conn| {
             Ok::<_, DbError>(conn.batch_execute(
                 "CREATE FUNCTION cut() RETURNS trigger LANGUAGE plpgsql AS \
@@ -337,16 +325,15 @@ async fn a_commit_whose_answer_is_lost_is_unknown() {
     }
 }
 
-#[tokio::test]
-async fn what_is_queued_is_finished_when_the_last_handle_goes() {
-    for place in Place::both() {
-        let db = with_tables(&place).await;
+on_both! {
+    async fn what_is_queued_is_finished_when_the_last_handle_goes(database: TestDb) {
+        let db = with_tables(&database).await;
         let gate = Gate::close(&db);
         // Whoever asked stops waiting; the work stays queued.
         drop(vec![writes_row(&db, "a"), writes_row(&db, "b")]);
         drop(db);
         gate.open().await;
-        let reader = Db::open(&place.settings()).unwrap();
+        let reader = Db::open(database.settings()).unwrap();
         let deadline = Instant::now() + Duration::from_secs(20);
         while ids(&reader).await != ["a", "b"] {
             assert!(Instant::now() < deadline, "the queued work was not finished");
@@ -357,32 +344,34 @@ async fn what_is_queued_is_finished_when_the_last_handle_goes() {
 
 const CHILD_URL: &str = "PORTREEVE_TEST_CHILD_URL";
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn kill_9_loses_no_acknowledged_row() {
-    for place in Place::both() {
-        let db = with_tables(&place).await;
-        for round in 0..3 {
-            let mut child = Command::new(std::env::current_exe().unwrap())
-                .args(["--exact", "lanes::child_that_writes_until_killed", "--nocapture", "--test-threads=1"])
-                .env(CHILD_URL, format!("{round} {}", place.url))
-                .stdout(Stdio::piped())
-                .spawn()
-                .unwrap();
-            let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-            let is_row = |line: String| line.strip_prefix("ack ").map(ToOwned::to_owned);
-            let mut acknowledged: Vec<String> =
-                lines.by_ref().map_while(Result::ok).filter_map(is_row).take(300).collect();
-            child.kill().unwrap();
-            // What still lies in the pipe was acknowledged too; a line cut in half was not.
-            let rest: Vec<String> = lines.map_while(Result::ok).filter_map(is_row).collect();
-            acknowledged.extend(rest.into_iter().filter(|row| row.ends_with('.')));
-            child.wait().unwrap();
-            assert!(acknowledged.len() >= 300, "the child wrote");
-            let found = ids(&db).await;
-            for row in acknowledged {
-                assert!(found.contains(&row), "{row} was acknowledged and is lost");
+on_both! {
+    async fn kill_9_loses_no_acknowledged_row(database: TestDb) {
+        on_four_threads(async move {
+            let db = with_tables(&database).await;
+            for round in 0..3 {
+                let mut child = Command::new(std::env::current_exe().unwrap())
+                    .args(["--exact", "lanes::child_that_writes_until_killed", "--nocapture", "--test-threads=1"])
+                    .env(CHILD_URL, format!("{round} {}", database.settings().url.expose_secret()))
+                    .stdout(Stdio::piped())
+                    .spawn()
+                    .unwrap();
+                let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+                let is_row = |line: String| line.strip_prefix("ack ").map(ToOwned::to_owned);
+                let mut acknowledged: Vec<String> =
+                    lines.by_ref().map_while(Result::ok).filter_map(is_row).take(300).collect();
+                child.kill().unwrap();
+                // What still lies in the pipe was acknowledged too; a line cut in half was not.
+                let rest: Vec<String> = lines.map_while(Result::ok).filter_map(is_row).collect();
+                acknowledged.extend(rest.into_iter().filter(|row| row.ends_with('.')));
+                child.wait().unwrap();
+                assert!(acknowledged.len() >= 300, "the child wrote");
+                let found = ids(&db).await;
+                for row in acknowledged {
+                    assert!(found.contains(&row), "{row} was acknowledged and is lost");
+                }
             }
-        }
+        })
+        .await;
     }
 }
 

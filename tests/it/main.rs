@@ -1,14 +1,14 @@
 //! The integration tests: one binary, so that there is one link. Names are sentences that are true.
 #![cfg(test)]
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test that fails panics")]
 
 #[macro_use]
 mod harness;
 
 mod accounts;
-mod both;
-mod databases;
+mod agreements;
+mod commands;
 mod holds;
+mod idempotency;
 mod issuer_keys;
 mod lanes;
 mod migrations;

@@ -190,8 +190,10 @@ on_both! {
             execute(&db, insert.to_owned()).await.unwrap();
             let column = if table == "catalog_revisions" { "digest" } else { "id" };
             let mut refused = vec![format!("UPDATE {table} SET {column} = 'other'"), format!("DELETE FROM {table}")];
-            if db.backend() == Backend::Postgres {
-                refused.push(format!("TRUNCATE {table}"));
+            match db.backend() {
+                Backend::Postgres => refused.push(format!("TRUNCATE {table}")),
+                // It deletes what is in its way.
+                Backend::Sqlite => refused.push(insert.replace("INSERT", "INSERT OR REPLACE")),
             }
             for statement in refused {
                 let error = execute(&db, statement.clone()).await.expect_err(&statement);

@@ -150,3 +150,37 @@ impl FromRequest for SameSite {
         ready(Err(OtherSite(Frame::anonymous(provider))))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use actix_web::test::TestRequest;
+
+    fn own(headers: &[(&'static str, &'static str)]) -> bool {
+        let request = headers.iter().fold(TestRequest::post(), |request, header| request.append_header(*header));
+        same_site(&request.to_http_request())
+    }
+
+    #[test]
+    fn the_browsers_own_word_decides_whatever_the_origin_says() {
+        for (site, expected) in
+            [("same-origin", true), ("none", true), ("same-site", false), ("cross-site", false), ("", false)]
+        {
+            assert_eq!(own(&[("sec-fetch-site", site)]), expected, "{site}");
+            let claimed = [("sec-fetch-site", site), ("origin", "https://a.example"), ("host", "a.example")];
+            assert_eq!(own(&claimed), expected, "{site}");
+        }
+    }
+
+    #[test]
+    fn an_older_browsers_origin_must_be_our_own_host_and_port() {
+        let host = ("host", "a.example:8080");
+        assert!(own(&[host, ("origin", "http://a.example:8080")]));
+        for origin in ["http://a.example", "http://b.a.example:8080", "https://evil.example", "null", "a.example:8080"]
+        {
+            assert!(!own(&[host, ("origin", origin)]), "{origin}");
+        }
+        assert!(!own(&[("origin", "http://a.example:8080")]), "no host to compare with");
+        assert!(own(&[host]), "no browser");
+    }
+}

@@ -25,10 +25,19 @@ fn back() -> HttpResponse {
         .finish()
 }
 
-/// What was typed, in major units: `60`, `$60.00`, `1,000.50`.
+/// What was typed, in major units: `60`, `$60.00`, `1,000.50`. A comma stands between thousands or not at all: whoever
+/// writes `60,00` for sixty must not get six thousand.
 fn typed_amount(text: &str, currency: Currency) -> Option<Amount> {
-    let plain: String = text.trim().trim_start_matches(currency.symbol().unwrap_or("")).trim().replace(',', "");
-    let rate: Rate = format!("{plain} {currency}").parse().ok()?;
+    let text = text.trim();
+    let number = currency.symbol().and_then(|symbol| text.strip_prefix(symbol)).unwrap_or(text).trim_start();
+    let mut groups = number.split('.').next()?.split(',');
+    let first = groups.next()?;
+    let thousands = groups.all(|group| group.len() == 3 && first.len() <= 3);
+    let fraction = number.split_once('.').map_or("", |(_, fraction)| fraction);
+    if !thousands || fraction.contains(',') {
+        return None;
+    }
+    let rate: Rate = format!("{} {currency}", number.replace(',', "")).parse().ok()?;
     rate.exact().ok()
 }
 
@@ -88,4 +97,58 @@ pub(super) async fn stop(app: Data<App>, _from: SameSite, user: User) -> Result<
 #[post("/dashboard/resume")]
 pub(super) async fn resume(app: Data<App>, _from: SameSite, user: User) -> Result<HttpResponse, Problem> {
     turn(&app, user, false).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_amount_is_read_as_people_write_it() {
+        for (typed, minor) in [
+            ("60", 6_000),
+            (" $60.00 ", 6_000),
+            ("$ 60.5", 6_050),
+            ("0", 0),
+            ("0.01", 1),
+            ("1,000.50", 100_050),
+            ("12,345,678", 1_234_567_800),
+            ("1000", 100_000),
+        ] {
+            assert_eq!(typed_amount(typed, Currency::USD).map(Amount::minor), Some(minor), "{typed:?}");
+        }
+        let yen: Currency = "JPY".parse().unwrap();
+        assert_eq!(typed_amount("¥1,000", yen).map(Amount::minor), Some(1_000));
+    }
+
+    #[test]
+    fn what_could_mean_two_amounts_or_none_is_refused() {
+        for typed in [
+            "",
+            " ",
+            "$",
+            "$$60",
+            "-5",
+            "+5",
+            "60,00",
+            "1,0",
+            "1000,000",
+            ",5",
+            "5,",
+            ".5",
+            "5.",
+            "60.001",
+            "1.000,50",
+            "1e3",
+            "€60",
+            "60 USD",
+            "sixty",
+            "6 0",
+            "99999999999999999999",
+            "0.0000000000000000000000000001",
+        ] {
+            assert_eq!(typed_amount(typed, Currency::USD), None, "{typed:?}");
+        }
+        assert_eq!(typed_amount("10.50", "JPY".parse().unwrap()), None, "there is no half yen");
+    }
 }

@@ -18,10 +18,10 @@ use crate::http::problem::Problem;
 use crate::ids::AccountId;
 use crate::money::{Amount, Currency, Money};
 use crate::orchestrator::{self, Orchestrator};
+use crate::payment;
 use crate::payment::budget::{self, Budget};
 use crate::payment::charge::ChargeState;
 use crate::payment::hold::CounterKind;
-use crate::payment::hold_store;
 use crate::payment::ledger_entry::LedgerEntry;
 use crate::resource::{self, Resource};
 
@@ -57,8 +57,8 @@ pub(super) async fn load(
             let charge = resource::charge_of(conn, &resource)?;
             resources.push((resource, charge));
         }
-        let spent = hold_store::spent_since(conn, &id, budget.own.period.start)?;
-        let entries = hold_store::entries_before(conn, &id, ledger_before.unwrap_or(i64::MAX), LEDGER_ROWS)?;
+        let spent = payment::spent_since(conn, &id, budget.own.period.start)?;
+        let entries = payment::entries_before(conn, &id, ledger_before.unwrap_or(i64::MAX), LEDGER_ROWS)?;
         let trail = audit::latest(conn, &id, ACTIVITY_ROWS)?;
         Ok::<_, DbError>(Facts {
             budget,
@@ -186,7 +186,8 @@ fn activity(fact: &RecordedFact, account: &AccountId, orchestrator: &Orchestrato
         let amount = fact.detail.get(name).and_then(Value::as_i64).and_then(|minor| Amount::from_minor(minor).ok());
         amount.map(|amount| Money { amount, currency }.to_string()).unwrap_or_default()
     };
-    let who = if fact.actor == format!("user:{account}") {
+    let yours = fact.actor == format!("user:{account}") || fact.action == "dashboard.opened";
+    let who = if yours {
         "You".to_owned()
     } else if fact.actor == "system" {
         "Portreeve".to_owned()
@@ -195,6 +196,9 @@ fn activity(fact: &RecordedFact, account: &AccountId, orchestrator: &Orchestrato
     };
     let what = match fact.action.as_str() {
         "account.opened" => "opened the account".to_owned(),
+        "resource.bought" if fact.detail.get("amount").and_then(Value::as_i64) == Some(0) => {
+            format!("chose {}", text("title"))
+        }
         "resource.bought" => format!("bought {} for {}", text("title"), money("amount")),
         "resource.ready" => format!("made {} ready", text("name")),
         "resource.failed" => format!("could not buy {}: {}", text("name"), text("reason")),

@@ -21,7 +21,7 @@ pub struct Problem {
     pub detail: String,
     members: Map<String, Value>,
     next: Map<String, Value>,
-    challenge: Option<String>,
+    challenge: Option<Box<str>>,
     /// The cause, for the log only.
     pub cause: Option<String>,
 }
@@ -57,7 +57,7 @@ impl Problem {
     /// With a `WWW-Authenticate` challenge.
     #[must_use]
     pub fn challenge(mut self, challenge: String) -> Self {
-        self.challenge = Some(challenge);
+        self.challenge = Some(challenge.into());
         self
     }
 
@@ -97,7 +97,7 @@ impl Problem {
             .insert_header((header::CACHE_CONTROL, "no-store"))
             .insert_header((header::LINK, "</openapi.json>; rel=\"service-desc\", </llms.txt>; rel=\"help\""));
         if let Some(challenge) = &self.challenge {
-            builder.insert_header((header::WWW_AUTHENTICATE, challenge.as_str()));
+            builder.insert_header((header::WWW_AUTHENTICATE, &**challenge));
         }
         if self.doc.status == 503 {
             builder.insert_header((header::RETRY_AFTER, "2"));

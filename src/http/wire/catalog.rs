@@ -121,3 +121,60 @@ fn negotiate<'a>(
         (plain, None)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use actix_web::test::TestRequest;
+
+    fn coding(accepted: Option<&str>) -> Option<&'static str> {
+        let mut request = TestRequest::default();
+        if let Some(accepted) = accepted {
+            request = request.insert_header((header::ACCEPT_ENCODING, accepted));
+        }
+        let [plain, gzip, brotli] = ["plain", "gzip", "brotli"].map(|text| Bytes::from_static(text.as_bytes()));
+        let (bytes, coding) = negotiate(&request.to_http_request(), &plain, &gzip, &brotli);
+        let expected = match coding {
+            Some("br") => &brotli,
+            Some(_) => &gzip,
+            None => &plain,
+        };
+        assert_eq!(bytes, expected, "the bytes are those of the coding");
+        coding
+    }
+
+    #[test]
+    fn the_best_accepted_coding_is_served_and_none_to_who_names_none() {
+        for (accepted, expected) in [
+            ("br", Some("br")),
+            ("gzip, deflate, br, zstd", Some("br")),
+            ("gzip;q=1.0, BR;q=0.5", Some("br")),
+            ("gzip , br;q=0", Some("gzip")),
+            ("br; q=0.000, gzip;q=0", None),
+            ("x-gzip, brotli", None),
+            ("identity", None),
+            ("", None),
+        ] {
+            assert_eq!(coding(Some(accepted)), expected, "{accepted:?}");
+        }
+        assert_eq!(coding(None), None);
+    }
+
+    #[test]
+    fn a_listed_tag_matches_whole_and_also_when_weak() {
+        let known = |values: &[&str]| {
+            let request = values
+                .iter()
+                .fold(TestRequest::default(), |request, value| request.append_header((header::IF_NONE_MATCH, *value)));
+            matches(&request.to_http_request(), "\"abc-br\"")
+        };
+        for good in ["\"abc-br\"", "W/\"abc-br\"", "\"x\", \"abc-br\"", " \"x\" ,W/\"abc-br\" ", "*"] {
+            assert!(known(&[good]), "{good}");
+        }
+        for bad in ["\"abc\"", "\"abc-gzip\"", "abc-br", "\"ABC-BR\"", "\"abc-br", ""] {
+            assert!(!known(&[bad]), "{bad}");
+        }
+        assert!(known(&["\"x\"", "\"abc-br\""]), "in a second header line");
+        assert!(!known(&[]));
+    }
+}

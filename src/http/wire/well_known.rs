@@ -99,18 +99,18 @@ fn linkset(app: &App) -> Value {
 fn llms(app: &App) -> String {
     let base = &app.base_url;
     let edition = app.edition();
-    let services: String = edition
+    let services: Vec<String> = edition
         .document
         .services
         .iter()
         .map(|service| {
             let facts = service.facts();
-            format!("- {} (`{}`): {} Use when: {}\n", facts.title, facts.id, facts.description, facts.use_when)
+            format!("- {} (`{}`): {} Use when: {}", facts.title, facts.id, facts.description, facts.use_when)
         })
         .collect();
     format!(
         "# {name}\n\n> {description}\n\nAn agent can buy here for its human, under a cap that is never passed.\n\n\
-         ## Services\n\n{services}\n\
+         ## Services\n\n{services}\n\n\
          ## How\n\n\
          1. [Catalog]({base}/catalog): services and prices, signed ([JWS]({base}/catalog.jws), [keys]({base}/oauth/jwks)).\n\
          2. Call the API at {base}/v1. Without a token it answers 401 and says where to go.\n\
@@ -124,6 +124,7 @@ fn llms(app: &App) -> String {
          - [OpenAPI]({base}/openapi.json)\n\
          - [Problem codes]({base}/docs/problems)\n\
          - [API catalog]({base}/.well-known/api-catalog)\n",
+        services = services.join("\n"),
         name = edition.document.provider.name,
         description = edition.document.provider.description,
     )

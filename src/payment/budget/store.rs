@@ -201,35 +201,32 @@ pub fn open_counters(
 ) -> Result<Vec<CounterFacts>, DbError> {
     let mut open = Vec::with_capacity(3);
     let month = Period::month_of(now);
-    let own = match find_counter(conn, account, CounterKind::Budget, orchestrator.as_str(), month)? {
-        Some(found) => found,
-        None => {
-            let stopped = lock_account(conn, account)?.is_some();
-            let set = budget(conn, account, orchestrator)?;
-            let ceiling = if stopped { Amount::ZERO } else { set.ceiling };
-            new_counter(conn, account, CounterKind::Budget, orchestrator.as_str(), (set.currency, ceiling), month, now)?
-        }
-    };
-    open.push(own);
+    let found = find_counter(conn, account, CounterKind::Budget, orchestrator.as_str(), month)?;
+    open.push(if let Some(found) = found {
+        found
+    } else {
+        let stopped = lock_account(conn, account)?.is_some();
+        let set = budget(conn, account, orchestrator)?;
+        let ceiling = if stopped { Amount::ZERO } else { set.ceiling };
+        new_counter(conn, account, CounterKind::Budget, orchestrator.as_str(), (set.currency, ceiling), month, now)?
+    });
     if let Some(token) = token {
         let period = token.recurrence.period(token.created_at, token.expires_at, now);
         let kind = CounterKind::PaymentToken;
-        open.push(match find_counter(conn, account, kind, token.id.as_str(), period)? {
-            Some(found) => found,
-            None => {
-                let limit = (token.currency, token.max_amount);
-                new_counter(conn, account, kind, token.id.as_str(), limit, period, now)?
-            }
+        open.push(if let Some(found) = find_counter(conn, account, kind, token.id.as_str(), period)? {
+            found
+        } else {
+            let limit = (token.currency, token.max_amount);
+            new_counter(conn, account, kind, token.id.as_str(), limit, period, now)?
         });
     }
     if let Some(plan) = plan {
         let kind = CounterKind::Plan;
-        open.push(match find_counter(conn, account, kind, plan.resource_id.as_str(), month)? {
-            Some(found) => found,
-            None => {
-                let limit = (plan.currency, plan.per_month);
-                new_counter(conn, account, kind, plan.resource_id.as_str(), limit, month, now)?
-            }
+        open.push(if let Some(found) = find_counter(conn, account, kind, plan.resource_id.as_str(), month)? {
+            found
+        } else {
+            let limit = (plan.currency, plan.per_month);
+            new_counter(conn, account, kind, plan.resource_id.as_str(), limit, month, now)?
         });
     }
     Ok(open)

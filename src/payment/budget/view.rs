@@ -91,3 +91,44 @@ pub fn view(
     }
     Ok(Budget { own, tokens, stopped_at: store::stopped_at(conn, account)?, as_of: now })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
+
+    fn ceiling(label: &str, [ceiling, spent, held]: [i64; 3]) -> Ceiling {
+        let minor = |amount| Amount::from_minor(amount).unwrap();
+        Ceiling {
+            kind: if label.is_empty() { CounterKind::Budget } else { CounterKind::PaymentToken },
+            label: label.to_owned(),
+            currency: Currency::USD,
+            ceiling: minor(ceiling),
+            spent: minor(spent),
+            held: minor(held),
+            period: Period::month_of(NOW),
+        }
+    }
+
+    fn bound_by(own: [i64; 3], tokens: &[(&str, [i64; 3])]) -> (String, i64) {
+        let tokens = tokens.iter().map(|(label, numbers)| ceiling(label, *numbers)).collect();
+        let budget = Budget { own: ceiling("", own), tokens, stopped_at: None, as_of: NOW };
+        let least = binding(&budget);
+        (least.label.clone(), least.remaining().minor())
+    }
+
+    #[test]
+    fn the_least_remaining_binds_not_the_lowest_limit_and_of_equals_the_budget() {
+        assert_eq!(bound_by([100, 0, 0], &[]), (String::new(), 100));
+        assert_eq!(bound_by([100, 90, 5], &[("1111", [50, 0, 0])]), (String::new(), 5));
+        assert_eq!(bound_by([100, 0, 0], &[("1111", [500, 450, 0]), ("2222", [500, 0, 490])]), ("2222".into(), 10));
+        assert_eq!(bound_by([100, 50, 0], &[("1111", [60, 0, 10])]), (String::new(), 50));
+        assert_eq!(bound_by([100, 0, 0], &[("1111", [10, 0, 0]), ("2222", [10, 0, 0])]), ("1111".into(), 10));
+    }
+
+    #[test]
+    fn nothing_remains_of_a_limit_that_was_lowered_below_what_is_spent_and_held() {
+        assert_eq!(bound_by([10, 30, 5], &[("1111", [50, 0, 0])]), (String::new(), 0));
+    }
+}

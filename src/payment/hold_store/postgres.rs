@@ -315,7 +315,7 @@ fn new_holds<'a>(holds: &'a [Hold], ceilings: &'a [String]) -> [Column<'a>; 12] 
         Column::Texts(holds.iter().map(|hold| hold.account_id.as_str()).collect()),
         Column::Texts(holds.iter().map(|hold| hold.id.as_str()).collect()),
         Column::Texts(ceilings.iter().map(String::as_str).collect()),
-        Column::MaybeTexts(holds.iter().map(|hold| hold.resource_id.as_ref().map(|id| id.as_str())).collect()),
+        Column::MaybeTexts(holds.iter().map(|hold| hold.resource_id.as_ref().map(crate::ids::Id::as_str)).collect()),
         Column::Texts(holds.iter().map(|hold| hold.currency.code()).collect()),
         Column::Numbers(holds.iter().map(|hold| hold.amount.minor()).collect()),
         Column::Numbers(holds.iter().map(|hold| hold.captured.minor()).collect()),

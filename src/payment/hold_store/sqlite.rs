@@ -7,8 +7,8 @@ use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 use diesel::sql_types::{BigInt, Text};
 use diesel::sqlite::Sqlite;
 
-use super::{CounterRow, HoldRow, Named, add_counter, add_hold, is_stopped};
-use crate::db::schema::{accounts, counters, holds, ledger_entries, ledger_heads};
+use super::{CounterRow, HoldRow, Named, add_counter, add_hold, entry_row, is_stopped};
+use crate::db::schema::{accounts, counters, holds, ledger_heads};
 use crate::ids::{AccountId, CounterId};
 use crate::payment::decide::{Changes, Facts, Head};
 use crate::payment::hold::{Counter, Hold};
@@ -120,7 +120,7 @@ pub(super) fn write(conn: &mut SqliteConnection, changes: &Changes) -> QueryResu
         diesel::update(holds::table.find((&hold.account_id, &hold.id))).set(settled).execute(conn)?;
     }
     for entry in &changes.entries {
-        diesel::insert_into(ledger_entries::table).values(entry).execute(conn)?;
+        entry_row::insert(conn, entry)?;
     }
     Ok(())
 }

@@ -91,3 +91,78 @@ impl Driver for StaticDriver {
         Box::pin(async { Outcome::Done(()) })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::ids::{AccountId, OperationId};
+    use serde_json::json;
+
+    const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
+
+    fn work(settings: Value) -> Work {
+        let Value::Object(settings) = settings else { panic!("settings are a table") };
+        Work {
+            operation_id: OperationId::new(NOW),
+            resource_id: ResourceId::new(NOW),
+            account_id: AccountId::new(NOW),
+            service: "weather".to_owned(),
+            plan: "metered".to_owned(),
+            settings,
+            configuration: Value::Null,
+        }
+    }
+
+    fn driver(platform_url: Option<&str>) -> StaticDriver {
+        StaticDriver::new(&[7; 32], platform_url.map(str::to_owned)).unwrap()
+    }
+
+    async fn created(driver: &StaticDriver, work: &Work) -> Result<Vec<(String, String)>, String> {
+        match driver.create(work).await {
+            Outcome::Done(made) => {
+                Ok(made.expose().into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
+            }
+            Outcome::Refused(why) => Err(why),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn the_same_operation_gives_the_same_credentials_and_another_resource_others() {
+        let templates =
+            json!({"credentials": {"API_KEY": "wx_{resource_id}.{mac}", "URL": "{platform_url}/v1", "REGION": "eu"}});
+        let (one, other) = (work(templates.clone()), work(templates));
+        let driver = driver(Some("https://api.example/"));
+        let first = created(&driver, &one).await.unwrap();
+        assert_eq!(created(&driver, &one).await.unwrap(), first);
+        let Outcome::Done(polled) = driver.poll(&one).await else { panic!("done") };
+        assert_eq!(polled.expose()["API_KEY"], first[0].1);
+        assert_ne!(created(&driver, &other).await.unwrap()[0], first[0]);
+        assert!(first[0].1.starts_with(&format!("wx_{}.", one.resource_id)));
+        assert_eq!(
+            first[1..],
+            [("REGION".to_owned(), "eu".to_owned()), ("URL".into(), "https://api.example/v1".into())]
+        );
+        let another_key = StaticDriver::new(&[8; 32], None).unwrap();
+        assert_ne!(another_key.mac(&one.resource_id), driver.mac(&one.resource_id));
+    }
+
+    #[tokio::test]
+    async fn a_template_that_cannot_be_filled_is_refused_and_one_that_needs_nothing_is_not() {
+        let needs = work(json!({"credentials": {"URL": "{platform_url}"}}));
+        assert_eq!(created(&driver(None), &needs).await.unwrap_err(), "`static_driver.platform_url` is not set");
+        let number = work(json!({"credentials": {"URL": 7}}));
+        assert_eq!(created(&driver(None), &number).await.unwrap_err(), "the template of `URL` is no text");
+        assert_eq!(created(&driver(None), &work(json!({"credentials": {"A": "b"}}))).await.unwrap().len(), 1);
+        assert_eq!(created(&driver(None), &work(json!({}))).await.unwrap(), []);
+    }
+
+    #[tokio::test]
+    async fn a_key_has_32_bytes_and_never_prints() {
+        assert!(StaticDriver::new(&[7; 31], None).is_err() && StaticDriver::new(&[7; 33], None).is_err());
+        assert_eq!(format!("{:?}", driver(Some("https://api.example"))), "StaticDriver(****)");
+        let made = driver(None).create(&work(json!({"credentials": {"API_KEY": "{mac}"}}))).await;
+        assert_eq!(format!("{made:?}"), "Done({\"API_KEY\"})");
+    }
+}

@@ -8,9 +8,9 @@ use crate::db::{Db, DbConnection, DbError};
 use crate::idempotency;
 use crate::ids::LedgerEntryId;
 use crate::money::{Amount, Currency, Money, OutOfRange, Rate};
+use crate::payment;
 use crate::payment::budget::{self, PlanLimit};
 use crate::payment::hold::{CapRefusal, Ceilings, Movement, Outcome, SpendRequest};
-use crate::payment::hold_store;
 use crate::resource::{Resource, ResourceState};
 use crate::secret::sha256_base64url;
 
@@ -168,7 +168,7 @@ fn spend(
         entry_id: LedgerEntryId::new(now),
         now,
     };
-    match hold_store::apply(conn, &[Movement::Spend(request)])?.pop() {
+    match payment::apply(conn, &[Movement::Spend(request)])?.pop() {
         Some(Outcome::Spent(_)) => Ok(()),
         Some(Outcome::Refused(refusal)) => Err(UsageError::Cap(Box::new(refusal))),
         Some(Outcome::SpendingStopped) => Err(UsageError::Stopped),

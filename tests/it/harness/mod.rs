@@ -35,3 +35,14 @@ macro_rules! on_both {
 pub(crate) mod app;
 pub(crate) mod client;
 pub(crate) mod databases;
+
+/// Runs `test` on four threads of its own, for what must hold when callers really run at once.
+pub(crate) async fn on_four_threads(test: impl Future<Output = ()> + Send + 'static) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build();
+    let runtime = runtime.expect("threads can be started");
+    let told = runtime.spawn(test).await;
+    runtime.shutdown_background();
+    if let Err(failed) = told {
+        std::panic::resume_unwind(failed.into_panic());
+    }
+}

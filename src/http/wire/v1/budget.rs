@@ -11,8 +11,8 @@ use crate::app::App;
 use crate::db::DbError;
 use crate::http::caller::{BudgetRead, Caller};
 use crate::http::problem::Problem;
+use crate::payment;
 use crate::payment::budget::{self, Budget, Ceiling};
-use crate::payment::hold_store;
 use crate::payment::ledger_entry::LedgerEntry;
 
 /// What may still be spent. Amounts are minor units of `currency`.
@@ -163,10 +163,8 @@ pub(crate) async fn list_ledger(
 ) -> Result<HttpResponse, Problem> {
     let (limit, before) = (page.limit()?, page.cursor::<i64>()?.unwrap_or(i64::MAX));
     let account = caller.access.account.id.clone();
-    let entries = app
-        .db
-        .read(move |conn| hold_store::entries_before(conn, &account, before, limit).map_err(DbError::from))
-        .await?;
+    let entries =
+        app.db.read(move |conn| payment::entries_before(conn, &account, before, limit).map_err(DbError::from)).await?;
     let full = i64::try_from(entries.len()).is_ok_and(|count| count == limit);
     let next_cursor = entries.last().filter(|last| full && 1 < last.sequence).map(|last| last.sequence.to_string());
     let page = LedgerPage { data: entries.into_iter().map(LedgerEntryView::from).collect(), next_cursor };

@@ -141,14 +141,14 @@ fn choose<'a>(edition: &'a Edition, request: &CreateResourceRequest) -> Result<&
 async fn same_offer(app: &App, edition: &Edition, offer: &Offer, digest: Option<&str>) -> Result<(), Problem> {
     let Some(digest) = digest.filter(|digest| *digest != edition.digest) else { return Ok(()) };
     let wanted = digest.to_owned();
-    let changed = Problem::new(&table::PRICE_CHANGED, "`catalog_digest` is not that of the published catalog.")
+    let refusal = Problem::new(&table::PRICE_CHANGED, "`catalog_digest` is not that of the published catalog.")
         .with("catalog_digest", edition.digest.as_str())
         .with("catalog_version", edition.version.number());
     let Some(seen) = app.db.read(move |conn| catalog::by_digest(conn, &wanted)).await? else {
-        return Err(changed.with("changes", json!([{"field": "catalog", "was": null, "now": null}])));
+        return Err(refusal.with("changes", json!([{"field": "catalog", "was": null, "now": null}])));
     };
     let changes = catalog::changes(&seen, edition, &offer.service, &offer.plan.id);
-    if changes.is_empty() { Ok(()) } else { Err(changed.with("changes", json!(changes))) }
+    if changes.is_empty() { Ok(()) } else { Err(refusal.with("changes", json!(changes))) }
 }
 
 fn purchase(
