@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -9,10 +10,11 @@ use secrecy::ExposeSecret as _;
 use serde_json::{Map, Value};
 
 use crate::catalog::{self, Catalog, DriverKind, Edition, PlanId, ServiceId};
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::config::Config;
 use crate::db::{Db, DbError, DbSettings};
 use crate::fetch::{Fetch, FetchSettings};
+use crate::idempotency;
 use crate::orchestrator::KeyCache;
 use crate::payment::cashier::Cashier;
 use crate::payment::settlement::Settlement;
@@ -44,8 +46,8 @@ pub struct App {
     pub answer_sealer: Arc<Sealer>,
     /// Of the secret with which the provider's platform reports usage.
     pub meter_key: SecretHash,
-    /// The catalog as its files say it.
-    pub catalog: Arc<Catalog>,
+    folder: PathBuf,
+    files: Arc<RwLock<Arc<Catalog>>>,
     edition: RwLock<Arc<Edition>>,
 }
 
@@ -110,12 +112,10 @@ impl App {
         let db = open_db(config)?;
         db.migrate().await?;
         let now = clock.now();
-        let ring = {
-            let master = master.clone();
-            Arc::new(db.write(HOUSE, move |conn| signing::load_or_create(conn, &master, origin, now)).await?)
-        };
+        let ring = Arc::new(ring(&db, &master, origin, now).await?);
         let edition = match db.read(catalog::latest).await? {
-            Some(edition) if now < edition.expires_at => edition,
+            // Another address is another issuer: what was published under the old one convinces nobody.
+            Some(edition) if now < edition.expires_at && edition.document.iss == base_url => edition,
             _ => publish(&db, &ring, &catalog, base_url, now).await?,
         };
         let fetch = Fetch::new(&FetchSettings {
@@ -123,7 +123,8 @@ impl App {
             timeout: Duration::from_secs(config.outgoing.timeout_seconds),
             ..FetchSettings::default()
         })?;
-        let desk = desk(config, &master, &db, &ring, &fetch, &catalog)?;
+        let files = Arc::new(RwLock::new(catalog));
+        let desk = desk(config, &master, &db, &ring, &fetch, &files)?;
         Ok(Self {
             clock,
             db,
@@ -134,7 +135,8 @@ impl App {
             desk,
             answer_sealer: Arc::new(Sealer::new(&master, "answers")?),
             meter_key: meter_key(config)?.hash(),
-            catalog,
+            folder: config.catalog.folder.clone(),
+            files,
             edition: RwLock::new(Arc::new(edition)),
         })
     }
@@ -151,8 +153,21 @@ impl App {
         self.edition().document.provider.name.to_string()
     }
 
-    /// Takes up a newer edition, published here or by another process.
+    /// The catalog as its files say it.
+    #[must_use]
+    pub fn catalog(&self) -> Arc<Catalog> {
+        self.files.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes up a newer edition, published here or by another process, and reads the files again: they say how what is
+    /// sold is made. Files with mistakes are logged, and what was read before stays.
     pub fn take_up(&self, edition: Edition) {
+        match catalog::validate(&self.folder) {
+            Ok(read) => *self.files.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(read),
+            Err(mistakes) => {
+                tracing::error!(mistakes = mistakes.len(), "the catalog's files have mistakes; kept the old ones")
+            }
+        }
         let mut current = self.edition.write().unwrap_or_else(PoisonError::into_inner);
         if current.version < edition.version {
             *current = Arc::new(edition);
@@ -173,12 +188,24 @@ pub fn open_db(config: &Config) -> Result<Db, DbError> {
     })
 }
 
+/// The keys, made on the first start. Two processes that start at once make them once: the slower one loads them.
+async fn ring(db: &Db, master: &MasterKey, origin: KeyOrigin, now: Timestamp) -> Result<KeyRing, StartError> {
+    let mut tries = 3;
+    loop {
+        let master = master.clone();
+        match db.write(HOUSE, move |conn| signing::load_or_create(conn, &master, origin, now)).await {
+            Err(LoadKeysError::Db(error)) if idempotency::lost_race(&error) && tries > 0 => tries -= 1,
+            other => return Ok(other?),
+        }
+    }
+}
+
 async fn publish(
     db: &Db,
     ring: &KeyRing,
     catalog: &Catalog,
     base_url: &str,
-    now: crate::clock::Timestamp,
+    now: Timestamp,
 ) -> Result<Edition, StartError> {
     Ok(match catalog::publish(db, ring, catalog, base_url, now).await? {
         catalog::Published::New(edition) | catalog::Published::Unchanged(edition) => edition,
@@ -191,7 +218,7 @@ fn desk(
     db: &Db,
     ring: &Arc<KeyRing>,
     fetch: &Fetch,
-    catalog: &Arc<Catalog>,
+    files: &Arc<RwLock<Arc<Catalog>>>,
 ) -> Result<Desk, StartError> {
     let driver: Arc<dyn Driver> = Arc::new(static_driver(config, master)?);
     let cashier = Cashier {
@@ -199,12 +226,15 @@ fn desk(
         settlement: Settlement::new(fetch.clone(), ring.clone()),
         sealer: Arc::new(Sealer::new(master, "payment tokens")?),
     };
-    let files = catalog.clone();
+    let files = files.clone();
     Ok(Desk {
         cashier,
         drivers: Arc::new(HashMap::from([("static".to_owned(), driver)])),
         credential_sealer: Arc::new(Sealer::new(master, "credentials")?),
-        bindings: Arc::new(move |service, plan| binding(&files, service, plan)),
+        bindings: Arc::new(move |service, plan| {
+            let catalog = files.read().unwrap_or_else(PoisonError::into_inner).clone();
+            binding(&catalog, service, plan)
+        }),
     })
 }
 

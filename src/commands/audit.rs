@@ -30,6 +30,9 @@ enum Checked {
 pub(crate) async fn run(command: AuditCommand, config: &Config, json: bool) -> Result<(), Failure> {
     let AuditCommand::Verify { account } = command;
     let db = app::open_db(config)?;
+    if !db.pending_migrations().await?.is_empty() {
+        return Err(Failure::not_found("the database is not up to date: run `portreeve migrate` first"));
+    }
     let (mut after, mut checked, mut differs) = (None, 0_u64, Vec::new());
     loop {
         let page = match &account {

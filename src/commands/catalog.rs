@@ -92,7 +92,7 @@ fn validate(folder: &std::path::Path, json: bool) -> Result<catalog::Catalog, Fa
                 say(&json!({"valid": false, "mistakes": each}).to_string())?;
             }
             let each: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
-            Err(Failure::invalid(format!("the catalog has {} mistakes\n{}", each.len(), each.join("\n"))))
+            Err(Failure::invalid(mistakes_text(&each)))
         }
     }
 }
@@ -101,7 +101,7 @@ async fn publish(config: Option<&PathBuf>, base_url: Option<String>, dry_run: bo
     let config = load(config)?;
     let catalog = catalog::validate(&config.catalog.folder).map_err(|mistakes| {
         let each: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
-        Failure::invalid(format!("the catalog has {} mistakes\n{}", each.len(), each.join("\n")))
+        Failure::invalid(mistakes_text(&each))
     })?;
     let base_url = match (base_url, config.server.base_url.as_str()) {
         (Some(given), _) => given,
@@ -160,4 +160,9 @@ async fn verify(url: &url::Url, jwks: Option<PathBuf>, state: &std::path::Path, 
         }
         Err(other) => Err(other.into()),
     }
+}
+
+fn mistakes_text(each: &[String]) -> String {
+    let count = if each.len() == 1 { "1 mistake".to_owned() } else { format!("{} mistakes", each.len()) };
+    format!("the catalog has {count}\n{}", each.join("\n"))
 }

@@ -103,7 +103,7 @@ pub(crate) async fn run(args: &DemoArgs, json: bool) -> Result<(), Failure> {
         catalog::init(&config.catalog.folder)?;
     }
     let app = App::start(&config, &base_url, KeyOrigin::Demo, clock.clone()).await?;
-    match catalog::publish(&app.db, &app.ring, &app.catalog, &base_url, clock.now()).await? {
+    match catalog::publish(&app.db, &app.ring, &app.catalog(), &base_url, clock.now()).await? {
         catalog::Published::New(edition) => app.take_up(edition),
         catalog::Published::Unchanged(_) => {}
     }

@@ -58,6 +58,19 @@ fn address(url: &SecretString) -> &str {
     url.strip_prefix("sqlite:").unwrap_or(url)
 }
 
+/// Makes a new SQLite file that only its owner can read; SQLite gives its log files the same mode.
+pub(super) fn create_private(url: &SecretString) -> std::io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let path = address(url);
+    if path.starts_with(':') || path.starts_with("file:") || std::fs::exists(path)? {
+        return Ok(());
+    }
+    match std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// One connection outside the pool, ready for use.
 pub(super) fn connect(url: &SecretString) -> Result<DbConnection, DbError> {
     let refused = |error: diesel::ConnectionError| DbError::Connection(error.into());

@@ -68,6 +68,9 @@ impl Db {
             Backend::Sqlite => 1,
             Backend::Postgres => settings.lanes.max(1),
         };
+        if backend == Backend::Sqlite {
+            connection::create_private(&settings.url).map_err(|error| DbError::Connection(error.into()))?;
+        }
         Ok(Self {
             readers: Readers::open(settings)?,
             lanes: Lanes::start(settings, backend, lanes)?,

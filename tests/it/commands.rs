@@ -9,8 +9,6 @@ use portreeve::fetch::{Fetch, FetchSettings, Outgoing};
 use secrecy::ExposeSecret as _;
 use serde_json::Value;
 
-use crate::harness::databases::TestDb;
-
 /// The program, in `folder`, without what the test's own environment says.
 fn program(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_portreeve"));
@@ -165,6 +163,9 @@ fn init_overwrites_nothing_and_keeps_secrets_to_their_owner() {
         assert_eq!(mode & 0o777, 0o600, "{name}");
     }
     let before = std::fs::read(folder.path().join("portreeve.key")).unwrap();
+    assert!(run(folder.path(), &["migrate"]).status.success());
+    let mode = std::fs::metadata(folder.path().join("portreeve.db")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "the database");
     assert_eq!(run(folder.path(), &["init"]).status.code(), Some(7));
     assert_eq!(std::fs::read(folder.path().join("portreeve.key")).unwrap(), before);
 }
