@@ -39,10 +39,13 @@ pub trait SetVerb: Send + Sized + 'static {
     fn run(conn: &mut DbConnection, items: &[Self]) -> QueryResult<Vec<Self::Outcome>>;
 }
 
+/// Makes one piece of all waiting items of a verb.
+type Gather = fn(Vec<Box<dyn Any + Send>>) -> Box<dyn Piece>;
+
 /// What waits in a lane.
 enum Queued {
     Closure { key: u64, piece: Box<dyn Piece> },
-    Item { verb: TypeId, item: Box<dyn Any + Send>, gather: fn(Vec<Box<dyn Any + Send>>) -> Box<dyn Piece> },
+    Item { verb: TypeId, item: Box<dyn Any + Send>, gather: Gather },
 }
 
 /// The handle to all lanes. When the last one is dropped, each lane finishes what is queued and ends.
@@ -144,7 +147,7 @@ fn drain(receiver: &Receiver<Queued>, closures: usize) -> Option<Vec<Queued>> {
 /// Closures by key, then one piece for all items of each verb.
 fn assemble(batch: Vec<Queued>) -> Vec<Box<dyn Piece>> {
     let mut closures = Vec::new();
-    let mut sets: Vec<(TypeId, fn(Vec<Box<dyn Any + Send>>) -> Box<dyn Piece>, Vec<Box<dyn Any + Send>>)> = Vec::new();
+    let mut sets: Vec<(TypeId, Gather, Vec<_>)> = Vec::new();
     for queued in batch {
         match queued {
             Queued::Closure { key, piece } => closures.push((key, piece)),

@@ -11,18 +11,19 @@ const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
 /// advisory lock of PostgreSQL. `conn` is used for nothing else afterwards.
 pub(super) fn run(conn: &mut DbConnection) -> Result<Vec<String>, DbError> {
     match conn {
-        DbConnection::Sqlite(conn) => conn
-            .exclusive_transaction(|conn| conn.run_pending_migrations(SQLITE).map(names).map_err(DbError::Connection)),
+        DbConnection::Sqlite(conn) => conn.exclusive_transaction(|conn| {
+            conn.run_pending_migrations(SQLITE).map(|done| names(&done)).map_err(DbError::Connection)
+        }),
         DbConnection::Postgres(conn) => {
             use diesel::connection::SimpleConnection as _;
             // Waiting for another process, or for a big table, may take its time. The lock ends with the connection.
             conn.batch_execute("SET statement_timeout = 0; SET lock_timeout = 0; SELECT pg_advisory_lock(7236273)")?;
-            conn.run_pending_migrations(POSTGRES).map(names).map_err(DbError::Connection)
+            conn.run_pending_migrations(POSTGRES).map(|done| names(&done)).map_err(DbError::Connection)
         }
     }
 }
 
-fn names(versions: Vec<diesel::migration::MigrationVersion<'_>>) -> Vec<String> {
+fn names(versions: &[diesel::migration::MigrationVersion<'_>]) -> Vec<String> {
     versions.iter().map(ToString::to_string).collect()
 }
 

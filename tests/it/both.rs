@@ -68,8 +68,8 @@ fn admin_url() -> Option<String> {
     match std::env::var("TEST_DATABASE_URL") {
         Ok(url) => Some(url),
         Err(_) if std::env::var("PORTREEVE_TEST_SQLITE_ONLY").is_ok_and(|only| only == "1") => None,
-        Err(_) => panic!(
-            "TEST_DATABASE_URL is missing: name a PostgreSQL server (postgres://user@127.0.0.1:5432/postgres), or set \
+        Err(missing) => panic!(
+            "TEST_DATABASE_URL: {missing}. Name a PostgreSQL server (postgres://user@127.0.0.1:5432/postgres), or set \
              PORTREEVE_TEST_SQLITE_ONLY=1 to leave its half out"
         ),
     }

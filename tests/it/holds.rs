@@ -253,9 +253,9 @@ impl Paper {
                 "spent"
             }
             (_, None) => "no such hold",
-            (4..=5, Some((_, held, None))) if amount > *held => "more than held",
-            (4..=5, Some((count, held, settled @ None))) => {
-                add(*count, amount - *held);
+            (4..=5, Some((_, reserved, None))) if amount > *reserved => "more than held",
+            (4..=5, Some((count, reserved, settled @ None))) => {
+                add(*count, amount - *reserved);
                 *settled = Some(amount);
                 "captured"
             }
@@ -266,8 +266,8 @@ impl Paper {
                     "settled"
                 }
             }
-            (_, Some((count, held, settled @ None))) => {
-                add(*count, -*held);
+            (_, Some((count, reserved, settled @ None))) => {
+                add(*count, -*reserved);
                 *settled = Some(-1);
                 "released"
             }

@@ -144,13 +144,13 @@ async fn a_panic_neither_kills_the_lane_nor_leaks() {
             let (first, second) = (kept.clone(), kept.clone());
             let batch = vec![
                 write(&db, move |conn| {
-                    let _first = first;
+                    assert!(Arc::strong_count(&first) > 1, "held by the piece");
                     insert(conn, "a")?;
                     panic!("on purpose")
                 }),
                 // Inside a transaction of its own, which diesel then counts as open.
                 write(&db, move |conn| {
-                    let _second = second;
+                    assert!(Arc::strong_count(&second) > 1, "held by the piece");
                     conn.transaction(|conn| {
                         insert(conn, "b")?;
                         if true { panic!("on purpose") } else { Ok(()) }

@@ -14,6 +14,7 @@ use diesel::sql_types::{Array, BigInt, Nullable, Text};
 
 use super::{CounterRow, HoldRow, Named, add_counter, add_hold, is_stopped, read};
 use crate::clock::Timestamp;
+use crate::ids::ResourceId;
 use crate::payment::decide::{Changes, Facts, Head};
 use crate::payment::hold::Hold;
 use crate::payment::ledger_entry::LedgerEntry;
@@ -315,7 +316,7 @@ fn new_holds<'a>(holds: &'a [Hold], ceilings: &'a [String]) -> [Column<'a>; 12] 
         Column::Texts(holds.iter().map(|hold| hold.account_id.as_str()).collect()),
         Column::Texts(holds.iter().map(|hold| hold.id.as_str()).collect()),
         Column::Texts(ceilings.iter().map(String::as_str).collect()),
-        Column::MaybeTexts(holds.iter().map(|hold| hold.resource_id.as_ref().map(|id| id.as_str())).collect()),
+        Column::MaybeTexts(holds.iter().map(|hold| hold.resource_id.as_ref().map(ResourceId::as_str)).collect()),
         Column::Texts(holds.iter().map(|hold| hold.currency.code()).collect()),
         Column::Numbers(holds.iter().map(|hold| hold.amount.minor()).collect()),
         Column::Numbers(holds.iter().map(|hold| hold.captured.minor()).collect()),
