@@ -29,6 +29,8 @@ pub(crate) enum Way {
     Closures,
     /// The real hold, as a set verb: also the hold's row, the chained ledger and its head.
     Set,
+    /// The same hold as a plain transaction of its own, on a pool of 16 connections set up like lanes.
+    PoolHold,
     /// `pgbench -M prepared`: update and insert in one statement.
     Pgbench,
 }
@@ -39,6 +41,7 @@ impl Way {
             Self::Pool => "pool of 16, plain transactions",
             Self::Closures => "lanes, closures",
             Self::Set => "lanes, set verb",
+            Self::PoolHold => "pool of 16, the set verb's hold",
             Self::Pgbench => "pgbench, one statement",
         }
     }
@@ -85,7 +88,9 @@ impl diesel::r2d2::CustomizeConnection<DbConnection, diesel::r2d2::Error> for Pr
             DbConnection::Sqlite(conn) => conn.batch_execute(
                 "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;",
             ),
-            DbConnection::Postgres(_) => Ok(()),
+            DbConnection::Postgres(conn) => {
+                conn.batch_execute("SET plan_cache_mode = force_generic_plan; SET jit = off; SET enable_seqscan = off")
+            }
         }
         .map_err(diesel::r2d2::Error::QueryError)
     }
@@ -96,7 +101,7 @@ impl Scene {
         let address = url.strip_prefix("sqlite:").unwrap_or(url);
         let pool = Pool::builder().max_size(16).test_on_check_out(false).connection_customizer(Box::new(Pragmas));
         let pool = pool.build(ConnectionManager::new(address)).unwrap();
-        Self { backend, url: url.to_owned(), db, pool, sequence: Arc::default() }
+        Self { backend, url: url.to_owned(), db, pool, sequence: Arc::new(AtomicI64::new(1_000)) }
     }
 
     pub(crate) async fn seed(&self) {
@@ -133,6 +138,7 @@ impl Scene {
                     match way {
                         Way::Set => set(&db, &purse(1, row)).await,
                         Way::Closures => closure(&db, purse(0, row), &sequence).await,
+                        Way::PoolHold => plain_hold(&pool, hold(&purse(1, row))).await,
                         Way::Pool | Way::Pgbench => plain(&pool, purse(0, row), &sequence).await,
                     }
                     took.push(begun.elapsed());
@@ -147,10 +153,9 @@ impl Scene {
         }
         let elapsed = start.elapsed();
         took.sort();
-        let at = |percent: usize| took[took.len() * percent / 100].as_secs_f64() * 1_000.0;
-        let max = took.last().unwrap().as_secs_f64() * 1_000.0;
         let count = f64::from(u32::try_from(took.len()).unwrap());
-        Measured { rate: count / elapsed.as_secs_f64(), p50: at(50), p99: at(99), max }
+        let at = |hundredth: usize| took[(took.len() - 1) * hundredth / 100].as_secs_f64() * 1_000.0;
+        Measured { rate: count / elapsed.as_secs_f64(), p50: at(50), p99: at(99), max: at(100) }
     }
 
     /// What the set verb wrote must be a real ledger.
@@ -208,7 +213,9 @@ fn seed(conn: &mut DbConnection, purse: &Purse) -> QueryResult<()> {
         period: Period::month_of(NOW),
         ceiling: Amount::from_minor(i64::MAX / 2).unwrap(),
     };
-    payment::open_counter(conn, &counter)
+    hold_store::open_counter(conn, &counter)?;
+    // The account's first entry, so that plain transactions do not race to make the head of its chain.
+    hold_store::apply(conn, &[hold(purse)]).map(drop)
 }
 
 /// The guarded update and the insert.
@@ -246,23 +253,37 @@ async fn closure(db: &Db, purse: Purse, sequence: &AtomicI64) {
 
 async fn plain(pool: &Bare, purse: Purse, sequence: &AtomicI64) {
     let sequence = sequence.fetch_add(1, Ordering::Relaxed);
+    transaction(pool, move |conn| statements(conn, &purse, sequence).map(drop)).await;
+}
+
+async fn plain_hold(pool: &Bare, movement: Movement) {
+    transaction(pool, move |conn| {
+        let outcomes = hold_store::apply(conn, std::slice::from_ref(&movement))?;
+        assert!(matches!(outcomes.as_slice(), [Outcome::Held(_)]));
+        Ok(())
+    })
+    .await;
+}
+
+async fn transaction(pool: &Bare, work: impl Fn(&mut DbConnection) -> QueryResult<()> + Send + 'static) {
     let pool = pool.clone();
-    let work = move || {
+    let run = move || {
         let mut conn = pool.get().unwrap();
+        let conn: &mut DbConnection = &mut conn;
         loop {
-            let done = match &mut *conn {
-                DbConnection::Postgres(_) => conn.transaction(|conn| statements(conn, &purse, sequence)),
+            let done = match conn {
+                DbConnection::Postgres(_) => conn.transaction(&work),
                 // Immediate, so that it is the best that a pool can do.
-                DbConnection::Sqlite(_) => immediate(&mut conn, |conn| statements(conn, &purse, sequence)),
+                DbConnection::Sqlite(_) => immediate(conn, &work),
             };
             match done {
-                Ok(_) => return,
+                Ok(()) => return,
                 Err(error) if error.to_string().contains("locked") => {}
                 Err(error) => panic!("{error}"),
             }
         }
     };
-    tokio::task::spawn_blocking(work).await.unwrap();
+    tokio::task::spawn_blocking(run).await.unwrap();
 }
 
 fn immediate<T>(conn: &mut DbConnection, work: impl FnOnce(&mut DbConnection) -> QueryResult<T>) -> QueryResult<T> {
@@ -273,8 +294,8 @@ fn immediate<T>(conn: &mut DbConnection, work: impl FnOnce(&mut DbConnection) ->
     }
 }
 
-async fn set(db: &Db, purse: &Purse) {
-    let movement = Movement::Hold(HoldRequest {
+fn hold(purse: &Purse) -> Movement {
+    Movement::Hold(HoldRequest {
         account_id: purse.account.clone(),
         hold_id: HoldId::new(NOW),
         ceilings: Ceilings::new([purse.counter.clone()]).unwrap(),
@@ -284,6 +305,9 @@ async fn set(db: &Db, purse: &Purse) {
         entry_id: LedgerEntryId::new(NOW),
         now: NOW,
         expires_at: NOW,
-    });
-    assert!(matches!(move_money(db, movement).await.unwrap(), Outcome::Held(_)));
+    })
+}
+
+async fn set(db: &Db, purse: &Purse) {
+    assert!(matches!(move_money(db, hold(purse)).await.unwrap(), Outcome::Held(_)));
 }
