@@ -13,4 +13,6 @@ mod issuer_keys;
 mod lanes;
 mod migrations;
 mod mock_issuer;
+mod money;
 mod structure;
+mod usage;
