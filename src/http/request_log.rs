@@ -26,11 +26,8 @@ pub(crate) async fn run(
     let began = app.clock.now();
     let id = RequestId::new(began);
     let method = request.method().clone();
-    let inner = request.request().clone();
-    let mut answer = match next.call(request).await {
-        Ok(answer) => answer.map_into_boxed_body(),
-        Err(error) => ServiceResponse::from_err(error, inner.clone()).map_into_boxed_body(),
-    };
+    // The router fills the request in and must be its only holder: it is looked at again when it comes back.
+    let mut answer = next.call(request).await?.map_into_boxed_body();
     let problem = answer.response().error().and_then(|error| error.as_error::<Problem>());
     let (code, cause) = problem.map(|problem| (problem.doc.code, problem.cause.clone())).unzip();
     if let Some(problem) = problem {
@@ -44,6 +41,7 @@ pub(crate) async fn run(
     }
     let nosniff = actix_web::http::header::HeaderValue::from_static("nosniff");
     headers.insert(actix_web::http::header::X_CONTENT_TYPE_OPTIONS, nosniff);
+    let inner = answer.request();
     let account = inner.extensions().get::<AccountOfRequest>().map(|account| account.0.to_string());
     let micros = app.clock.now().since(began).num_microseconds().unwrap_or(0);
     tracing::info!(
