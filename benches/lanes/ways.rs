@@ -213,9 +213,9 @@ fn seed(conn: &mut DbConnection, purse: &Purse) -> QueryResult<()> {
         period: Period::month_of(NOW),
         ceiling: Amount::from_minor(i64::MAX / 2).unwrap(),
     };
-    hold_store::open_counter(conn, &counter)?;
+    payment::open_counter(conn, &counter)?;
     // The account's first entry, so that plain transactions do not race to make the head of its chain.
-    hold_store::apply(conn, &[hold(purse)]).map(drop)
+    payment::apply(conn, &[hold(purse)]).map(drop)
 }
 
 /// The guarded update and the insert.
@@ -258,7 +258,7 @@ async fn plain(pool: &Bare, purse: Purse, sequence: &AtomicI64) {
 
 async fn plain_hold(pool: &Bare, movement: Movement) {
     transaction(pool, move |conn| {
-        let outcomes = hold_store::apply(conn, std::slice::from_ref(&movement))?;
+        let outcomes = payment::apply(conn, std::slice::from_ref(&movement))?;
         assert!(matches!(outcomes.as_slice(), [Outcome::Held(_)]));
         Ok(())
     })

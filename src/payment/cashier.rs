@@ -100,7 +100,14 @@ impl Cashier {
             (ChargeState::Authorized, Some(id)) => {
                 match self.settlement.capture(&party, &id, charge.amount, now).await {
                     Settled::Done(found) => self.learn(charge, &found, now).await,
-                    Settled::Refused(code) => self.write(charge, ChargeState::Refused, None, Some(code), now).await,
+                    Settled::Refused(code) => {
+                        // What was set aside is given back. If that fails, the authorization lapses by itself.
+                        let given_back = self.settlement.void(&party, &id, now).await;
+                        if !matches!(given_back, Settled::Done(_)) {
+                            tracing::warn!(hold.id = %hold, "a refused capture's authorization was not given back");
+                        }
+                        self.write(charge, ChargeState::Refused, None, Some(code), now).await
+                    }
                     Settled::Unknown(why) => self.write(charge, ChargeState::Unknown, None, Some(why), now).await,
                 }
             }

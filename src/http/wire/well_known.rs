@@ -144,7 +144,7 @@ pub(crate) fn configure(config: &mut web::ServiceConfig) {
     let linkset = "application/linkset+json; profile=\"https://www.rfc-editor.org/info/rfc9727\"";
     serve(config, "/.well-known/api-catalog", linkset, |discovery| &discovery.linkset);
     serve(config, "/llms.txt", "text/plain; charset=utf-8", |discovery| &discovery.llms);
-    config.service(web::resource("/openapi.json").route(web::get().to(openapi)));
+    config.service(web::resource("/openapi.json").route(web::get().to(openapi)).route(web::head().to(openapi)));
 }
 
 fn serve(

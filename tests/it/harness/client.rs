@@ -58,6 +58,16 @@ impl Client {
         self.send(Outgoing::post(self.url(path), "application/x-www-form-urlencoded", body.into_bytes())).await
     }
 
+    /// POST of bytes that may be no JSON at all.
+    pub(crate) async fn post_bytes(&self, path: &str, content_type: &str, body: impl Into<Vec<u8>>) -> Answer {
+        self.send(Outgoing::post(self.url(path), content_type, body.into())).await
+    }
+
+    /// GET with one more header.
+    pub(crate) async fn get_with(&self, path: &str, name: &'static str, value: &str) -> Answer {
+        self.send(Outgoing::get(self.url(path)).header(name, value)).await
+    }
+
     /// Anything else: `Outgoing` with the headers that the test is about.
     pub(crate) async fn send(&self, outgoing: Outgoing) -> Answer {
         let outgoing = match &self.bearer {
@@ -65,6 +75,18 @@ impl Client {
             None => outgoing,
         };
         Answer(self.fetch.send(outgoing).await.expect("the server answers"))
+    }
+
+    /// A request without a body and with any method, as it stands on the line; the whole answer, head included.
+    pub(crate) async fn raw(&self, method: &str, path: &str) -> String {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let host = self.base.authority();
+        let mut line = tokio::net::TcpStream::connect(host).await.expect("the server listens");
+        let request = format!("{method} {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+        line.write_all(request.as_bytes()).await.expect("the server reads");
+        let mut answer = Vec::new();
+        line.read_to_end(&mut answer).await.expect("the server answers");
+        String::from_utf8_lossy(&answer).into_owned()
     }
 
     /// Where a path of this server is.
@@ -92,6 +114,11 @@ impl Answer {
     #[track_caller]
     pub(crate) fn header(&self, name: &str) -> &str {
         self.0.header(name).unwrap_or_else(|| panic!("{} answered without `{name}`", self.0.url))
+    }
+
+    /// All values of a header.
+    pub(crate) fn headers(&self, name: &str) -> Vec<&str> {
+        self.0.headers(name)
     }
 
     /// Whether the header is there.

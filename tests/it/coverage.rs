@@ -1,0 +1,97 @@
+//! The OpenAPI document: committed as it is generated, and each operation in it has its unauthorized case.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use portreeve::fetch::Outgoing;
+use portreeve::http::openapi;
+use serde_json::{Value, json};
+
+use crate::challenges::{OPERATIONS, call};
+use crate::harness::app::TestApp;
+use crate::harness::client::Client;
+
+/// Operations that take something else than an access token, and what they say to a stranger.
+const OTHERS: [(&str, &str, u16, &str); 3] = [
+    ("POST", "/v1/accounts", 401, "invalid_attestation"),
+    ("POST", "/v1/usage", 401, "unauthorized"),
+    ("POST", "/oauth/token", 400, "invalid_grant"),
+];
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "the developer says with UPDATE=1 that the document may change")]
+fn the_committed_openapi_document_is_the_generated_one() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("openapi/portreeve.json");
+    let generated = openapi::document("").unwrap();
+    if std::env::var("UPDATE").is_ok_and(|update| update == "1") {
+        std::fs::write(&path, &generated).unwrap();
+    }
+    let committed = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(committed == generated, "{} is not what the code says: run this test with UPDATE=1", path.display());
+}
+
+#[test]
+fn each_operation_says_what_it_answers_to_the_unauthorized() {
+    for (method, path, operation) in documented() {
+        let answers = &operation["responses"];
+        let refusal = if path == "/oauth/token" { "400" } else { "401" };
+        assert!(answers.get(refusal).is_some(), "{method} {path} does not document {refusal}");
+        assert!(operation["operationId"].is_string(), "{method} {path} has no operationId");
+    }
+}
+
+on_both! {
+    async fn each_documented_operation_refuses_a_stranger(db: TestDb) {
+        let app = TestApp::start(&db).await;
+        let stranger = app.stranger();
+        let mut left: BTreeSet<(String, String)> =
+            documented().into_iter().map(|(method, path, _)| (method, path)).collect();
+        for (method, path, _) in OPERATIONS {
+            assert!(left.remove(&(method.to_owned(), path.replace("res_x", "{id}"))), "{method} {path} is not documented");
+            stranger.send(call(&stranger, method, path)).await.problem(401, "unauthorized");
+        }
+        for (method, path, status, code) in OTHERS {
+            assert!(left.remove(&(method.to_owned(), path.to_owned())), "{method} {path} is not documented");
+            let answer = stranger.send(unauthorized(&stranger, path)).await;
+            assert_eq!(answer.status(), status, "{method} {path}: {}", answer.text());
+            let body = answer.json();
+            let said = if path.starts_with("/v1/") { &body["code"] } else { &body["error"] };
+            assert_eq!(said, code, "{method} {path}: {body}");
+        }
+        assert!(left.is_empty(), "no unauthorized case for {left:?}: add a row");
+        app.stop().await;
+    }
+
+    async fn the_served_document_is_the_committed_one_with_its_address(db: TestDb) {
+        let app = TestApp::start(&db).await;
+        let mut served = app.stranger().get("/openapi.json").await.expect_status(200).json();
+        let servers = served.as_object_mut().unwrap().remove("servers").unwrap();
+        assert_eq!(servers[0]["url"], json!(app.base));
+        let generated: Value = serde_json::from_str(&openapi::document("").unwrap()).unwrap();
+        assert_eq!(served, generated);
+        app.stop().await;
+    }
+}
+
+/// Each operation of the document: method, path, description.
+fn documented() -> Vec<(String, String, Value)> {
+    let document: Value = serde_json::from_str(&openapi::document("").unwrap()).unwrap();
+    let mut operations = Vec::new();
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for (method, operation) in methods.as_object().unwrap() {
+            operations.push((method.to_ascii_uppercase(), path.clone(), operation.clone()));
+        }
+    }
+    operations
+}
+
+fn unauthorized(stranger: &Client, path: &str) -> Outgoing {
+    match path {
+        "/v1/accounts" => Outgoing::post_json(stranger.url(path), &json!({"id_token": "a.b.c"})),
+        "/oauth/token" => {
+            let form = "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion=a.b.c";
+            Outgoing::post(stranger.url(path), "application/x-www-form-urlencoded", form.as_bytes().to_vec())
+        }
+        _ => Outgoing::post_json(stranger.url(path), &json!({})),
+    }
+}

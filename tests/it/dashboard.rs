@@ -1,0 +1,304 @@
+//! The human's side: one-use links, sessions, and the switches that work at once.
+
+use chrono::TimeDelta;
+use futures_util::future::join_all;
+use portreeve::app::HOUSE;
+use portreeve::fetch::Outgoing;
+use serde_json::{Value, json};
+
+use crate::harness::app::{TestApp, user};
+use crate::harness::client::{Answer, Client};
+
+on_both! {
+    async fn a_link_is_not_used_up_by_looking_and_works_once(db: TestDb) {
+        let app = TestApp::start(&db).await;
+        let agent = app.agent().await;
+        let (link, anyone) = (agent.link().await, app.stranger());
+        for _ in 0..3 {
+            let page = anyone.get(&link).await.expect_status(200);
+            assert!(!page.has_header("set-cookie") && page.text().contains("<form method=\"post\""));
+            assert_eq!(page.header("referrer-policy"), "no-referrer");
+        }
+        let used = anyone.post_form(&link, &[]).await.expect_status(303);
+        assert_eq!(used.header("location"), "/dashboard");
+        assert!(used.has_header("set-cookie"));
+        for again in [anyone.post_form(&link, &[]).await, anyone.get(&link).await] {
+            assert_eq!((again.status(), again.has_header("set-cookie")), (410, false));
+        }
+        for unknown in ["/d/dl_nobody", "/d/x"] {
+            assert_eq!(anyone.get(unknown).await.status(), 410);
+            assert_eq!(anyone.post_form(unknown, &[]).await.status(), 410);
+        }
+        app.stop().await;
+    }
+
+    async fn of_parallel_uses_of_a_link_one_wins(db: TestDb) {
+        let app = TestApp::start(&db).await;
+        let agent = app.agent().await;
+        let (link, anyone) = (agent.link().await, app.stranger());
+        let answers = join_all((0..32).map(|_| anyone.post_form(&link, &[]))).await;
+        let with = |status| answers.iter().filter(|answer| answer.status() == status).count();
+        assert_eq!((with(303), with(410)), (1, 31));
+        app.stop().await;
+    }
+
+    async fn a_link_ends_after_ten_minutes_and_a_session_after_eight_hours(db: TestDb) {
+        let app = TestApp::start(&db).await;
+        let agent = app.agent().await;
+        let (early, late) = (agent.link().await, agent.link().await);
+        app.pass(TimeDelta::seconds(599));
+        let human = logs_in(&app, &early).await;
+        app.pass(TimeDelta::minutes(1));
+        let anyone = app.stranger();
+        assert_eq!(anyone.get(&late).await.status(), 410);
+        let expired = anyone.post_form(&late, &[]).await;
+        assert_eq!((expired.status(), expired.has_header("set-cookie")), (410, false));
+        app.pass(TimeDelta::minutes(8 * 60 - 2));
+        human.get("/dashboard").await.expect_status(200);
+        app.pass(TimeDelta::minutes(2));
+        assert_eq!(human.get("/dashboard").await.status(), 401);
+        app.stop().await;
+    }
+
+    async fn a_retry_under_the_same_key_gets_the_same_link(db: TestDb) {
+        let app = TestApp::start(&db).await;
+        let agent = app.agent().await;
+        let nothing = json!({});
+        let answers = join_all((0..16).map(|_| agent.client.post_once("link", "/v1/deep-links", &nothing))).await;
+        let mut links: Vec<Value> = Vec::new();
+        for answer in answers {
+            links.push(answer.expect_status(201).json());
+        }
+        links.dedup();
+        assert_eq!(links.len(), 1);
+        assert_eq!(links[0]["expires_at"], "2026-11-15T12:10:00Z");
+        agent.client.post("/v1/deep-links", &json!({})).await.problem(400, "idempotency_key_required");
+        let bob = app.agent_of(&user("bob")).await;
+        let other = bob.client.post_once("link", "/v1/deep-links", &json!({})).await.expect_status(201).json();
+        assert_ne!(other["url"], links[0]["url"]);
+        app.stop().await;
+    }
+
+    async fn the_session_cookie_stays_with_this_site_and_out_of_scripts(db: TestDb) {
+        let app = TestApp::start(&db).await;
+        let agent = app.agent().await;
+        let used = app.stranger().post_form(&agent.link().await, &[]).await.expect_status(303);
+        let [cookie] = used.headers("set-cookie").try_into().unwrap();
+        let attributes: Vec<&str> = cookie.split("; ").skip(1).collect();
+        assert!(cookie.starts_with("portreeve_session=ses_"), "{cookie}");
+        for wanted in ["HttpOnly", "SameSite=Lax", "Path=/", "Max-Age=28800"] {
+            assert!(attributes.contains(&wanted), "`{wanted}` is missing: {cookie}");
+        }
+        assert!(!attributes.iter().any(|one| one.starts_with("Domain")), "{cookie}");
+        assert_eq!(used.header("cache-control"), "no-store");
+        app.stop().await;
+    }
+
+    async fn logging_out_ends_the_session_everywhere(db: TestDb) {
+        let app = TestApp::start(&db).await;
+        let agent = app.agent().await;
+        let human = logs_in(&app, &agent.link().await).await;
+        human.get("/dashboard").await.expect_status(200);
+        let out = human.post("/dashboard/logout", &[]).await.expect_status(200);
+        assert!(out.header("set-cookie").contains("Max-Age=0"), "{}", out.header("set-cookie"));
+        // The cookie itself no longer works, wherever it was copied to.
+        assert_eq!(human.get("/dashboard").await.status(), 401);
+        assert_eq!(human.post("/dashboard/stop", &[]).await.status(), 401);
+        app.stop().await;
+    }
+
+    async fn without_a_session_there_is_no_dashboard(db: TestDb) {
+        let app = TestApp::start(&db).await;
+        let agent = app.agent().await;
+        for stranger in [app.stranger(), agent.client.clone()] {
+            let page = stranger.get("/dashboard").await.expect_status(401);
+            assert!(page.header("content-type").starts_with("text/html"));
+            for path in ["/dashboard/stop", "/dashboard/resume", "/dashboard/cap", "/dashboard/logout"] {
+                assert_eq!(stranger.post_form(path, &[("ceiling", "1")]).await.status(), 401, "{path}");
+            }
+        }
+        let forged = Human { client: app.stranger(), cookie: "portreeve_session=ses_forged".to_owned() };
+        assert_eq!(forged.get("/dashboard").await.status(), 401);
+        assert_eq!(agent.budget().await["spending_stopped"], false);
+        app.stop().await;
+    }
+
+    async fn a_frozen_account_has_no_sessions(db: TestDb) {
+        let app = TestApp::start(&db).await;
+        let agent = app.agent().await;
+        let human = logs_in(&app, &agent.link().await).await;
+        let (id, now) = (agent.account.parse().unwrap(), app.now());
+        let freeze = app.app().db.write(HOUSE, move |conn| {
+            portreeve::account::freeze(conn, &id, "operator", "test", now)
+        });
+        freeze.await.unwrap();
+        assert_eq!(human.get("/dashboard").await.status(), 401);
+        app.stop().await;
+    }
+
+    async fn forms_from_other_sites_are_refused(db: TestDb) {
+        let app = TestApp::start(&db).await;
+        let agent = app.agent().await;
+        let human = logs_in(&app, &agent.link().await).await;
+        let link = agent.link().await;
+        let own = app.base.as_str();
+        for path in ["/dashboard/stop", "/dashboard/resume", "/dashboard/cap", "/dashboard/logout", link.as_str()] {
+            for headers in [
+                &[("sec-fetch-site", "cross-site")][..],
+                &[("sec-fetch-site", "same-site")],
+                &[("sec-fetch-site", "cross-site"), ("origin", own)],
+                &[("sec-fetch-site", "nonsense")],
+                &[("origin", "https://elsewhere.example")],
+                &[("origin", "null")],
+            ] {
+                let answer = human.post(path, headers).await;
+                assert_eq!(answer.status(), 403, "{path} {headers:?}: {}", answer.text());
+            }
+        }
+        assert_eq!((&agent.budget().await["spending_stopped"], &agent.budget().await["ceiling"]), (&json!(false), &json!(10_000)));
+        // Nothing was used up or changed; our own pages still can.
+        human.post("/dashboard/stop", &[("origin", own), ("sec-fetch-site", "same-origin")]).await.expect_status(303);
+        human.post("/dashboard/resume", &[("origin", own)]).await.expect_status(303);
+        app.stranger().post_form(&link, &[]).await.expect_status(303);
+        app.stop().await;
+    }
+
+    async fn stopping_refuses_new_spending_at_once_until_it_is_resumed(db: TestDb) {
+        let app = TestApp::start(&db).await;
+        let agent = app.agent().await;
+        let (weather, api_key) = agent.gets_the_weather().await;
+        let human = logs_in(&app, &agent.link().await).await;
+        human.post("/dashboard/stop", &[]).await.expect_status(303);
+        assert_eq!(agent.budget().await["spending_stopped"], true);
+        agent.buys("postgres", "small").await.problem(402, "spending_stopped");
+        agent.buys("weather", "metered").await.problem(402, "spending_stopped");
+        let platform = Client::new(&app.platform.url).with_token(&api_key);
+        let call = platform.get("/weather/lisbon?requests=1000").await;
+        call.problem(402, "spending_stopped");
+        assert_eq!(agent.spent_and_held().await, (0, 0));
+        assert!(human.get("/dashboard").await.text().contains("/dashboard/resume"));
+        // What exists goes on, and what is free is no spending.
+        agent.client.get(&format!("/v1/resources/{weather}")).await.expect_status(200);
+        agent.buys("sandbox", "free").await.expect_status(201);
+
+        human.post("/dashboard/resume", &[]).await.expect_status(303);
+        agent.buys("postgres", "small").await.expect_status(201);
+        platform.get("/weather/lisbon?requests=1000").await.expect_status(200);
+        assert_eq!(agent.spent_and_held().await, (950, 0));
+        app.stop().await;
+    }
+
+    async fn the_cap_can_be_lowered_below_what_is_spent_and_never_raised(db: TestDb) {
+        let app = TestApp::start(&db).await;
+        let agent = app.agent().await;
+        agent.buys("domain", "dot-dev").await.expect_status(201);
+        let human = logs_in(&app, &agent.link().await).await;
+        lowers(&human, "20.00").await.expect_status(303);
+        assert_eq!((&agent.budget().await["ceiling"], &agent.budget().await["remaining"]), (&json!(2000), &json!(800)));
+        agent.buys("postgres", "small").await.problem(402, "cap_reached");
+
+        lowers(&human, "$5").await.expect_status(303);
+        let refusal = agent.buys("postgres", "small").await.problem(402, "cap_reached");
+        assert_eq!((&refusal["ceiling"], &refusal["spent"], &refusal["remaining"]), (&json!(500), &json!(1200), &json!(0)));
+        assert_eq!(agent.budget().await["remaining"], 0);
+        // What was bought stays.
+        assert_eq!(agent.client.get("/v1/resources").await.json()["data"][0]["state"], "ready");
+        for raised in ["5.01", "100", "1,000.00"] {
+            let page = lowers(&human, raised).await.expect_status(422);
+            assert!(page.header("content-type").starts_with("text/html"));
+        }
+        for nonsense in ["", "x", "-1", "1e3", "4.001", "99999999999999999999999999", "5 EUR"] {
+            assert_eq!(lowers(&human, nonsense).await.status(), 422, "`{nonsense}`");
+        }
+        assert_eq!(agent.budget().await["ceiling"], 500);
+        app.stop().await;
+    }
+
+    async fn every_page_has_a_strict_policy_and_is_not_framed(db: TestDb) {
+        let app = TestApp::start(&db).await;
+        let agent = app.agent().await;
+        let human = logs_in(&app, &agent.link().await).await;
+        let link = agent.link().await;
+        let pages = [
+            human.get("/dashboard").await,
+            human.get("/").await,
+            human.get("/docs/problems").await,
+            human.get("/docs/problems/cap_reached").await,
+            human.get("/docs/problems/nothing").await,
+            human.get("/consent/needed").await,
+            human.get(&link).await,
+            human.get("/d/gone").await,
+            human.post("/dashboard/stop", &[("sec-fetch-site", "cross-site")]).await,
+            lowers(&human, "x").await,
+            app.stranger().get("/dashboard").await,
+            human.post("/dashboard/logout", &[]).await,
+        ];
+        for page in pages {
+            let kind = page.header("content-type").to_owned();
+            assert!(kind.starts_with("text/html"), "{kind}");
+            let policy = page.header("content-security-policy");
+            for part in ["default-src 'none'", "frame-ancestors 'none'", "base-uri 'none'", "form-action 'self'"] {
+                assert!(policy.contains(part), "`{part}` is missing: {policy}");
+            }
+            assert!(!policy.contains("unsafe") && !policy.contains('*'), "{policy}");
+            let text = page.text();
+            for inline in ["<script>", " style=\"", " onclick=", "javascript:", "<style"] {
+                assert!(!text.contains(inline), "`{inline}`");
+            }
+            assert!(page.header("cache-control").contains("no-store") || text.contains("problem") || !text.contains("ada@"));
+        }
+        app.stop().await;
+    }
+
+    async fn the_page_shows_the_numbers_of_the_api_and_escapes_what_others_wrote(db: TestDb) {
+        let app = TestApp::start(&db).await;
+        let (agent, bob) = (app.agent().await, app.agent_of(&user("bob")).await);
+        let mut order = agent.order("postgres", "small");
+        order["name"] = json!("<script>alert(1)</script>");
+        agent.sends(&order).await.expect_status(201);
+        let page = logs_in(&app, &agent.link().await).await.get("/dashboard").await.expect_status(200);
+        assert!(page.header("cache-control").contains("no-store"));
+        let text = page.text();
+        for shown in ["9.00", "100.00", "91.00", "Harbour", "ada@example.test"] {
+            assert!(text.contains(shown), "`{shown}`");
+        }
+        assert!(!text.contains("<script>alert") && text.contains("alert(1)"));
+        let other = logs_in(&app, &bob.link().await).await.get("/dashboard").await.text();
+        assert!(!other.contains("alert(1)") && !other.contains("ada@"), "another's dashboard");
+        app.stop().await;
+    }
+}
+
+/// A browser with a session.
+struct Human {
+    client: Client,
+    cookie: String,
+}
+
+impl Human {
+    async fn get(&self, path: &str) -> Answer {
+        self.client.get_with(path, "cookie", &self.cookie).await
+    }
+
+    async fn post(&self, path: &str, headers: &[(&'static str, &str)]) -> Answer {
+        self.form(path, headers, "").await
+    }
+
+    async fn form(&self, path: &str, headers: &[(&'static str, &str)], body: &str) -> Answer {
+        let form = Outgoing::post(self.client.url(path), "application/x-www-form-urlencoded", body.as_bytes().to_vec());
+        let form = form.header("cookie", self.cookie.clone());
+        self.client.send(headers.iter().fold(form, |form, (name, value)| form.header(name, *value))).await
+    }
+}
+
+async fn logs_in(app: &TestApp, link: &str) -> Human {
+    let client = app.stranger();
+    let used = client.post_form(link, &[]).await.expect_status(303);
+    let cookie = used.header("set-cookie").split(';').next().unwrap().to_owned();
+    Human { client, cookie }
+}
+
+async fn lowers(human: &Human, ceiling: &str) -> Answer {
+    let body = url::form_urlencoded::Serializer::new(String::new()).append_pair("ceiling", ceiling).finish();
+    human.form("/dashboard/cap", &[("sec-fetch-site", "same-origin")], &body).await
+}
