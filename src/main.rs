@@ -1,3 +1,20 @@
-//! The commands of `portreeve`.
+//! The commands of `portreeve`: thin, each calls the library.
+//!
+//! Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 5 invalid input, 6 there are findings, 7 conflict.
 
-fn main() {}
+mod commands;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return commands::Failure::failed(error).report(),
+    };
+    match runtime.block_on(commands::run(commands::Cli::parse())) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}

@@ -264,3 +264,15 @@ pub fn subjects(
         .select(identity_links::subject)
         .load(conn)?)
 }
+
+/// Ids of accounts after `after`, in order, at most `limit`.
+///
+/// # Errors
+/// When the database fails.
+pub fn ids_after(conn: &mut DbConnection, after: Option<&AccountId>, limit: i64) -> Result<Vec<AccountId>, DbError> {
+    let mut query = accounts::table.select(accounts::id).order(accounts::id).limit(limit).into_boxed();
+    if let Some(after) = after {
+        query = query.filter(accounts::id.gt(after.as_str()));
+    }
+    Ok(query.load(conn)?)
+}

@@ -2,9 +2,11 @@
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::header;
 use actix_web::middleware::Next;
-use actix_web::{Error, HttpMessage as _, web};
+use actix_web::{Error, HttpMessage as _, HttpRequest, HttpResponse, ResponseError as _, web};
 
+use super::dashboard::pages::{Frame, MessagePage, respond};
 use super::problem::Problem;
 use crate::app::App;
 use crate::ids::{AccountId, RequestId};
@@ -12,6 +14,21 @@ use crate::ids::{AccountId, RequestId};
 /// Whose request it is, for the log; put there by the extractor that found out.
 #[derive(Debug, Clone)]
 pub(crate) struct AccountOfRequest(pub(crate) AccountId);
+
+/// A problem document for programs; outside the API, a page for people whose browser asks for one.
+fn told(request: &HttpRequest, app: &App, problem: &Problem, request_id: &str) -> HttpResponse {
+    let accept = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("");
+    if request.path().starts_with("/v1") || !accept.contains("text/html") {
+        return problem.answer(&app.base_url, request_id);
+    }
+    let frame = Frame::anonymous(app.provider_name());
+    let page = match problem.doc.status {
+        404 | 405 => MessagePage::not_found(frame),
+        503 => MessagePage::busy(frame),
+        _ => MessagePage::broken(frame, request_id),
+    };
+    respond(&page, problem.status_code())
+}
 
 /// Runs the request, completes problem documents, sets the headers that every answer has, and writes the line.
 ///
@@ -26,24 +43,21 @@ pub(crate) async fn run(
     let began = app.clock.now();
     let id = RequestId::new(began);
     let method = request.method().clone();
-    let inner = request.request().clone();
-    let mut answer = match next.call(request).await {
-        Ok(answer) => answer.map_into_boxed_body(),
-        Err(error) => ServiceResponse::from_err(error, inner.clone()).map_into_boxed_body(),
-    };
+    let mut answer = next.call(request).await?.map_into_boxed_body();
     let problem = answer.response().error().and_then(|error| error.as_error::<Problem>());
     let (code, cause) = problem.map(|problem| (problem.doc.code, problem.cause.clone())).unzip();
     if let Some(problem) = problem {
-        let written = problem.answer(&app.base_url, id.as_str());
+        let written = told(answer.request(), &app, problem, id.as_str());
         answer = answer.into_response(written).map_into_boxed_body();
     }
     let headers = answer.headers_mut();
-    let header = actix_web::http::header::HeaderValue::from_str(id.as_str());
+    let header = header::HeaderValue::from_str(id.as_str());
     if let Ok(value) = header {
-        headers.insert(actix_web::http::header::HeaderName::from_static("x-request-id"), value);
+        headers.insert(header::HeaderName::from_static("x-request-id"), value);
     }
-    let nosniff = actix_web::http::header::HeaderValue::from_static("nosniff");
-    headers.insert(actix_web::http::header::X_CONTENT_TYPE_OPTIONS, nosniff);
+    let nosniff = header::HeaderValue::from_static("nosniff");
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
+    let inner = answer.request();
     let account = inner.extensions().get::<AccountOfRequest>().map(|account| account.0.to_string());
     let micros = app.clock.now().since(began).num_microseconds().unwrap_or(0);
     tracing::info!(

@@ -6,6 +6,7 @@ mod harness;
 
 mod accounts;
 mod agreements;
+mod commands;
 mod holds;
 mod idempotency;
 mod issuer_keys;

@@ -186,7 +186,8 @@ fn activity(fact: &RecordedFact, account: &AccountId, orchestrator: &Orchestrato
         let amount = fact.detail.get(name).and_then(Value::as_i64).and_then(|minor| Amount::from_minor(minor).ok());
         amount.map(|amount| Money { amount, currency }.to_string()).unwrap_or_default()
     };
-    let who = if fact.actor == format!("user:{account}") {
+    let yours = fact.actor == format!("user:{account}") || fact.action == "dashboard.opened";
+    let who = if yours {
         "You".to_owned()
     } else if fact.actor == "system" {
         "Portreeve".to_owned()
@@ -195,6 +196,9 @@ fn activity(fact: &RecordedFact, account: &AccountId, orchestrator: &Orchestrato
     };
     let what = match fact.action.as_str() {
         "account.opened" => "opened the account".to_owned(),
+        "resource.bought" if fact.detail.get("amount").and_then(Value::as_i64) == Some(0) => {
+            format!("chose {}", text("title"))
+        }
         "resource.bought" => format!("bought {} for {}", text("title"), money("amount")),
         "resource.ready" => format!("made {} ready", text("name")),
         "resource.failed" => format!("could not buy {}: {}", text("name"), text("reason")),

@@ -70,6 +70,9 @@ impl Walk<'_> {
         if let (Some(payment), Some(members)) = (payment, wanted.as_object_mut()) {
             members.insert("payment_token".to_owned(), json!(payment.expose()));
         }
+        if let ("domain", Some(members)) = (service, wanted.as_object_mut()) {
+            members.insert("configuration".to_owned(), json!({"domain_name": "fieldnotes.dev"}));
+        }
         let ask = self.at_provider("POST", "/v1/resources", 201);
         ask.bearer(token).key(&self.key(service)).json(&wanted)
     }

@@ -18,6 +18,7 @@ use crate::http::caller::{Body, Caller, Key, ResourcesRead, ResourcesWrite};
 use crate::http::problem::{Problem, table};
 use crate::idempotency::Keyed;
 use crate::ids::ResourceId;
+use crate::money::{Amount, Money};
 use crate::payment::budget;
 use crate::payment::token::{self, PaymentToken};
 use crate::resource::{self, Purchase, Resource, ResourceState, Shown, Wanted};
@@ -82,8 +83,8 @@ pub(crate) struct CreateResourceResponse {
     /// Names and values for the environment. Only here, and in retries under the same key.
     #[serde(skip_serializing_if = "Option::is_none")]
     credentials: Option<Shown>,
-    /// What was taken at once.
-    cost: Option<CostView>,
+    /// What was taken at once; nothing of it for what is free or metered.
+    cost: CostView,
     budget: BudgetView,
 }
 
@@ -225,10 +226,11 @@ async fn bought(app: &App, caller: &Caller<ResourcesWrite>, wanted: &Wanted) -> 
         }
         _ => HttpResponse::Created(),
     };
+    let cost = hold.unwrap_or(Money { amount: Amount::ZERO, currency: budget.own.currency });
     let answer = CreateResourceResponse {
         resource: ResourceView::from(&resource),
         credentials,
-        cost: hold.map(|money| CostView { currency: money.currency.to_string(), amount: money.amount.minor() }),
+        cost: CostView { currency: cost.currency.to_string(), amount: cost.amount.minor() },
         budget: BudgetView::from(&budget),
     };
     Ok(builder

@@ -1,0 +1,167 @@
+//! What can be typed, and how a failure is told.
+
+mod audit;
+mod catalog;
+mod config;
+mod demo;
+mod init;
+mod orchestrator;
+mod serve;
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use portreeve::config::{Config, Layers};
+
+/// The provider's front desk for agents.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    about,
+    after_help = "First steps: `portreeve demo` shows one agent from discovery to the cap; \
+    `portreeve init && portreeve serve` starts an instance."
+)]
+pub(crate) struct Cli {
+    /// A configuration file, read after ./portreeve.toml.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Machine-readable output on standard output.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Watch one agent, starting from nothing, buy under a cap; then open the dashboard.
+    Demo(demo::DemoArgs),
+    /// Run the provider.
+    Serve(serve::ServeArgs),
+    /// Write configuration, keys and an example catalog that `serve` accepts unchanged.
+    Init(init::InitArgs),
+    /// Bring the database up to date.
+    Migrate,
+    /// Write, check, publish and verify the catalog.
+    #[command(subcommand)]
+    Catalog(catalog::CatalogCommand),
+    /// The registry of trusted orchestrators.
+    #[command(subcommand)]
+    Orchestrator(orchestrator::OrchestratorCommand),
+    /// Check the books.
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
+    /// What is set, and where it comes from.
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+    /// Print the OpenAPI document.
+    Openapi,
+}
+
+/// How a command failed: the exit code and what to do.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    code: u8,
+    message: String,
+}
+
+impl Failure {
+    /// It did not work.
+    pub(crate) fn failed(error: impl std::error::Error) -> Self {
+        let mut message = error.to_string();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            let cause_text = cause.to_string();
+            if !message.contains(&cause_text) {
+                message = format!("{message}: {cause_text}");
+            }
+            source = cause.source();
+        }
+        Self { code: 1, message }
+    }
+
+    /// There is no such thing.
+    fn not_found(message: impl Into<String>) -> Self {
+        Self { code: 3, message: message.into() }
+    }
+
+    /// What was given is not good.
+    fn invalid(message: impl Into<String>) -> Self {
+        Self { code: 5, message: message.into() }
+    }
+
+    /// The command worked; the answer is "look".
+    fn findings(message: impl Into<String>) -> Self {
+        Self { code: 6, message: message.into() }
+    }
+
+    /// Somebody else was first, or it exists.
+    fn conflict(message: impl Into<String>) -> Self {
+        Self { code: 7, message: message.into() }
+    }
+
+    /// Tells it on standard error, and gives the exit code.
+    pub(crate) fn report(self) -> ExitCode {
+        // Nothing can be told when standard error is gone.
+        let _ = writeln!(std::io::stderr(), "portreeve: {}", self.message);
+        ExitCode::from(self.code)
+    }
+}
+
+impl<E: std::error::Error> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::failed(error)
+    }
+}
+
+/// A line on standard output.
+fn say(line: &str) -> Result<(), Failure> {
+    writeln!(std::io::stdout(), "{line}").map_err(Failure::failed)
+}
+
+/// Every layer: defaults, ./portreeve.toml, `--config`, environment.
+fn layers(cli_config: Option<&PathBuf>) -> Result<Layers, Failure> {
+    let mut layers = Layers::defaults()?;
+    let here = PathBuf::from("portreeve.toml");
+    if here.exists() {
+        layers.add_file(&here)?;
+    }
+    if let Some(file) = cli_config {
+        layers.add_file(file)?;
+    }
+    layers.add_process_environment()?;
+    Ok(layers)
+}
+
+fn load(cli_config: Option<&PathBuf>) -> Result<Config, Failure> {
+    Ok(layers(cli_config)?.build()?)
+}
+
+/// Runs what was typed.
+pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
+    let (file, json) = (cli.config.as_ref(), cli.json);
+    match cli.command {
+        Command::Demo(args) => demo::run(&args, json).await,
+        Command::Serve(args) => serve::run(&args, layers(file)?).await,
+        Command::Init(args) => init::run(&args, json),
+        Command::Migrate => migrate(&load(file)?, json).await,
+        Command::Catalog(command) => catalog::run(command, file, json).await,
+        Command::Orchestrator(command) => orchestrator::run(command, &load(file)?, json).await,
+        Command::Audit(command) => audit::run(command, &load(file)?, json).await,
+        Command::Config(command) => config::run(&command, &layers(file)?, json),
+        Command::Openapi => say(portreeve::http::openapi::document("")?.trim_end()),
+    }
+}
+
+async fn migrate(config: &Config, json: bool) -> Result<(), Failure> {
+    let applied = portreeve::app::open_db(config)?.migrate().await?;
+    if json {
+        return say(&serde_json::json!({"applied": applied}).to_string());
+    }
+    match applied.len() {
+        0 => say("The database is up to date."),
+        count => say(&format!("Applied {count}: {}", applied.join(", "))),
+    }
+}

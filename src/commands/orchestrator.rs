@@ -1,0 +1,178 @@
+//! `portreeve orchestrator …`
+
+use clap::{Args, Subcommand};
+use portreeve::app::{self, HOUSE};
+use portreeve::clock::{Clock as _, SystemClock};
+use portreeve::config::Config;
+use portreeve::db::{Db, DbError};
+use portreeve::money::{Money, Rate};
+use portreeve::orchestrator::{self, AddError, NewOrchestrator, Orchestrator};
+use serde_json::{Value, json};
+
+use super::{Failure, say};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum OrchestratorCommand {
+    /// Trust an orchestrator.
+    Add(Box<AddArgs>),
+    /// All of them.
+    List,
+    /// One of them.
+    Show {
+        /// Its name or id.
+        which: String,
+    },
+    /// Believe nothing of it from now on.
+    Suspend {
+        /// Its name or id.
+        which: String,
+    },
+    /// Believe it again.
+    Resume {
+        /// Its name or id.
+        which: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AddArgs {
+    /// What people call it.
+    name: String,
+    /// Its issuer identifier, exactly.
+    #[arg(long, value_name = "URL")]
+    issuer: String,
+    /// Our client id there.
+    #[arg(long, value_name = "ID")]
+    client_id: String,
+    /// Where its payment tokens are settled.
+    #[arg(long, value_name = "URL")]
+    settlement_url: Option<url::Url>,
+    /// A signature algorithm that it may use; may be repeated. ES256, EdDSA and RS256 when absent.
+    #[arg(long = "algorithm", value_name = "ALG")]
+    algorithms: Vec<String>,
+    /// What happens when it attests an address that already has an account: `user_consent` or `sidecar`.
+    #[arg(long, default_value = "user_consent")]
+    existing_account: String,
+    /// A mail domain over which it is an authority; may be repeated.
+    #[arg(long = "email-domain", value_name = "DOMAIN")]
+    email_domains: Vec<String>,
+    /// The most that one account may spend through it in a calendar month.
+    #[arg(long, value_name = "AMOUNT", default_value = "100.00 USD")]
+    monthly_ceiling: String,
+    /// The most while the account is unclaimed; the monthly ceiling when absent.
+    #[arg(long, value_name = "AMOUNT")]
+    provisional_ceiling: Option<String>,
+    /// Its attestations may not open accounts.
+    #[arg(long)]
+    no_new_accounts: bool,
+}
+
+pub(crate) async fn run(command: OrchestratorCommand, config: &Config, json: bool) -> Result<(), Failure> {
+    let db = app::open_db(config)?;
+    db.migrate().await?;
+    let now = SystemClock.now();
+    match command {
+        OrchestratorCommand::Add(args) => {
+            let new = read(&args)?;
+            let added = db.write(HOUSE, move |conn| orchestrator::add(conn, new, now)).await;
+            let added = added.map_err(|error| match error {
+                error @ (AddError::NameTaken(_) | AddError::IssuerTaken(_)) => Failure::conflict(error.to_string()),
+                error @ (AddError::ClientId | AddError::NoAlgorithm) => Failure::invalid(error.to_string()),
+                error => error.into(),
+            })?;
+            show(&added, json)
+        }
+        OrchestratorCommand::List => list(&db, json).await,
+        OrchestratorCommand::Show { which } => show(&find(&db, which).await?, json),
+        OrchestratorCommand::Suspend { which } => {
+            let id = find(&db, which).await?.id;
+            show(&db.write(HOUSE, move |conn| orchestrator::suspend(conn, &id, now)).await?, json)
+        }
+        OrchestratorCommand::Resume { which } => {
+            let id = find(&db, which).await?.id;
+            show(&db.write(HOUSE, move |conn| orchestrator::resume(conn, &id, now)).await?, json)
+        }
+    }
+}
+
+fn bad(error: impl std::error::Error) -> Failure {
+    Failure::invalid(error.to_string())
+}
+
+fn money(text: &str) -> Result<Money, Failure> {
+    let rate: Rate = text.parse().map_err(bad)?;
+    Ok(Money { amount: rate.exact().map_err(bad)?, currency: rate.currency() })
+}
+
+fn read(args: &AddArgs) -> Result<NewOrchestrator, Failure> {
+    let monthly = money(&args.monthly_ceiling)?;
+    let provisional = args.provisional_ceiling.as_deref().map(money).transpose()?.unwrap_or(monthly);
+    if provisional.currency != monthly.currency {
+        return Err(Failure::invalid("both ceilings count in one currency"));
+    }
+    let name = args.name.parse().map_err(bad)?;
+    let issuer = args.issuer.parse().map_err(bad)?;
+    let mut new = NewOrchestrator::new(name, issuer, args.client_id.as_str());
+    if !args.algorithms.is_empty() {
+        new.algorithms = args.algorithms.iter().map(|text| text.parse().map_err(bad)).collect::<Result<_, _>>()?;
+    }
+    new.existing_account = args.existing_account.parse().map_err(bad)?;
+    new.may_open_accounts = !args.no_new_accounts;
+    new.email_domains = args.email_domains.iter().map(|text| text.parse().map_err(bad)).collect::<Result<_, _>>()?;
+    new.settlement_url.clone_from(&args.settlement_url);
+    new.currency = monthly.currency;
+    new.monthly_ceiling = monthly.amount;
+    new.provisional_ceiling = provisional.amount;
+    Ok(new)
+}
+
+async fn find(db: &Db, which: String) -> Result<Orchestrator, Failure> {
+    let named = which.clone();
+    let found = db.read(move |conn| orchestrator::by_name_or_id(conn, &named)).await?;
+    found.ok_or_else(|| {
+        Failure::not_found(format!("there is no orchestrator `{which}`: see `portreeve orchestrator list`"))
+    })
+}
+
+async fn list(db: &Db, json: bool) -> Result<(), Failure> {
+    let mut after = None;
+    loop {
+        let from = after.clone();
+        let page = db.read(move |conn| Ok::<_, DbError>(orchestrator::list(conn, from.as_ref(), 100)?)).await?;
+        for one in &page {
+            if json {
+                say(&describe(one).to_string())?;
+            } else {
+                let state = if one.suspended_at.is_some() { "suspended" } else { "active" };
+                say(&format!("{}  {:<20}  {:<9}  {}", one.id, one.name.as_str(), state, one.issuer.as_str()))?;
+            }
+        }
+        match page.last() {
+            Some(last) if page.len() == 100 => after = Some(last.id.clone()),
+            _ => return Ok(()),
+        }
+    }
+}
+
+fn describe(one: &Orchestrator) -> Value {
+    json!({
+        "id": one.id, "name": one.name.as_str(), "issuer": one.issuer.as_str(), "client_id": one.client_id,
+        "algorithms": one.algorithms.iter().map(|algorithm| algorithm.as_str()).collect::<Vec<_>>(),
+        "existing_account": one.existing_account.as_str(), "may_open_accounts": one.may_open_accounts,
+        "email_domains": one.email_domains.iter().map(portreeve::orchestrator::EmailDomain::as_str).collect::<Vec<_>>(),
+        "settlement_url": one.settlement_url, "currency": one.currency, "monthly_ceiling": one.monthly_ceiling,
+        "provisional_ceiling": one.provisional_ceiling, "created_at": one.created_at, "suspended_at": one.suspended_at,
+    })
+}
+
+fn show(one: &Orchestrator, json: bool) -> Result<(), Failure> {
+    let described = describe(one);
+    if json {
+        return say(&described.to_string());
+    }
+    for (name, value) in described.as_object().into_iter().flatten() {
+        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        say(&format!("{name:<20} {text}"))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,102 @@
+//! `portreeve serve`: a real instance. Refuses demo keys, and plain HTTP where others could listen in.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use portreeve::app::App;
+use portreeve::clock::SystemClock;
+use portreeve::config::{Config, Layers};
+use portreeve::signing::KeyOrigin;
+use portreeve::{http, telemetry};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::Failure;
+
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// The public listener.
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
+    /// The address that the outside uses, such as https://desk.example.com.
+    #[arg(long, value_name = "URL")]
+    base_url: Option<String>,
+    /// A proxy in front speaks TLS: allow plain HTTP on an address that is not loopback.
+    #[arg(long)]
+    behind_tls_proxy: bool,
+}
+
+pub(crate) async fn run(args: &ServeArgs, mut layers: Layers) -> Result<(), Failure> {
+    if let Some(listen) = args.listen {
+        layers.add_flag("server.listen", &listen.to_string(), "--listen")?;
+    }
+    if let Some(base_url) = &args.base_url {
+        layers.add_flag("server.base_url", base_url, "--base-url")?;
+    }
+    if args.behind_tls_proxy {
+        layers.add_flag("server.behind_tls_proxy", "true", "--behind-tls-proxy")?;
+    }
+    let config = layers.build()?;
+    let base_url = base_url(&config)?;
+    telemetry::start(&config.log)?;
+    let public = listen(config.server.listen)?;
+    let private = listen(config.server.private_listen)?;
+    let app = App::start(&config, &base_url, KeyOrigin::Instance, Arc::new(SystemClock)).await?;
+    let running = http::serve(app, &config.server, public, Some(private))?;
+    tracing::info!(address = %running.address, base_url, "serving");
+    let drain = wait_for_signal().await?;
+    let pause = if drain { Duration::from_secs(config.server.drain_seconds.min(5)) } else { Duration::ZERO };
+    tracing::info!(drain, "stopping");
+    running.stop(pause).await;
+    Ok(())
+}
+
+pub(super) fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
+    let listener =
+        TcpListener::bind(address).map_err(|error| Failure::failed(http::ServeError::Listen(address, error)))?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// Our address for the outside. Without TLS it must be loopback, or a proxy must stand in front.
+fn base_url(config: &Config) -> Result<String, Failure> {
+    let listen = config.server.listen;
+    let given = config.server.base_url.as_str();
+    let base = if given.is_empty() { format!("http://{listen}") } else { given.to_owned() };
+    let url: url::Url = base.parse().map_err(|_not_a_url| Failure::invalid("`server.base_url` is not a URL"))?;
+    if base.ends_with('/') || url.query().is_some() || url.fragment().is_some() || url.path() != "/" {
+        return Err(Failure::invalid("`server.base_url` is scheme and host only, without a slash at the end"));
+    }
+    let loopback = listen.ip().is_loopback();
+    if url.scheme() == "http" && !(loopback && is_loopback(&url)) {
+        return Err(Failure::invalid("`server.base_url` must be https, except on loopback"));
+    }
+    if !loopback && !config.server.behind_tls_proxy {
+        return Err(Failure::invalid(
+            "refusing plain HTTP on an address that is not loopback: put a TLS proxy in front and say --behind-tls-proxy",
+        ));
+    }
+    Ok(base)
+}
+
+fn is_loopback(url: &url::Url) -> bool {
+    match url.host() {
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        Some(url::Host::Domain(name)) => name == "localhost",
+        None => false,
+    }
+}
+
+/// SIGTERM drains; SIGINT (Ctrl-C) stops without the pause.
+pub(super) async fn wait_for_signal() -> Result<bool, Failure> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        _ = terminate.recv() => Ok(true),
+        interrupted = tokio::signal::ctrl_c() => {
+            interrupted?;
+            Ok(false)
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! The program as a person or a service manager runs it.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use portreeve::fetch::{Fetch, FetchSettings, Outgoing};
+use secrecy::ExposeSecret as _;
+use serde_json::Value;
+
+use crate::harness::databases::TestDb;
+
+/// The program, in `folder`, without what the test's own environment says.
+fn program(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_portreeve"));
+    command.args(arguments).current_dir(folder);
+    command
+}
+
+fn run(folder: &Path, arguments: &[&str]) -> Output {
+    program(folder, arguments).output().unwrap()
+}
+
+fn told(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// A provider that runs until it is dropped.
+struct Serving {
+    child: Child,
+    base: String,
+    private: String,
+}
+
+impl Serving {
+    /// `init` and `serve` in `folder`; waits until it says that it serves.
+    fn start(folder: &Path, database: Option<&str>) -> Self {
+        assert!(run(folder, &["init"]).status.success());
+        let (public, private) = (free_port(), free_port());
+        let mut command = program(folder, &["serve", "--listen", &format!("127.0.0.1:{public}")]);
+        command.env("PORTREEVE__SERVER__PRIVATE_LISTEN", format!("127.0.0.1:{private}"));
+        command.env("PORTREEVE__SERVER__DRAIN_SECONDS", "1");
+        if let Some(url) = database {
+            command.env("PORTREEVE__DATABASE__URL", url);
+        }
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let ready = lines.by_ref().map_while(Result::ok).any(|line| line.contains("\"serving\""));
+        std::thread::spawn(move || lines.for_each(drop));
+        assert!(ready, "serve ended before it served");
+        Self { child, base: format!("http://127.0.0.1:{public}"), private: format!("http://127.0.0.1:{private}") }
+    }
+
+    async fn status(&self, url: &str) -> u16 {
+        let settings = FetchSettings { special_hosts: vec!["127.0.0.1".to_owned()], ..FetchSettings::default() };
+        Fetch::new(&settings).unwrap().send(Outgoing::get(url.parse().unwrap())).await.unwrap().status
+    }
+
+    /// Asks it to stop, and answers its exit code.
+    fn stop(mut self) -> Option<i32> {
+        let killed = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
+        assert!(killed.success());
+        for _ in 0..300 {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        None
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        // Already ended is what we want.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+on_both! {
+    async fn init_and_serve_start_a_real_instance_that_drains_when_it_is_told_to_stop(db: TestDb) {
+        let folder = tempfile::tempdir().unwrap();
+        let serving = Serving::start(folder.path(), Some(db.settings().url.expose_secret()));
+        assert_eq!(serving.status(&format!("{}/catalog", serving.base)).await, 200);
+        assert_eq!(serving.status(&format!("{}/v1/budget", serving.base)).await, 401);
+        assert_eq!(serving.status(&format!("{}/readyz", serving.private)).await, 200);
+        assert_eq!(serving.stop(), Some(0));
+    }
+
+    async fn the_registry_adds_shows_suspends_and_resumes(db: TestDb) {
+        let folder = tempfile::tempdir().unwrap();
+        let registry = |arguments: &[&str]| {
+            let mut command = program(folder.path(), &["--json", "orchestrator"]);
+            let output = command.args(arguments).env("PORTREEVE__DATABASE__URL", db.settings().url.expose_secret()).output();
+            let output = output.unwrap();
+            let shown: Option<Value> = serde_json::from_slice(&output.stdout).ok();
+            (output.status.code(), shown)
+        };
+        let add = ["add", "Harbour", "--issuer", "https://harbour.example", "--client-id", "acme"];
+        assert_eq!(registry(&add).0, Some(0));
+        assert_eq!(registry(&add).0, Some(7), "the same name and issuer again");
+        assert_eq!(registry(&["add", "Bad", "--issuer", "not a url", "--client-id", "acme"]).0, Some(5));
+        let (code, shown) = registry(&["suspend", "Harbour"]);
+        assert_eq!(code, Some(0));
+        assert!(shown.unwrap()["suspended_at"].is_string());
+        assert!(registry(&["resume", "Harbour"]).1.unwrap()["suspended_at"].is_null());
+        assert_eq!(registry(&["list"]).1.unwrap()["issuer"], "https://harbour.example");
+        assert_eq!(registry(&["show", "Nobody"]).0, Some(3));
+    }
+}
+
+#[test]
+fn the_demo_goes_from_discovery_to_the_cap_and_says_so_with_its_exit_code() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = run(folder.path(), &["demo", "--once", "--json", "--listen", "127.0.0.1:0"]);
+    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    let lines = output.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    let lines: Vec<Value> = lines.map(|line| serde_json::from_slice(line).unwrap()).collect();
+    assert_eq!(lines.last().unwrap()["expected"]["spent"], "$100.00");
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = port.local_addr().unwrap().to_string();
+    assert_ne!(run(folder.path(), &["demo", "--once", "--listen", &taken]).status.code(), Some(0));
+    assert_eq!(run(folder.path(), &["demo", "--once", "--listen", "0.0.0.0:0"]).status.code(), Some(5));
+}
+
+#[test]
+fn serve_refuses_the_keys_of_a_demo() {
+    let folder = tempfile::tempdir().unwrap();
+    let demo = run(folder.path(), &["demo", "--once", "--listen", "127.0.0.1:0", "--keep", "kept"]);
+    assert!(demo.status.success());
+    let kept = folder.path().join("kept");
+    let mut serve = program(&kept, &["serve", "--listen", "127.0.0.1:0"]);
+    serve.env("PORTREEVE__DATABASE__URL", "sqlite:demo.db").env("PORTREEVE__SERVER__PRIVATE_LISTEN", "127.0.0.1:0");
+    let output = serve.output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(told(&output).contains("a demo made"), "{}", told(&output));
+}
+
+#[test]
+fn serve_refuses_plain_http_where_others_could_listen_in() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(run(folder.path(), &["init"]).status.success());
+    for arguments in [
+        ["serve", "--listen", "0.0.0.0:0", "--base-url", "https://desk.example.com"].as_slice(),
+        ["serve", "--base-url", "http://desk.example.com"].as_slice(),
+        ["serve", "--base-url", "https://desk.example.com/"].as_slice(),
+    ] {
+        assert_eq!(run(folder.path(), arguments).status.code(), Some(5), "{arguments:?}");
+    }
+}
+
+#[test]
+fn init_overwrites_nothing_and_keeps_secrets_to_their_owner() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    assert!(run(folder.path(), &["init"]).status.success());
+    for name in ["portreeve.key", "meter.key"] {
+        let mode = std::fs::metadata(folder.path().join(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+    let before = std::fs::read(folder.path().join("portreeve.key")).unwrap();
+    assert_eq!(run(folder.path(), &["init"]).status.code(), Some(7));
+    assert_eq!(std::fs::read(folder.path().join("portreeve.key")).unwrap(), before);
+}
+
+#[test]
+fn a_mistyped_setting_is_named_with_what_was_meant() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = program(folder.path(), &["config", "check"]).env("PORTREEVE__SERVER__LISTN", "x").output().unwrap();
+    assert_ne!(output.status.code(), Some(0));
+    assert!(told(&output).contains("did you mean `server.listen`"), "{}", told(&output));
+}
+
+#[test]
+fn a_mistake_in_the_catalog_is_told_with_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(run(folder.path(), &["catalog", "init"]).status.success());
+    let file = folder.path().join("catalog/services/postgres.toml");
+    let text = std::fs::read_to_string(&file).unwrap().replace("9.00 USD", "9.001 USD");
+    std::fs::write(&file, text).unwrap();
+    let output = run(folder.path(), &["catalog", "validate", "catalog"]);
+    assert_eq!(output.status.code(), Some(5));
+    let place =
+        told(&output).lines().find_map(|line| line.split_once("postgres.toml:").map(|(_, rest)| rest.to_owned()));
+    let place = place.expect("the file is named");
+    assert!(place.split(':').take(2).all(|part| part.trim().parse::<u32>().is_ok()), "{place}");
+}
+
+#[test]
+fn verifying_a_catalog_refuses_other_keys_and_an_older_version() {
+    let folder = tempfile::tempdir().unwrap();
+    let serving = Serving::start(folder.path(), None);
+    let verify = |more: &[&str]| {
+        let arguments = [["catalog", "verify", serving.base.as_str()].as_slice(), more].concat();
+        run(folder.path(), &arguments).status.code()
+    };
+    assert_eq!(verify(&[]), Some(0));
+    assert_eq!(verify(&[]), Some(0), "the same version again");
+    let ring = portreeve::signing::KeyRing::generate().unwrap();
+    std::fs::write(folder.path().join("other.json"), ring.jwks().to_string()).unwrap();
+    assert_eq!(verify(&["--jwks", "other.json"]), Some(6));
+    let seen = folder.path().join("catalog-seen.json");
+    let newer = std::fs::read_to_string(&seen)
+        .unwrap()
+        .replace("\"version\":1", "\"version\":9")
+        .replace("\"version\": 1", "\"version\": 9");
+    std::fs::write(&seen, newer).unwrap();
+    assert_eq!(verify(&[]), Some(6));
+}
+
+#[test]
+fn auditing_a_kept_demo_finds_no_difference() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(run(folder.path(), &["demo", "--once", "--listen", "127.0.0.1:0", "--keep", "kept"]).status.success());
+    let mut audit = program(folder.path(), &["audit", "verify"]);
+    let output = audit.env("PORTREEVE__DATABASE__URL", "sqlite:kept/demo.db").output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    assert!(String::from_utf8(output.stdout).unwrap().contains("1 accounts, no difference"));
+}
