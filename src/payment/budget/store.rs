@@ -35,7 +35,7 @@ pub struct TokenFacts {
     pub created_at: Timestamp,
     /// From then on it pays nothing.
     pub expires_at: Timestamp,
-    /// The token, sealed for [`token_place`].
+    /// The token, sealed for [`crate::payment::cashier::token_place`].
     pub sealed: String,
 }
 
