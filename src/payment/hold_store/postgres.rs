@@ -14,7 +14,6 @@ use diesel::sql_types::{Array, BigInt, Nullable, Text};
 
 use super::{CounterRow, HoldRow, Named, add_counter, add_hold, is_stopped, read};
 use crate::clock::Timestamp;
-use crate::ids::ResourceId;
 use crate::payment::decide::{Changes, Facts, Head};
 use crate::payment::hold::Hold;
 use crate::payment::ledger_entry::LedgerEntry;
