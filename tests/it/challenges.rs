@@ -27,7 +27,9 @@ pub(crate) fn call(client: &Client, method: &str, path: &str) -> Outgoing {
     match method {
         "GET" => Outgoing::get(url),
         "DELETE" => Outgoing::delete(url),
-        "POST" => Outgoing::post_json(url, &json!({"service": "sandbox", "plan": "free"})).header("idempotency-key", "k"),
+        "POST" => {
+            Outgoing::post_json(url, &json!({"service": "sandbox", "plan": "free"})).header("idempotency-key", "k")
+        }
         other => panic!("{other}"),
     }
 }

@@ -187,7 +187,8 @@ async fn json_of(client: &Client, path: &str) -> Value {
 pub(crate) fn claims(keys: &Value, token: &str) -> Value {
     let header = jsonwebtoken::decode_header(token).unwrap();
     let key = keys["keys"].as_array().unwrap().iter().find(|key| key["kid"].as_str() == header.kid.as_deref());
-    let key: jsonwebtoken::jwk::Jwk = serde_json::from_value(key.expect("the token's key is published").clone()).unwrap();
+    let key: jsonwebtoken::jwk::Jwk =
+        serde_json::from_value(key.expect("the token's key is published").clone()).unwrap();
     let mut validation = jsonwebtoken::Validation::new(jsonwebtoken::Algorithm::ES256);
     validation.required_spec_claims.clear();
     (validation.validate_exp, validation.validate_aud) = (false, false);

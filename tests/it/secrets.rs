@@ -32,7 +32,10 @@ fn no_issued_secret_is_found_in_logs_or_in_the_database_file() {
     let text = String::from_utf8_lossy(&logs);
     let end: String = text.chars().rev().take(3000).collect::<Vec<_>>().into_iter().rev().collect();
     assert!(run.status.success(), "the run failed: {end}");
-    assert!(text.contains("\"level\":\"TRACE\"") && text.contains("\"http.route\":\"/d/{token}\""), "nothing was logged: {end}");
+    assert!(
+        text.contains("\"level\":\"TRACE\"") && text.contains("\"http.route\":\"/d/{token}\""),
+        "nothing was logged: {end}"
+    );
     let secrets = std::fs::read_to_string(list).unwrap();
     assert!(secrets.lines().count() >= 20, "{}", secrets.lines().count());
     for line in secrets.lines() {
@@ -83,7 +86,11 @@ fn write(secrets: &[(&'static str, String)]) {
 /// The database and the files beside it.
 fn files(database: &Path) -> Vec<PathBuf> {
     let beside = |end: &str| PathBuf::from(format!("{}{end}", database.display()));
-    [String::new(), "-wal".to_owned(), "-shm".to_owned()].iter().map(|end| beside(end)).filter(|it| it.exists()).collect()
+    [String::new(), "-wal".to_owned(), "-shm".to_owned()]
+        .iter()
+        .map(|end| beside(end))
+        .filter(|it| it.exists())
+        .collect()
 }
 
 /// Does all that hands out or takes a secret, well and badly; the secrets, with what they are.

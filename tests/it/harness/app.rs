@@ -127,7 +127,14 @@ impl TestApp {
         let token = body["access_token"].as_str().expect("an access token").to_owned();
         let payment_token = self.pays(&usd(20_000).monthly().of(user));
         let account = body["account"]["id"].as_str().expect("an id").to_owned();
-        Agent { app: self, client: self.stranger().with_token(&token), user: user.clone(), account, token, payment_token }
+        Agent {
+            app: self,
+            client: self.stranger().with_token(&token),
+            user: user.clone(),
+            account,
+            token,
+            payment_token,
+        }
     }
 
     /// The workers' turn, as if they had waited until everything that is unfinished is due.
@@ -165,12 +172,7 @@ pub(crate) fn usd(minor: i64) -> PaymentTokenSpec {
 
 /// A user whose address belongs to the orchestrator's own domain.
 pub(crate) fn user(name: &str) -> User {
-    User {
-        subject: format!("user_{name}"),
-        email: format!("{name}@example.test"),
-        email_verified: true,
-        tenant: None,
-    }
+    User { subject: format!("user_{name}"), email: format!("{name}@example.test"), email_verified: true, tenant: None }
 }
 
 /// A key that no other request has.
