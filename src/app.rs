@@ -1,6 +1,6 @@
 //! Everything that a handler may reach, built once at start.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -9,7 +9,7 @@ use std::time::Duration;
 use secrecy::ExposeSecret as _;
 use serde_json::{Map, Value};
 
-use crate::catalog::{self, Catalog, DriverKind, Edition, PlanId, ServiceId};
+use crate::catalog::{self, Catalog, DriverKind, Edition, PlanId, ServiceId, Version};
 use crate::clock::{Clock, Timestamp};
 use crate::config::Config;
 use crate::db::{Db, DbError, DbSettings};
@@ -25,6 +25,9 @@ use crate::signing::{self, KeyOrigin, KeyRing, LoadKeysError, MasterKey, SealErr
 
 /// The lane of work that belongs to no account.
 pub const HOUSE: &str = "house";
+
+/// How many revisions are kept at hand besides the one that is published now.
+const OLDER_EDITIONS: usize = 64;
 
 /// The running provider.
 pub struct App {
@@ -49,6 +52,7 @@ pub struct App {
     folder: PathBuf,
     files: Arc<RwLock<Arc<Catalog>>>,
     edition: RwLock<Arc<Edition>>,
+    older: RwLock<VecDeque<Arc<Edition>>>,
 }
 
 impl fmt::Debug for App {
@@ -138,6 +142,7 @@ impl App {
             folder: config.catalog.folder.clone(),
             files,
             edition: RwLock::new(Arc::new(edition)),
+            older: RwLock::new(VecDeque::new()),
         })
     }
 
@@ -145,6 +150,49 @@ impl App {
     #[must_use]
     pub fn edition(&self) -> Arc<Edition> {
         self.edition.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A revision that was published, now or before. Revisions never change, so the last ones asked for are kept.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn edition_of(&self, version: Version) -> Result<Option<Arc<Edition>>, catalog::LoadError> {
+        if let Some(known) = self.known(|edition| edition.version == version) {
+            return Ok(Some(known));
+        }
+        let found = self.db.read(move |conn| catalog::revision(conn, version)).await?;
+        Ok(found.map(|edition| self.remember(edition)))
+    }
+
+    /// The revision with this digest, if we published it.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn edition_with(&self, digest: &str) -> Result<Option<Arc<Edition>>, catalog::LoadError> {
+        if let Some(known) = self.known(|edition| edition.digest == digest) {
+            return Ok(Some(known));
+        }
+        let digest = digest.to_owned();
+        let found = self.db.read(move |conn| catalog::by_digest(conn, &digest)).await?;
+        Ok(found.map(|edition| self.remember(edition)))
+    }
+
+    fn known(&self, wanted: impl Fn(&Edition) -> bool) -> Option<Arc<Edition>> {
+        let current = self.edition();
+        if wanted(&current) {
+            return Some(current);
+        }
+        self.older.read().unwrap_or_else(PoisonError::into_inner).iter().find(|edition| wanted(edition)).cloned()
+    }
+
+    fn remember(&self, edition: Edition) -> Arc<Edition> {
+        let edition = Arc::new(edition);
+        let mut older = self.older.write().unwrap_or_else(PoisonError::into_inner);
+        if older.len() >= OLDER_EDITIONS {
+            older.pop_front();
+        }
+        older.push_back(edition.clone());
+        edition
     }
 
     /// The provider's name, as it is published.

@@ -24,6 +24,7 @@ struct Row {
     created_at: Timestamp,
     changed_at: Timestamp,
     spending_stopped_at: Option<Timestamp>,
+    _spending_stopped_by: Option<String>,
 }
 
 impl TryFrom<Row> for Account {
@@ -248,7 +249,7 @@ pub(super) fn delete_uses_before(conn: &mut DbConnection, now: Timestamp) -> Que
     diesel::delete(assertion_uses::table.filter(assertion_uses::expires_at.lt(now))).execute(conn)
 }
 
-/// The subjects by which an orchestrator knows the owner of an account.
+/// The (tenant, subject) pairs by which an orchestrator knows the owner of an account.
 ///
 /// # Errors
 /// When the database fails.
@@ -256,12 +257,12 @@ pub fn subjects(
     conn: &mut DbConnection,
     account: &AccountId,
     orchestrator: &OrchestratorId,
-) -> Result<Vec<String>, DbError> {
+) -> Result<Vec<(String, String)>, DbError> {
     Ok(identity_links::table
         .filter(identity_links::account_id.eq(account))
         .filter(identity_links::orchestrator_id.eq(orchestrator))
         .limit(100)
-        .select(identity_links::subject)
+        .select((identity_links::tenant, identity_links::subject))
         .load(conn)?)
 }
 

@@ -1,5 +1,6 @@
 //! What can be typed, and how a failure is told.
 
+mod account;
 mod audit;
 mod catalog;
 mod config;
@@ -50,6 +51,9 @@ enum Command {
     /// The registry of trusted orchestrators.
     #[command(subcommand)]
     Orchestrator(orchestrator::OrchestratorCommand),
+    /// Help one account.
+    #[command(subcommand)]
+    Account(account::AccountCommand),
     /// Check the books.
     #[command(subcommand)]
     Audit(audit::AuditCommand),
@@ -149,6 +153,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Migrate => migrate(&load(file)?, json).await,
         Command::Catalog(command) => catalog::run(command, file, json).await,
         Command::Orchestrator(command) => orchestrator::run(command, &load(file)?, json).await,
+        Command::Account(command) => account::run(command, &load(file)?, json).await,
         Command::Audit(command) => audit::run(command, &load(file)?, json).await,
         Command::Config(command) => config::run(&command, &layers(file)?, json),
         Command::Openapi => say(portreeve::http::openapi::document("")?.trim_end()),

@@ -81,6 +81,7 @@ diesel::table! {
         created_at -> BigInt,
         changed_at -> BigInt,
         spending_stopped_at -> Nullable<BigInt>,
+        spending_stopped_by -> Nullable<Text>,
     }
 }
 

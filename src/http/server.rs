@@ -17,11 +17,14 @@ use crate::config::ServerConfig;
 use crate::signing::SigningError;
 use crate::{account, catalog, resource};
 
+/// Open connections of each worker; more wait. Well below what a process may have open.
+const MAX_CONNECTIONS: usize = 256;
+
 /// How often the workers look for work.
 const TURN: Duration = Duration::from_secs(1);
 
 /// How often the catalog is looked at: is it due to be issued again, did another process publish?
-const CATALOG_TURNS: u64 = 15;
+const CATALOG_TURN: Duration = Duration::from_secs(15);
 
 /// Why the listeners do not listen.
 #[derive(Debug, thiserror::Error)]
@@ -87,6 +90,8 @@ pub fn serve(
         })
         .workers(config.workers.max(1))
         .client_request_timeout(Duration::from_secs(10))
+        .client_disconnect_timeout(Duration::from_secs(2))
+        .max_connections(MAX_CONNECTIONS)
         .shutdown_timeout(config.drain_seconds)
         .disable_signals()
         .listen(public)
@@ -111,19 +116,25 @@ pub fn serve(
         }));
     }
     tasks.push(tokio::spawn(work(app.clone())));
+    tasks.push(tokio::spawn(keep_catalog(app.clone())));
     Ok(Running { address, app, public: handle, private: private_handle, tasks, draining })
 }
 
-/// What nobody waits for: unfinished operations, the catalog's next issue, old assertions.
+/// Looks at the catalog in its own time: nobody else's silence may let it expire.
+async fn keep_catalog(app: Data<App>) {
+    loop {
+        refresh_catalog(&app).await;
+        tokio::time::sleep(CATALOG_TURN).await;
+    }
+}
+
+/// What nobody waits for: unfinished operations, old assertions.
 async fn work(app: Data<App>) {
     let mut turn = 0_u64;
     loop {
         let now = app.clock.now();
-        if let Err(error) = resource::resume_due(&app.desk, now).await {
+        if let Err(error) = resource::resume_due(&app.desk, app.clock.as_ref()).await {
             tracing::error!(error = %error, "operations could not be taken up");
-        }
-        if turn.is_multiple_of(CATALOG_TURNS) {
-            refresh_catalog(&app).await;
         }
         if turn % 3600 == 60 {
             let forgotten = app.db.write(crate::app::HOUSE, move |conn| account::forget_uses(conn, now)).await;

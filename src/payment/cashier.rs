@@ -72,7 +72,7 @@ impl Cashier {
     /// # Errors
     /// When the database fails or the issuer cannot be addressed at all.
     pub async fn authorize(&self, account: &AccountId, hold: &HoldId, now: Timestamp) -> Result<Cash, CashierError> {
-        let (charge, party) = self.known(account, hold, now).await?;
+        let Some((charge, party)) = self.known(account, hold, now).await? else { return Ok(Cash::Unknown) };
         match charge.state {
             ChargeState::Authorized | ChargeState::Captured => Ok(Cash::Done),
             ChargeState::Refused | ChargeState::Voided => Ok(refusal(&charge)),
@@ -93,7 +93,7 @@ impl Cashier {
     /// # Errors
     /// Like [`Cashier::authorize`].
     pub async fn capture(&self, account: &AccountId, hold: &HoldId, now: Timestamp) -> Result<Cash, CashierError> {
-        let (charge, party) = self.known(account, hold, now).await?;
+        let Some((charge, party)) = self.known(account, hold, now).await? else { return Ok(Cash::Unknown) };
         match (charge.state, charge.authorization_id.clone()) {
             (ChargeState::Captured, _) => Ok(Cash::Done),
             (ChargeState::Refused | ChargeState::Voided, _) => Ok(refusal(&charge)),
@@ -120,7 +120,7 @@ impl Cashier {
     /// # Errors
     /// Like [`Cashier::authorize`].
     pub async fn void(&self, account: &AccountId, hold: &HoldId, now: Timestamp) -> Result<Cash, CashierError> {
-        let (charge, party) = self.known(account, hold, now).await?;
+        let Some((charge, party)) = self.known(account, hold, now).await? else { return Ok(Cash::Unknown) };
         match (charge.state, charge.authorization_id.clone()) {
             (ChargeState::Refused | ChargeState::Voided, _) => Ok(Cash::Done),
             (ChargeState::Captured, _) => Ok(Cash::Refused("captured".to_owned())),
@@ -138,16 +138,25 @@ impl Cashier {
     }
 
     /// The charge of a hold. One whose outcome is unknown is looked up at the issuer first, under the hold's id.
-    async fn known(&self, account: &AccountId, hold: &HoldId, now: Timestamp) -> Result<(Charge, Party), CashierError> {
+    /// `None`: the look-up gave no answer either.
+    async fn known(
+        &self,
+        account: &AccountId,
+        hold: &HoldId,
+        now: Timestamp,
+    ) -> Result<Option<(Charge, Party)>, CashierError> {
         let (charge, party) = self.load(account, hold).await?;
         if charge.state != ChargeState::Unknown {
-            return Ok((charge, party));
+            return Ok(Some((charge, party)));
         }
-        let Settled::Done(Some(found)) = self.settlement.look_up(&party, hold, now).await else {
-            return Ok((charge, party));
-        };
-        self.learn(charge, &found, now).await?;
-        self.load(account, hold).await
+        match self.settlement.look_up(&party, hold, now).await {
+            Settled::Done(Some(found)) => {
+                self.learn(charge, &found, now).await?;
+                self.load(account, hold).await.map(Some)
+            }
+            Settled::Done(None) => Ok(Some((charge, party))),
+            Settled::Refused(_) | Settled::Unknown(_) => Ok(None),
+        }
     }
 
     async fn load(&self, account: &AccountId, hold: &HoldId) -> Result<(Charge, Party), CashierError> {

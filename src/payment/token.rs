@@ -109,6 +109,7 @@ struct Claims {
     iss: String,
     aud: String,
     sub: String,
+    tenant: Option<String>,
     jti: String,
     iat: i64,
     exp: i64,
@@ -125,7 +126,7 @@ struct Claims {
 pub async fn verify(
     presented: &Secret,
     orchestrator: &Orchestrator,
-    subjects: &[String],
+    subjects: &[(String, String)],
     keys: &KeyCache,
     now: Timestamp,
 ) -> Result<PaymentToken, PaymentTokenError> {
@@ -143,7 +144,7 @@ pub async fn verify(
 fn judge(
     claims: &Claims,
     orchestrator: &Orchestrator,
-    subjects: &[String],
+    subjects: &[(String, String)],
     now: Timestamp,
 ) -> Result<(), PaymentTokenError> {
     if claims.iss != orchestrator.issuer.as_str() {
@@ -152,7 +153,8 @@ fn judge(
     if claims.aud != orchestrator.client_id {
         return Err(PaymentTokenError::WrongSeller);
     }
-    if !subjects.contains(&claims.sub) {
+    let tenant = claims.tenant.as_deref().unwrap_or("");
+    if !subjects.iter().any(|(at, subject)| at == tenant && *subject == claims.sub) {
         return Err(PaymentTokenError::WrongUser);
     }
     if claims.exp <= now.seconds() {
@@ -218,6 +220,7 @@ mod tests {
             iss: "https://issuer.example".to_owned(),
             aud: "us".to_owned(),
             sub: "user-1".to_owned(),
+            tenant: None,
             jti: "token-4242".to_owned(),
             iat: NOW.seconds(),
             exp: NOW.seconds() + 600,
@@ -231,7 +234,16 @@ mod tests {
     fn judged(change: impl FnOnce(&mut Claims)) -> Result<(), PaymentTokenError> {
         let mut claims = claims();
         change(&mut claims);
-        judge(&claims, &orchestrator(), &["user-0".to_owned(), "user-1".to_owned()], NOW)
+        judge(
+            &claims,
+            &orchestrator(),
+            &[
+                (String::new(), "user-0".to_owned()),
+                (String::new(), "user-1".to_owned()),
+                ("t".to_owned(), "user-2".to_owned()),
+            ],
+            NOW,
+        )
     }
 
     fn believed(change: impl FnOnce(&mut Claims)) -> Result<PaymentToken, PaymentTokenError> {
@@ -268,6 +280,16 @@ mod tests {
         assert!(matches!(judged(|claims| claims.iat = late), Err(Error::NotYet)));
         assert!(matches!(judged(|claims| claims.nbf = Some(late)), Err(Error::NotYet)));
         assert!(matches!(judged(|claims| (claims.iat, claims.nbf) = (late, Some(0))), Err(Error::NotYet)));
+    }
+
+    #[test]
+    fn a_subject_counts_in_its_own_tenant_only() {
+        let refused = |tenant: Option<&str>, subject: &str| {
+            let (tenant, subject) = (tenant.map(str::to_owned), subject.to_owned());
+            judged(move |claims| (claims.tenant, claims.sub) = (tenant, subject)).is_err()
+        };
+        assert!(!refused(Some("t"), "user-2"));
+        assert!(refused(None, "user-2") && refused(Some("u"), "user-2") && refused(Some("t"), "user-1"));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::drivers::{Credentials, Outcome, Work};
 use super::read::credentials_place;
 use super::store::{self, Operation};
 use super::{Desk, Resource, ResourceState};
-use crate::clock::Timestamp;
+use crate::clock::{Clock, Timestamp};
 use crate::db::{DbConnection, DbError};
 use crate::ids::{AccountId, HoldId, OperationId};
 use crate::payment::cashier::{Cash, CashierError};
@@ -162,8 +162,8 @@ async fn create(desk: &Desk, operation: &Operation, resource: &Resource) -> Step
     let Some((driver, work)) = work(desk, operation, resource) else {
         return Step::Undo("the catalog's files no longer say how this is made".to_owned());
     };
-    let outcome = if operation.attempts == 0 { driver.create(&work).await } else { driver.poll(&work).await };
-    match outcome {
+    // Every call may be repeated with the same operation, so a crash before the driver heard of it is no special case.
+    match driver.create(&work).await {
         Outcome::Done(credentials) => Step::Done(Some(credentials)),
         Outcome::Pending => Step::Wait,
         Outcome::Refused(why) => Step::Undo(why),
@@ -296,25 +296,30 @@ fn finish(
     Ok(super::remove::record(conn, resource, to, why, now)?)
 }
 
-/// Takes up what is due: at start, and then again and again. Answers how many operations moved.
+/// Takes up what is due: at start, and then again and again. All of a batch at once, each at its own time: an issuer
+/// that does not answer keeps only its own operations waiting. Answers how many moved.
 ///
 /// # Errors
 /// When the database fails. What goes wrong with one operation is logged and does not keep the others waiting.
-pub async fn resume_due(desk: &Desk, now: Timestamp) -> Result<usize, AdvanceError> {
+pub async fn resume_due(desk: &Desk, clock: &dyn Clock) -> Result<usize, AdvanceError> {
+    let now = clock.now();
     let due = desk.cashier.db.read(move |conn| store::due(conn, now, BATCH)).await?;
-    let mut moved = 0;
-    for (operation, seen) in due {
-        let (account, id) = (operation.account_id.clone(), operation.id.clone());
-        let work = move |conn: &mut DbConnection| {
-            Ok::<_, AdvanceError>(store::claim(conn, &operation, seen, now.plus(CLAIM))?)
-        };
-        if !desk.cashier.db.write(account.as_str(), work).await? {
-            continue;
-        }
-        match advance(desk, &account, &id, now).await {
-            Ok(_) => moved += 1,
-            Err(error) => tracing::error!(operation.id = %id, error = %error, "an operation could not go on"),
-        }
-    }
-    Ok(moved)
+    let moved = due.into_iter().map(|(operation, seen)| resume(desk, operation, seen, clock));
+    Ok(futures_util::future::join_all(moved).await.into_iter().filter(|moved| *moved).count())
+}
+
+/// Claims one operation and drives it. `false`: another worker has it, or it could not go on.
+async fn resume(desk: &Desk, operation: Operation, seen: Option<Timestamp>, clock: &dyn Clock) -> bool {
+    let (account, id, now) = (operation.account_id.clone(), operation.id.clone(), clock.now());
+    let work =
+        move |conn: &mut DbConnection| Ok::<_, AdvanceError>(store::claim(conn, &operation, seen, now.plus(CLAIM))?);
+    let driven = match desk.cashier.db.write(account.as_str(), work).await {
+        Ok(true) => advance(desk, &account, &id, clock.now()).await.map(|_| true),
+        Ok(false) => Ok(false),
+        Err(error) => Err(error),
+    };
+    driven.unwrap_or_else(|error| {
+        tracing::error!(operation.id = %id, error = %error, "an operation could not go on");
+        false
+    })
 }

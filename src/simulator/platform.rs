@@ -113,15 +113,20 @@ impl Platform {
 /// The API key of a resource: `wx_{resource}.{mac}`.
 #[must_use]
 pub fn api_key(platform_key: &[u8; 32], resource: &str) -> Secret {
-    let mac = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, platform_key), resource.as_bytes());
+    let mac = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, platform_key), said(resource).as_bytes());
     Secret::presented(&format!("wx_{resource}.{}", URL_SAFE_NO_PAD.encode(mac)))
+}
+
+/// What the key's mac is about: this service and plan, and the resource.
+fn said(resource: &str) -> String {
+    format!("weather/metered/{resource}")
 }
 
 /// Whose key it is, when it is one. The comparison takes the same time for every mac of the right length.
 fn resource_of(key: &hmac::Key, presented: &str) -> Option<String> {
     let (resource, mac) = presented.strip_prefix("wx_")?.split_once('.')?;
     let mac = URL_SAFE_NO_PAD.decode(mac).ok()?;
-    hmac::verify(key, resource.as_bytes(), &mac).ok()?;
+    hmac::verify(key, said(resource).as_bytes(), &mac).ok()?;
     Some(resource.to_owned())
 }
 

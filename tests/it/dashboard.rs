@@ -188,6 +188,24 @@ on_both! {
         app.stop().await;
     }
 
+    async fn only_the_session_that_stopped_spending_allows_it_again(db: TestDb) {
+        let app = TestApp::start(&db).await;
+        let agent = app.agent().await;
+        let human = logs_in(&app, &agent.link().await).await;
+        human.post("/dashboard/stop", &[]).await.expect_status(303);
+        // An agent makes a link for itself and tries to undo the stop.
+        let other = logs_in(&app, &agent.link().await).await;
+        for _ in 0..2 {
+            other.post("/dashboard/resume", &[]).await.expect_status(403);
+            agent.buys("postgres", "small").await.problem(402, "spending_stopped");
+            // Stopping what is stopped does not make it the other's stop.
+            other.post("/dashboard/stop", &[]).await.expect_status(303);
+        }
+        human.post("/dashboard/resume", &[]).await.expect_status(303);
+        agent.buys("postgres", "small").await.expect_status(201);
+        app.stop().await;
+    }
+
     async fn the_cap_can_be_lowered_below_what_is_spent_and_never_raised(db: TestDb) {
         let app = TestApp::start(&db).await;
         let agent = app.agent().await;

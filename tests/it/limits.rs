@@ -6,6 +6,22 @@ use crate::harness::app::{TestApp, fresh_key};
 use portreeve::fetch::Outgoing;
 
 on_both! {
+    async fn a_body_that_stalls_is_given_up(db: TestDb) {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let app = TestApp::start(&db).await;
+        let host = app.base.trim_start_matches("http://").to_owned();
+        let mut line = tokio::net::TcpStream::connect(&host).await.unwrap();
+        let head = format!(
+            "POST /v1/accounts HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\ncontent-length: 6000\r\n\r\n{{"
+        );
+        line.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = [0_u8; 12];
+        let patience = std::time::Duration::from_secs(60);
+        tokio::time::timeout(patience, line.read_exact(&mut answer)).await.expect("it is given up").unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 408");
+        app.stop().await;
+    }
+
     async fn a_body_has_at_most_64_kib(db: TestDb) {
         let app = TestApp::start(&db).await;
         let agent = app.agent().await;

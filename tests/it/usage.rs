@@ -162,6 +162,33 @@ on_both! {
         app.stop().await;
     }
 
+    async fn nothing_is_charged_to_a_payment_token_that_expired(db: TestDb) {
+        let app = TestApp::start(&db).await;
+        let agent = app.agent().await;
+        let mut order = agent.order("weather", "metered");
+        let until = app.now().plus(chrono::TimeDelta::minutes(5));
+        order["payment_token"] = json!(app.pays(&usd(20_000).expires_at(until)));
+        let bought = agent.sends(&order).await.expect_status(201).json();
+        let id = bought["resource"]["id"].as_str().unwrap();
+        assert_eq!(cost(&app.reports(id, "1000").await), 50);
+        app.pass(chrono::TimeDelta::minutes(5));
+        app.reports(id, "1000").await.problem(402, "payment_token_expired");
+        assert_eq!(agent.spent_and_held().await, (50, 0));
+        app.stop().await;
+    }
+
+    async fn a_key_for_one_service_opens_no_other(db: TestDb) {
+        let app = TestApp::start(&db).await;
+        let agent = app.agent().await;
+        let free = agent.buys("sandbox", "free").await.expect_status(201).json();
+        let id = free["resource"]["id"].as_str().unwrap();
+        let secret = free["credentials"].as_object().unwrap().values().filter_map(Value::as_str);
+        let mac = secret.filter_map(|value| value.rsplit_once('.')).map(|(_, mac)| mac.to_owned()).next().unwrap();
+        let platform = Client::new(&app.platform.url).with_token(&format!("wx_{id}.{mac}"));
+        platform.get("/weather/lisbon").await.expect_status(401);
+        app.stop().await;
+    }
+
     async fn what_was_sold_keeps_its_price(db: TestDb) {
         let app = TestApp::start(&db).await;
         let agent = app.agent().await;

@@ -25,7 +25,8 @@ CREATE TABLE accounts (
     email_trust TEXT NOT NULL,
     created_at BIGINT NOT NULL,
     changed_at BIGINT NOT NULL,
-    spending_stopped_at BIGINT
+    spending_stopped_at BIGINT,
+    spending_stopped_by TEXT
 );
 CREATE INDEX accounts_by_email ON accounts (email_index);
 CREATE INDEX accounts_by_skeleton ON accounts (email_skeleton);

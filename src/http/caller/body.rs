@@ -16,6 +16,9 @@ use crate::signing::parse_strict;
 /// The longest body that is read, in bytes.
 pub(crate) const MAX_BODY: usize = 64 * 1024;
 
+/// How long a whole body may take: a caller that stalls holds a connection.
+const MAX_WAIT: std::time::Duration = std::time::Duration::from_secs(10);
+
 /// A JSON body, and the bytes it was read from.
 #[derive(Debug)]
 pub(crate) struct Body<T> {
@@ -27,12 +30,18 @@ pub(crate) struct Body<T> {
 #[derive(Debug)]
 pub(crate) struct Form<T>(pub(crate) T, pub(crate) Vec<u8>);
 
-async fn read(request: &HttpRequest, mut payload: web::Payload, accepted: &[&str]) -> Result<Vec<u8>, Problem> {
+async fn read(request: &HttpRequest, payload: web::Payload, accepted: &[&str]) -> Result<Vec<u8>, Problem> {
     let given = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
     let kind = given.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
     if !accepted.contains(&kind.as_str()) {
         return Err(Problem::new(&table::MEDIA_TYPE, format!("Send the body as `{}`.", accepted.join("` or `"))));
     }
+    tokio::time::timeout(MAX_WAIT, collect(payload)).await.unwrap_or_else(|_elapsed| {
+        Err(Problem::new(&table::TIMED_OUT, format!("The body did not arrive within {} s.", MAX_WAIT.as_secs())))
+    })
+}
+
+async fn collect(mut payload: web::Payload) -> Result<Vec<u8>, Problem> {
     let mut bytes = Vec::new();
     while let Some(chunk) = payload.next().await {
         let chunk = chunk.map_err(|error| Problem::new(&table::BAD_REQUEST, "The body broke off.").because(error))?;

@@ -6,7 +6,7 @@ use actix_web::{HttpResponse, post};
 use serde::Deserialize;
 
 use super::facts;
-use super::pages::respond;
+use super::pages::{Frame, MessagePage, respond};
 use crate::app::App;
 use crate::http::caller::{Form, SameSite, User};
 use crate::http::problem::Problem;
@@ -69,18 +69,43 @@ pub(super) async fn lower_cap(
             Ok(respond(&facts.page(&app, &account, Some((typed, problem))), StatusCode::UNPROCESSABLE_ENTITY))
         }
         Err(ChangeBudgetError::Db(error)) => Err(error.into()),
+        Err(other @ ChangeBudgetError::NotWhoStopped) => {
+            Err(Problem::new(&crate::http::problem::table::INTERNAL, "The cap.").because(other))
+        }
+    }
+}
+
+/// Agents can make links to this dashboard: a link must not undo the stop.
+fn stopped_elsewhere(app: &App) -> MessagePage {
+    MessagePage {
+        frame: Frame::anonymous(app.provider_name()),
+        heading: "Spending stays stopped".to_owned(),
+        text: "New spending was stopped in another session. Agents can make links to this dashboard, so a link is not \
+               enough to allow spending again."
+            .to_owned(),
+        steps: vec![
+            "Go back to the browser in which you stopped it, and allow spending there.".to_owned(),
+            "Or ask the provider's support.".to_owned(),
+        ],
+        request_id: None,
     }
 }
 
 async fn turn(app: &App, user: User, stopped: bool) -> Result<HttpResponse, Problem> {
     let (id, now) = (user.session.account.id.clone(), user.now);
     let lane = id.to_string();
+    let by = user.session.hash;
     let turned = app.db.write(&lane, move |conn| {
-        if stopped { budget::stop_spending(conn, &id, now) } else { budget::resume_spending(conn, &id, now) }
+        if stopped {
+            budget::stop_spending(conn, &id, &by, now)
+        } else {
+            budget::resume_spending(conn, &id, Some(&by), now)
+        }
     });
     match turned.await {
         Ok(()) => Ok(back()),
         Err(ChangeBudgetError::Db(error)) => Err(error.into()),
+        Err(ChangeBudgetError::NotWhoStopped) => Ok(respond(&stopped_elsewhere(app), StatusCode::FORBIDDEN)),
         Err(other @ ChangeBudgetError::WouldRaise(_)) => {
             Err(Problem::new(&crate::http::problem::table::INTERNAL, "The switch.").because(other))
         }

@@ -186,9 +186,12 @@ fn activity(fact: &RecordedFact, account: &AccountId, orchestrator: &Orchestrato
         let amount = fact.detail.get(name).and_then(Value::as_i64).and_then(|minor| Amount::from_minor(minor).ok());
         amount.map(|amount| Money { amount, currency }.to_string()).unwrap_or_default()
     };
-    let yours = fact.actor == format!("user:{account}") || fact.action == "dashboard.opened";
-    let who = if yours {
-        "You".to_owned()
+    // Whoever holds a log-in link can be at the dashboard: the trail says what is known, and not more.
+    let here = fact.actor == format!("user:{account}");
+    let who = if here {
+        "This dashboard".to_owned()
+    } else if fact.action == "dashboard.opened" {
+        "Somebody".to_owned()
     } else if fact.actor == "system" {
         "Portreeve".to_owned()
     } else {

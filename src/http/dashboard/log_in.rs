@@ -31,6 +31,11 @@ pub(super) async fn show_link(app: Data<App>, token: Path<String>) -> Result<Htt
 /// Uses the link up and begins a session.
 #[post("/d/{token}")]
 pub(super) async fn use_link(app: Data<App>, _from: SameSite, token: Path<String>) -> Result<HttpResponse, Problem> {
+    let (presented, now) = (Secret::presented(&token), app.clock.now());
+    // A link that does not work is not worth a write.
+    if app.db.read(move |conn| login::state(conn, &presented, now)).await? == LinkState::Spent {
+        return Ok(link_page(&app, &token, true));
+    }
     let (hash, session, now) = (Secret::presented(&token).hash(), Secret::generate("ses")?, app.clock.now());
     let session_hash = session.hash();
     let used = app.db.write(HOUSE, move |conn| login::redeem(conn, &hash, &session_hash, now)).await;

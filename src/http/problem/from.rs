@@ -209,6 +209,9 @@ impl From<UsageError> for Problem {
             }
             UsageError::Cap(refusal) => cap(&refusal),
             UsageError::Stopped => stopped(),
+            UsageError::TokenExpired => {
+                Self::new(&table::TOKEN_EXPIRED, "The payment token that pays for this resource expired.")
+            }
             UsageError::OutOfRange(_) => Self::new(&table::BAD_REQUEST, "`data.quantity` is beyond all prices."),
             UsageError::Db(error) => error.into(),
             other @ UsageError::Inconsistent(_) => internal(&other),

@@ -44,6 +44,9 @@ problems! {
     TOKEN_NEEDED: "payment_token_required" 402 "A payment token is needed",
         "The plan costs money and the request names nobody who pays.",
         agent "Ask the orchestrator for a payment token and send it as payment_token.", human "", retry false;
+    TOKEN_EXPIRED: "payment_token_expired" 402 "The payment token expired",
+        "The resource is paid by a payment token that has expired: nothing more can be charged to it. What was charged stays.",
+        agent "Stop using the resource. Tell your human that its payment token expired.", human "Buy the resource again with a new payment token.", retry false;
     PAYMENT_REFUSED: "payment_refused" 402 "The payment was refused",
         "The issuer of the payment token refused to pay. What was held is free again and nothing was made.",
         agent "Read the reason. Ask the orchestrator for another payment token, or tell your human.", human "Look at the payment method at your orchestrator.", retry false;
@@ -65,6 +68,9 @@ problems! {
     METHOD: "method_not_allowed" 405 "The method is not allowed here",
         "The path exists, but not with this method.",
         agent "Read /openapi.json.", human "", retry false;
+    TIMED_OUT: "request_timed_out" 408 "The request did not arrive in time",
+        "The body stopped arriving. Nothing was done.",
+        agent "Send the same request again.", human "", retry true;
     PRICE_CHANGED: "catalog_changed" 409 "The offer changed",
         "The catalog digest that came with the request is not the published one, and the offer differs. Nothing was bought.",
         agent "Read changes, fetch the catalog again, and decide anew; ask your human if the price went up.", human "", retry false;

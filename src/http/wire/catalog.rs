@@ -5,7 +5,7 @@ use actix_web::web::{Bytes, Data, Path};
 use actix_web::{HttpRequest, HttpResponse, web};
 
 use crate::app::App;
-use crate::catalog::{self, Edition, Version};
+use crate::catalog::{Edition, Version};
 use crate::http::problem::{Problem, table};
 
 /// Which form of an edition.
@@ -48,11 +48,11 @@ async fn preflight() -> HttpResponse {
         .finish()
 }
 
-async fn revision(app: &App, version: &str) -> Result<Edition, Problem> {
+async fn revision(app: &App, version: &str) -> Result<std::sync::Arc<Edition>, Problem> {
     let missing = || Problem::new(&table::NOT_FOUND, "There is no such revision of the catalog.");
     let number: i64 = version.parse().map_err(|_not_a_number| missing())?;
     let version = Version::try_from(number).map_err(|_not_a_version| missing())?;
-    app.db.read(move |conn| catalog::revision(conn, version)).await?.ok_or_else(missing)
+    app.edition_of(version).await?.ok_or_else(missing)
 }
 
 fn answer(edition: &Edition, form: Form, request: &HttpRequest, immutable: bool) -> HttpResponse {

@@ -8,6 +8,7 @@ use crate::clock::Timestamp;
 use crate::db::{DbConnection, DbError};
 use crate::ids::{AccountId, OrchestratorId};
 use crate::money::{Amount, Money};
+use crate::secret::SecretHash;
 
 /// Why a budget was not changed.
 #[derive(Debug, thiserror::Error)]
@@ -15,6 +16,9 @@ pub enum ChangeBudgetError {
     /// The new cap is not below the old one.
     #[error("the cap can only be lowered here: it is {0} now")]
     WouldRaise(Money),
+    /// Spending was stopped in another session.
+    #[error("spending can be allowed again only where it was stopped")]
+    NotWhoStopped,
     /// The database failed.
     #[error(transparent)]
     Db(#[from] DbError),
@@ -49,28 +53,41 @@ pub fn lower(
 }
 
 /// Stops new spending: every budget counter that is open admits nothing more, and neither will new ones. What exists
-/// goes on, and what is held may still be captured. Call it inside `Db::write`.
+/// goes on, and what is held may still be captured. Remembers the session `by` which it was stopped. Call it inside
+/// `Db::write`.
 ///
 /// # Errors
 /// When the database fails.
-pub fn stop_spending(conn: &mut DbConnection, account: &AccountId, now: Timestamp) -> Result<(), ChangeBudgetError> {
-    if store::set_stopped(conn, account, Some(now))? {
+pub fn stop_spending(
+    conn: &mut DbConnection,
+    account: &AccountId,
+    by: &SecretHash,
+    now: Timestamp,
+) -> Result<(), ChangeBudgetError> {
+    if store::set_stopped(conn, account, by, now)? {
         store::close_open_counters(conn, account, now)?;
         record(conn, account, "spending.stopped", json!({}), now)?;
     }
     Ok(())
 }
 
-/// Allows new spending again, up to the cap. Call it inside `Db::write`.
+/// Allows new spending again, up to the cap. Only the session that stopped it may: an agent can make log-in links for
+/// the dashboard, and must not undo its human's stop with one. `None` is the operator, who knows whom he talks to. Call
+/// it inside `Db::write`.
 ///
 /// # Errors
-/// When the database fails.
-pub fn resume_spending(conn: &mut DbConnection, account: &AccountId, now: Timestamp) -> Result<(), ChangeBudgetError> {
-    if store::set_stopped(conn, account, None)? {
+/// When another session stopped it, or the database fails.
+pub fn resume_spending(
+    conn: &mut DbConnection,
+    account: &AccountId,
+    by: Option<&SecretHash>,
+    now: Timestamp,
+) -> Result<(), ChangeBudgetError> {
+    if store::set_going(conn, account, by)? {
         store::reopen_counters(conn, account, now)?;
-        record(conn, account, "spending.resumed", json!({}), now)?;
+        return record(conn, account, "spending.resumed", json!({"by_operator": by.is_none()}), now);
     }
-    Ok(())
+    if store::is_stopped(conn, account)? { Err(ChangeBudgetError::NotWhoStopped) } else { Ok(()) }
 }
 
 fn record(

@@ -1,5 +1,5 @@
-//! The `static` driver: credentials by template. `{resource_id}` and `{mac}` (HMAC-SHA256 of the resource id under the
-//! driver's key, base64url) make a key that the platform can check alone; `{platform_url}` comes from the configuration.
+//! The `static` driver: credentials by template. `{resource_id}` and `{mac}` (HMAC-SHA256 of `service/plan/resource_id`
+//! under the driver's key, base64url) make a key that the platform can check alone; `{platform_url}` comes from the configuration.
 
 use std::fmt;
 
@@ -10,7 +10,6 @@ use futures_util::future::BoxFuture;
 use serde_json::Value;
 
 use super::{Credentials, Driver, Outcome, Work};
-use crate::ids::ResourceId;
 
 /// The driver and its key.
 pub struct StaticDriver {
@@ -41,13 +40,14 @@ impl StaticDriver {
         Ok(Self { key: hmac::Key::new(hmac::HMAC_SHA256, key), platform_url })
     }
 
-    fn mac(&self, resource: &ResourceId) -> String {
-        URL_SAFE_NO_PAD.encode(hmac::sign(&self.key, resource.as_str().as_bytes()).as_ref())
+    /// Of service, plan and resource: a key for one thing opens no other. None of the three can hold a slash.
+    fn mac(&self, work: &Work) -> String {
+        let said = format!("{}/{}/{}", work.service, work.plan, work.resource_id);
+        URL_SAFE_NO_PAD.encode(hmac::sign(&self.key, said.as_bytes()).as_ref())
     }
 
     fn fill(&self, template: &str, work: &Work) -> Result<String, String> {
-        let filled =
-            template.replace("{resource_id}", work.resource_id.as_str()).replace("{mac}", &self.mac(&work.resource_id));
+        let filled = template.replace("{resource_id}", work.resource_id.as_str()).replace("{mac}", &self.mac(work));
         match (filled.contains("{platform_url}"), &self.platform_url) {
             (true, Some(url)) => Ok(filled.replace("{platform_url}", url.trim_end_matches('/'))),
             (true, None) => Err("`static_driver.platform_url` is not set".to_owned()),
@@ -96,7 +96,7 @@ impl Driver for StaticDriver {
 mod tests {
     use super::*;
     use crate::clock::Timestamp;
-    use crate::ids::{AccountId, OperationId};
+    use crate::ids::{AccountId, OperationId, ResourceId};
     use serde_json::json;
 
     const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
@@ -145,7 +145,7 @@ mod tests {
             [("REGION".to_owned(), "eu".to_owned()), ("URL".into(), "https://api.example/v1".into())]
         );
         let another_key = StaticDriver::new(&[8; 32], None).unwrap();
-        assert_ne!(another_key.mac(&one.resource_id), driver.mac(&one.resource_id));
+        assert_ne!(another_key.mac(&one), driver.mac(&one));
     }
 
     #[tokio::test]

@@ -66,6 +66,9 @@ pub enum UsageError {
     /// A ceiling said no.
     #[error("a ceiling has no room for this")]
     Cap(Box<CapRefusal>),
+    /// The token that pays for the resource expired.
+    #[error("the payment token expired")]
+    TokenExpired,
     /// The human stopped new spending.
     #[error("new spending is stopped")]
     Stopped,
@@ -156,6 +159,9 @@ fn spend(
         Some(id) => Some(budget::find_token(conn, account, id)?),
         None => None,
     };
+    if token.as_ref().is_some_and(|token| token.expires_at <= now) {
+        return Err(UsageError::TokenExpired);
+    }
     let limit = PlanLimit { resource_id: &resource.id, currency, per_month: metering.per_month };
     let counters = budget::open_counters(conn, account, orchestrator, token.as_ref(), Some(&limit), now)?;
     let ids = counters.iter().map(|counter| counter.id.clone());

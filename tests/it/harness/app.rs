@@ -140,7 +140,7 @@ impl TestApp {
     /// The workers' turn, as if they had waited until everything that is unfinished is due.
     pub(crate) async fn workers_resume(&self) {
         self.pass(TimeDelta::seconds(90));
-        resource::resume_due(&self.app().desk, self.now()).await.expect("the workers' turn");
+        resource::resume_due(&self.app().desk, self.app().clock.as_ref()).await.expect("the workers' turn");
     }
 
     /// Publishes the catalog with `was` in one of its files replaced by `now`; a second later than before.

@@ -140,11 +140,10 @@ fn choose<'a>(edition: &'a Edition, request: &CreateResourceRequest) -> Result<&
 /// The offer that was seen must be the offer that is sold, whatever else changed in the catalog.
 async fn same_offer(app: &App, edition: &Edition, offer: &Offer, digest: Option<&str>) -> Result<(), Problem> {
     let Some(digest) = digest.filter(|digest| *digest != edition.digest) else { return Ok(()) };
-    let wanted = digest.to_owned();
     let refusal = Problem::new(&table::PRICE_CHANGED, "`catalog_digest` is not that of the published catalog.")
         .with("catalog_digest", edition.digest.as_str())
         .with("catalog_version", edition.version.number());
-    let Some(seen) = app.db.read(move |conn| catalog::by_digest(conn, &wanted)).await? else {
+    let Some(seen) = app.edition_with(digest).await? else {
         return Err(refusal.with("changes", json!([{"field": "catalog", "was": null, "now": null}])));
     };
     let changes = catalog::changes(&seen, edition, &offer.service, &offer.plan.id);
@@ -183,11 +182,20 @@ fn purchase(
     })
 }
 
+/// Controls, and what turns or hides other characters on a page (Unicode bidi and format characters).
+fn misleads(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
 fn name(request: &CreateResourceRequest) -> Result<String, Problem> {
     let Some(name) = &request.name else { return Ok(format!("{}/{}", request.service, request.plan)) };
     let name = name.trim();
-    if name.is_empty() || name.chars().count() > 80 || name.chars().any(char::is_control) {
-        return Err(Problem::new(&table::BAD_REQUEST, "`name` has 1 to 80 characters and no control characters."));
+    if name.is_empty() || name.chars().count() > 80 || name.chars().any(misleads) {
+        return Err(Problem::new(
+            &table::BAD_REQUEST,
+            "`name` has 1 to 80 characters and no control or direction characters.",
+        ));
     }
     Ok(name.to_owned())
 }

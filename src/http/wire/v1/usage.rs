@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::app::App;
-use crate::catalog::{self, MeterId, PlanId, Price, ServiceId, Version};
+use crate::catalog::{MeterId, PlanId, Price, ServiceId, Version};
 use crate::clock::Timestamp;
 use crate::http::caller::{Body, Meter};
 use crate::http::problem::{Problem, table};
@@ -101,13 +101,7 @@ fn quantity(text: &str) -> Result<Decimal, Problem> {
 async fn metering(app: &App, resource: &Resource, meter: &str) -> Result<Metering, Problem> {
     let unknown = || Problem::new(&table::UNKNOWN_PLAN, "`data.meter` is not a meter of the resource's plan.");
     let version = Version::try_from(resource.catalog_version).map_err(|_bad| unknown())?;
-    let current = app.edition();
-    let sold = if current.version == version {
-        current
-    } else {
-        let found = app.db.read(move |conn| catalog::revision(conn, version)).await?;
-        std::sync::Arc::new(found.ok_or_else(unknown)?)
-    };
+    let sold = app.edition_of(version).await?.ok_or_else(unknown)?;
     let service: ServiceId = resource.service.parse().map_err(|_bad| unknown())?;
     let plan: PlanId = resource.plan.parse().map_err(|_bad| unknown())?;
     let meter_id: MeterId = meter.parse().map_err(|_bad| unknown())?;
