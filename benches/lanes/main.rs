@@ -1,7 +1,10 @@
 //! Holds under a cap per second, by every way of writing them, in one run: A/B/A/B, medians, ratios.
 //!
 //! `cargo bench --profile dist --bench lanes [-- --quick] [--postgres URL] [--lanes N] [--only sqlite|postgres]
-//! [--rows N] [--callers N]`
+//! [--rows N] [--callers N] [--patient]`
+//!
+//! A ratio means little on a busy machine: each round tells how much of it other programs took just before, and
+//! `--patient` waits (at most two minutes a round) until that is under a third.
 //!
 //! Without `--postgres` it starts a throw-away server of its own (Debian's `postgresql` package must be installed).
 
@@ -38,6 +41,7 @@ struct Plan {
     only: Option<Backend>,
     way: Option<Way>,
     postgres: Option<String>,
+    patient: bool,
 }
 
 fn plan() -> Plan {
@@ -61,6 +65,7 @@ fn plan() -> Plan {
             _ => Way::Pgbench,
         }),
         postgres: value("--postgres"),
+        patient: arguments.iter().any(|argument| argument == "--patient"),
     }
 }
 
@@ -109,6 +114,7 @@ fn table(runtime: &tokio::runtime::Runtime, plan: &Plan, scene: &Scene, verdicts
     println!(
         "| rows | callers | way | /s | × pool | × pgbench | p50 ms | p99 ms | max ms |\n|---|---|---|---|---|---|---|---|---|"
     );
+    let mut others = Vec::new();
     for &rows in &plan.rows {
         for &callers in &plan.callers {
             if let Some(way) = plan.way {
@@ -118,6 +124,7 @@ fn table(runtime: &tokio::runtime::Runtime, plan: &Plan, scene: &Scene, verdicts
             }
             let mut rounds: Vec<Vec<Measured>> = Vec::new();
             for _ in 0..plan.rounds {
+                others.push(busy(plan.patient));
                 let measure = |way: &Way| runtime.block_on(scene.measure(*way, rows, callers, plan.time));
                 rounds.push(ways.iter().map(measure).collect());
             }
@@ -155,6 +162,11 @@ fn table(runtime: &tokio::runtime::Runtime, plan: &Plan, scene: &Scene, verdicts
             }
         }
     }
+    if plan.way.is_none() {
+        let most = others.iter().copied().fold(0.0, f64::max);
+        let share = median(others.into_iter());
+        println!("\nBefore the rounds, other programs took {share:.0} % of the machine (median; at most {most:.0} %).");
+    }
     if plan.way.is_none_or(|way| way == Way::Set) {
         runtime.block_on(scene.verify());
     }
@@ -170,4 +182,27 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
 /// pgbench tells no percentiles.
 fn shown(milliseconds: f64) -> String {
     if milliseconds.is_nan() { "–".to_owned() } else { format!("{milliseconds:.2}") }
+}
+
+/// How much of the machine, in percent, is in use while this bench does nothing.
+fn busy(patient: bool) -> f64 {
+    let mut found = 100.0;
+    for _ in 0..120 {
+        let before = ticks();
+        std::thread::sleep(Duration::from_secs(1));
+        let after = ticks();
+        found = 100.0 * (1.0 - (after.0 - before.0) / (after.1 - before.1).max(1.0));
+        if !patient || found < 33.0 {
+            break;
+        }
+    }
+    found
+}
+
+/// Idle and all ticks of all processors since the start (Linux).
+fn ticks() -> (f64, f64) {
+    let text = std::fs::read_to_string("/proc/stat").unwrap();
+    let numbers = text.lines().next().unwrap().split_whitespace().skip(1).map(|number| number.parse().unwrap());
+    let numbers: Vec<f64> = numbers.take(8).collect();
+    (numbers[3] + numbers[4], numbers.iter().sum())
 }

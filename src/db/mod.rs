@@ -115,7 +115,10 @@ impl Db {
     /// Runs `work` in one transaction of the lane that `key` (an account or budget id) picks: all of it happens, or none.
     /// Answers after the commit. `Err` undoes the work alone, whatever else the lane committed with it.
     ///
-    /// Nothing slow belongs in `work`: no network, no password hashing, no signing.
+    /// Nothing slow belongs in `work`: no network, no password hashing, no signing; and no `BEGIN` or `COMMIT` of its own
+    /// (`conn.transaction` is fine: it makes a savepoint). It runs once: a deadlock or serialization failure is answered
+    /// as [`DbError::Query`], with the work undone. Pieces that wait together are run in no promised order, except that
+    /// those of one key keep theirs. A future that is dropped after it was first polled does not take its work back.
     ///
     /// # Errors
     /// Whatever `work` answers; [`DbError::Busy`] when the queue is full; [`DbError::Unknown`] when the commit failed.
@@ -131,7 +134,8 @@ impl Db {
         self.lanes.write(key, work).await
     }
 
-    /// Gives `item` to its lane as data. The lane hands all waiting items of the same verb to [`SetVerb::run`] at once.
+    /// Gives `item` to its lane as data. The lane hands all waiting items of the same verb to [`SetVerb::run`] at once,
+    /// after the closures of the same batch; if that fails, each item runs alone once more.
     ///
     /// # Errors
     /// Like [`Db::write`].

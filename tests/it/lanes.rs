@@ -342,6 +342,21 @@ on_both! {
     }
 }
 
+#[tokio::test]
+async fn sqlite_syncs_every_commit_and_checks_foreign_keys() {
+    use diesel::dsl::sql;
+    use diesel::sql_types::{BigInt, Text};
+    let db = with_tables(&Place::sqlite()).await;
+    let found = db.write("", |conn| {
+        let synchronous = sql::<BigInt>("(SELECT synchronous FROM pragma_synchronous)");
+        let foreign_keys = sql::<BigInt>("(SELECT foreign_keys FROM pragma_foreign_keys)");
+        let journal = sql::<Text>("(SELECT journal_mode FROM pragma_journal_mode)");
+        Ok::<(i64, i64, String), DbError>(diesel::select((synchronous, foreign_keys, journal)).get_result(conn)?)
+    });
+    // 2 is FULL: what was acknowledged survives a power cut, which no `kill` can show.
+    assert_eq!(found.await.unwrap(), (2, 1, "wal".to_owned()));
+}
+
 const CHILD_URL: &str = "PORTREEVE_TEST_CHILD_URL";
 
 on_both! {
