@@ -213,7 +213,7 @@ impl App {
         match catalog::validate(&self.folder) {
             Ok(read) => *self.files.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(read),
             Err(mistakes) => {
-                tracing::error!(mistakes = mistakes.len(), "the catalog's files have mistakes; kept the old ones")
+                tracing::error!(mistakes = mistakes.len(), "the catalog's files have mistakes; kept the old ones");
             }
         }
         let mut current = self.edition.write().unwrap_or_else(PoisonError::into_inner);

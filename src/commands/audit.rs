@@ -35,12 +35,11 @@ pub(crate) async fn run(command: AuditCommand, config: &Config, json: bool) -> R
     }
     let (mut after, mut checked, mut differs) = (None, 0_u64, Vec::new());
     loop {
-        let page = match &account {
-            Some(one) => vec![one.clone()],
-            None => {
-                let from = after.clone();
-                db.read(move |conn| account::ids_after(conn, from.as_ref(), 500)).await?
-            }
+        let page = if let Some(one) = &account {
+            vec![one.clone()]
+        } else {
+            let from = after.clone();
+            db.read(move |conn| account::ids_after(conn, from.as_ref(), 500)).await?
         };
         for id in &page {
             checked += 1;

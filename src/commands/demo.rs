@@ -259,11 +259,15 @@ async fn ready(
     let id_token = simulator.mint_id_token(&IdTokenSpec::of(user))?;
     let opened = Outgoing::post_json(format!("{base_url}/v1/accounts").parse()?, &json!({"id_token": id_token}));
     let account: Value = fetch.send(opened).await?.json()?;
-    let token = account["access_token"].as_str().unwrap_or("").to_owned();
+    let token = account.get("access_token").and_then(Value::as_str).unwrap_or("").to_owned();
     let asked = Outgoing::get(format!("{base_url}/v1/budget").parse()?).bearer(&token);
     let budget: Value = fetch.send(asked).await?.json()?;
     let shown = |name: &str| {
-        let amount = budget[name].as_i64().and_then(|minor| Amount::from_minor(minor).ok()).unwrap_or_default();
+        let amount = budget
+            .get(name)
+            .and_then(Value::as_i64)
+            .and_then(|minor| Amount::from_minor(minor).ok())
+            .unwrap_or_default();
         Money { amount, currency: Currency::USD }.to_string()
     };
     let limit = Amount::from_minor(20_000).map_err(Failure::failed)?;

@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use portreeve::app::{self, HOUSE};
 use portreeve::clock::{Clock as _, SystemClock};
 use portreeve::config::Config;
-use portreeve::db::{Db, DbError};
+use portreeve::db::Db;
 use portreeve::money::{Money, Rate};
 use portreeve::orchestrator::{self, AddError, NewOrchestrator, Orchestrator};
 use serde_json::{Value, json};
@@ -138,7 +138,7 @@ async fn list(db: &Db, json: bool) -> Result<(), Failure> {
     let mut after = None;
     loop {
         let from = after.clone();
-        let page = db.read(move |conn| Ok::<_, DbError>(orchestrator::list(conn, from.as_ref(), 100)?)).await?;
+        let page = db.read(move |conn| orchestrator::list(conn, from.as_ref(), 100)).await?;
         for one in &page {
             if json {
                 say(&describe(one).to_string())?;

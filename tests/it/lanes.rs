@@ -346,7 +346,8 @@ on_both! {
 async fn sqlite_syncs_every_commit_and_checks_foreign_keys() {
     use diesel::dsl::sql;
     use diesel::sql_types::{BigInt, Text};
-    let db = with_tables(&Place::sqlite()).await;
+    let database = databases::sqlite();
+    let db = with_tables(&database).await;
     let found = db.write("", |conn| {
         let synchronous = sql::<BigInt>("(SELECT synchronous FROM pragma_synchronous)");
         let foreign_keys = sql::<BigInt>("(SELECT foreign_keys FROM pragma_foreign_keys)");

@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 
 use super::super::published::Said;
 use super::super::*;
-use super::{example, here, now};
+use super::{example, now};
 use crate::clock::Timestamp;
 use crate::signing::{KeyPurpose, KeyRing};
 
@@ -57,20 +57,5 @@ async fn a_served_catalog_is_fetched_and_verified() {
     let fetch = crate::fetch::Fetch::new(&fetch_settings(&base)).unwrap();
     let verified = verify_url(&fetch, &base, None, None, now()).await.unwrap();
     assert_eq!(verified.digest, edition.digest);
-    server.join().unwrap();
-}
-
-/// Needs Node and `npm ci` in `tests/clients/jose`: run with `--ignored`.
-#[test]
-#[ignore = "needs the npm package jose"]
-fn the_unmodified_jose_package_verifies_the_catalog() {
-    use crate::clock::{Clock as _, SystemClock};
-    let keys = KeyRing::generate().unwrap();
-    let (edition, listener, base) = on_this_machine(&keys, Timestamp::from_seconds(SystemClock.now().seconds()));
-    let server = serve(&edition, serde_json::to_vec(&keys.jwks()).unwrap(), listener, 3);
-    let output =
-        std::process::Command::new("node").arg(here("tests/clients/jose/verify.mjs")).arg(base).output().unwrap();
-    assert!(output.status.success(), "{output:?}");
-    assert!(String::from_utf8(output.stdout).unwrap().contains(&edition.digest));
     server.join().unwrap();
 }
