@@ -88,7 +88,6 @@ def version_matches(version, requirement):
 def complaints(packages, parents, rules):
     allowed = set(rules["licenses"]["allow"])
     exceptions = {one["crate"]: set(one["allow"]) for one in rules["licenses"].get("exceptions", [])}
-    registries = {"registry+" + url for url in rules["sources"]["allow-registry"]}
     for id, package in packages.items():
         name, version, licence, source = (package[key] for key in ("name", "version", "license", "source"))
         shown = f"{name} {version}"
@@ -96,7 +95,7 @@ def complaints(packages, parents, rules):
             yield f"{shown} names no licence"
         elif not licence_holds(licence, allowed | exceptions.get(name, set())):
             yield f"{shown} is under `{licence}`, which is not allowed"
-        if source is not None and source not in registries:
+        if source is not None and not source.startswith("registry+"):
             yield f"{shown} comes from {source}"
         for ban in rules["bans"]["deny"]:
             crate, _, requirement = ban["crate"].partition(":")
@@ -118,7 +117,7 @@ def check_itself():
     assert version_matches("0.4.16-rc.1", "<0.4.16") and version_matches("1.3.0+x", ">=1, <1.4")
     made_up = {"a": {"name": "bad", "version": "1.0.0", "license": "GPL-3.0", "source": "git+x"},
                "b": {"name": "good", "version": "1.0.0", "license": "MIT", "source": None}}
-    rules = {"licenses": {"allow": ["MIT"]}, "sources": {"allow-registry": []},
+    rules = {"licenses": {"allow": ["MIT"]},
              "bans": {"deny": [{"crate": "bad:<2", "reason": "old"}, {"crate": "good", "wrappers": ["me"], "reason": "x"}]}}
     found = list(complaints(made_up, {"a": {"me"}, "b": {"me"}}, rules))
     assert len(found) == 3, found
