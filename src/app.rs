@@ -6,9 +6,11 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use secrecy::ExposeSecret as _;
 use serde_json::{Map, Value};
 
+use crate::authorization::{Nonces, StepUp};
 use crate::catalog::{self, Catalog, DriverKind, Edition, PlanId, ServiceId, Version};
 use crate::clock::{Clock, Timestamp};
 use crate::config::Config;
@@ -47,6 +49,10 @@ pub struct App {
     pub desk: Desk,
     /// Seals answers that are kept for retries.
     pub answer_sealer: Arc<Sealer>,
+    /// What DPoP proofs must carry.
+    pub nonces: Nonces,
+    /// How fresh and strong the log-in must be before what cannot be taken back.
+    pub step_up: StepUp,
     /// Of the secret with which the provider's platform reports usage.
     pub meter_key: SecretHash,
     folder: PathBuf,
@@ -73,6 +79,9 @@ pub enum StartError {
     /// A secret is too short to be one.
     #[error("`usage.meter_key` must have at least 32 characters")]
     MeterKey,
+    /// A class that no challenge could carry.
+    #[error("each of `step_up.acr_values` is visible ASCII without `\"`, `\\` and spaces")]
+    AcrValues,
     /// Sealing.
     #[error(transparent)]
     Seal(#[from] SealError),
@@ -138,6 +147,8 @@ impl App {
             audience: format!("{base_url}/v1"),
             desk,
             answer_sealer: Arc::new(Sealer::new(&master, "answers")?),
+            nonces: Nonces::new(&*master.derive("dpop nonces")?),
+            step_up: step_up(config)?,
             meter_key: meter_key(config)?.hash(),
             folder: config.catalog.folder.clone(),
             files,
@@ -326,6 +337,17 @@ pub fn master_key(config: &Config) -> Result<MasterKey, StartError> {
     let given = config.keys.master_key.expose_secret();
     let text = if given.is_empty() { secret_file(&config.keys.master_key_file)? } else { given.to_owned().into() };
     MasterKey::from_text(&text).map_err(|_not_a_key| StartError::Key("keys.master_key"))
+}
+
+/// The operator's rule; zero seconds and no classes ask for nothing.
+fn step_up(config: &Config) -> Result<StepUp, StartError> {
+    let acr_values = config.step_up.acr_values.clone();
+    let plain = |c: char| c.is_ascii_graphic() && !matches!(c, '"' | '\\');
+    if acr_values.iter().any(|value| value.is_empty() || !value.chars().all(plain)) {
+        return Err(StartError::AcrValues);
+    }
+    let max_age = config.step_up.max_age_seconds;
+    Ok(StepUp { max_age: (max_age > 0).then(|| TimeDelta::seconds(i64::from(max_age))), acr_values })
 }
 
 fn meter_key(config: &Config) -> Result<Secret, StartError> {

@@ -87,7 +87,7 @@ impl Signer {
 pub(crate) fn claims() -> Value {
     json!({
         "iss": "https://id.example", "aud": "portreeve-here", "sub": "user-1", "jti": "a1",
-        "iat": now().seconds() - 5, "exp": now().seconds() + 300, "auth_time": now().seconds() - 60,
+        "iat": now().seconds() - 5, "exp": now().seconds() + 300, "auth_time": now().seconds() - 60, "acr": "phr",
         "email": "Ada@Example.com", "email_verified": true,
     })
 }
@@ -125,6 +125,7 @@ fn an_id_token_for_us_is_believed_with_every_allowed_algorithm() {
         assert_eq!((attestation.subject.as_str(), attestation.tenant.as_str()), ("user-1", ""));
         assert_eq!(attestation.assertion_key, "jti:a1");
         assert_eq!(attestation.auth_time, Some(now().minus(TimeDelta::seconds(60))));
+        assert_eq!(attestation.acr.as_deref(), Some("phr"));
         let email = attestation.email.unwrap();
         assert_eq!((email.original.as_str(), email.canonical.as_str()), ("Ada@Example.com", "ada@example.com"));
     }

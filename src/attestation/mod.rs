@@ -30,6 +30,8 @@ pub struct Attestation {
     pub email: Option<AssertedEmail>,
     /// When the person last logged in there.
     pub auth_time: Option<Timestamp>,
+    /// In which authentication context class they did (`acr`).
+    pub acr: Option<String>,
     /// Names the assertion among all of this orchestrator: its `jti`, or its hash where it has none.
     pub assertion_key: String,
     /// SHA-256 of the whole assertion.

@@ -25,6 +25,27 @@ struct Claims {
     exp: i64,
     jti: GrantId,
     scope: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cnf: Option<Confirmation>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    auth_time: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    acr: Option<String>,
+}
+
+/// RFC 9449 §6.1.
+#[derive(Serialize, Deserialize)]
+struct Confirmation {
+    jkt: String,
+}
+
+/// How the person logged in at the orchestrator, as its ID token said.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LogIn {
+    /// When.
+    pub at: Option<Timestamp>,
+    /// In which authentication context class.
+    pub acr: Option<String>,
 }
 
 /// What a believed token says. Whether its grant still stands is to be asked of the database: [`super::access`].
@@ -38,6 +59,10 @@ pub struct VerifiedToken {
     pub client: String,
     /// What it allows.
     pub scopes: Scopes,
+    /// RFC 7638 thumbprint of the key that whoever uses it must prove to hold.
+    pub bound_to: Option<String>,
+    /// How the person had logged in.
+    pub log_in: LogIn,
     /// From when on it no longer works.
     pub expires_at: Timestamp,
 }
@@ -69,7 +94,14 @@ pub enum TokenError {
 }
 
 /// Signs the token of `grant`.
-pub(super) fn issue(ring: &KeyRing, issuer: &str, audience: &str, grant: &Grant) -> Result<String, SigningError> {
+pub(super) fn issue(
+    ring: &KeyRing,
+    issuer: &str,
+    audience: &str,
+    grant: &Grant,
+    bound_to: Option<&str>,
+    log_in: &LogIn,
+) -> Result<String, SigningError> {
     let claims = Claims {
         iss: issuer.to_owned(),
         aud: audience.to_owned(),
@@ -79,6 +111,9 @@ pub(super) fn issue(ring: &KeyRing, issuer: &str, audience: &str, grant: &Grant)
         exp: grant.expires_at.seconds(),
         jti: grant.id.clone(),
         scope: grant.scopes.to_string(),
+        cnf: bound_to.map(|jkt| Confirmation { jkt: jkt.to_owned() }),
+        auth_time: log_in.at.map(Timestamp::seconds),
+        acr: log_in.acr.clone(),
     };
     ring.key(KeyPurpose::AccessToken, Algorithm::Es256)?.sign_compact("at+jwt", &claims)
 }
@@ -113,7 +148,15 @@ pub fn verify_access_token(
         return Err(TokenError::NotYet);
     }
     let scopes = claims.scope.parse().map_err(|_unknown| TokenError::Scope)?;
-    Ok(VerifiedToken { grant_id: claims.jti, account_id: claims.sub, client: claims.client_id, scopes, expires_at })
+    Ok(VerifiedToken {
+        grant_id: claims.jti,
+        account_id: claims.sub,
+        client: claims.client_id,
+        scopes,
+        bound_to: claims.cnf.map(|cnf| cnf.jkt),
+        log_in: LogIn { at: claims.auth_time.map(Timestamp::from_seconds), acr: claims.acr },
+        expires_at,
+    })
 }
 
 #[cfg(test)]
@@ -148,7 +191,7 @@ mod tests {
     #[test]
     fn a_token_says_what_was_granted_until_it_expires() {
         let (ring, grant) = (KeyRing::generate().unwrap(), grant());
-        let token = issue(&ring, ISSUER, API, &grant).unwrap();
+        let token = issue(&ring, ISSUER, API, &grant, None, &LogIn::default()).unwrap();
         let told = verify_access_token(&token, &ring, API, ISSUER, now()).unwrap();
         assert_eq!((told.grant_id, told.account_id, told.scopes), (grant.id, grant.account_id, grant.scopes));
         assert_eq!(refusal(&ring, &token, grant.expires_at), TokenError::Expired);

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::access_token::{self, ACCESS_TOKEN_LIFETIME};
+use super::access_token::{self, ACCESS_TOKEN_LIFETIME, LogIn};
 use super::grant::Grant;
 use super::scope::Scopes;
 use super::store;
@@ -48,6 +48,8 @@ pub struct ExchangeRequest {
     pub resource: Option<String>,
     /// SHA-256 of the request that carries the assertion: a retry is the same request.
     pub request_hash: String,
+    /// Thumbprint of the key that the caller proved to hold: the token is bound to it (RFC 9449 §5).
+    pub bound_to: Option<String>,
 }
 
 /// What was given.
@@ -61,6 +63,8 @@ pub struct Exchanged {
     pub access_token: secrecy::SecretString,
     /// What it allows.
     pub scopes: Scopes,
+    /// Whether it is bound to a key.
+    pub bound: bool,
     /// For how many seconds it works.
     pub expires_in: i64,
     /// Whether this request opened the account.
@@ -153,7 +157,7 @@ impl ExchangeError {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "snake_case")]
 enum Answer {
-    Granted { account_id: AccountId, access_token: String, scope: String, opened: bool },
+    Granted { account_id: AccountId, access_token: String, scope: String, bound: bool, opened: bool },
     NeedsConsent,
     AccountUnusable { state: String },
     MayNotOpen,
@@ -245,8 +249,16 @@ fn prepare(
         (Decision::NeedsConsent { .. }, _) => Answer::NeedsConsent,
         (_, Some(grant)) => Answer::Granted {
             account_id: account_id.clone(),
-            access_token: access_token::issue(parts.ring, parts.issuer, parts.audience, grant)?,
+            access_token: access_token::issue(
+                parts.ring,
+                parts.issuer,
+                parts.audience,
+                grant,
+                request.bound_to.as_deref(),
+                &LogIn { at: attestation.auth_time, acr: attestation.acr.clone() },
+            )?,
             scope: scopes.to_string(),
+            bound: request.bound_to.is_some(),
             opened,
         },
         (_, None) => Answer::MayNotOpen,
@@ -291,13 +303,14 @@ async fn conclude(db: &Db, orchestrator: Orchestrator, answer: Answer) -> Result
         Answer::NeedsConsent => Err(ExchangeError::NeedsConsent),
         Answer::AccountUnusable { state } => Err(ExchangeError::AccountUnusable(state)),
         Answer::MayNotOpen => Err(ExchangeError::MayNotOpen),
-        Answer::Granted { account_id, access_token, scope, opened } => {
+        Answer::Granted { account_id, access_token, scope, bound, opened } => {
             let found = db.read(move |conn| account::by_id(conn, &account_id)).await?;
             let account = found.ok_or(DbError::Query(diesel::result::Error::NotFound))?;
             // Written by ourselves from a `Scopes`.
             let scopes = scope.parse().map_err(|_unknown| ExchangeError::Scope)?;
             let expires_in = ACCESS_TOKEN_LIFETIME.num_seconds();
-            Ok(Exchanged { account, orchestrator, access_token: access_token.into(), scopes, expires_in, opened })
+            let access_token = access_token.into();
+            Ok(Exchanged { account, orchestrator, access_token, scopes, bound, expires_in, opened })
         }
     }
 }

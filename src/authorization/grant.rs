@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::access_token::VerifiedToken;
+use super::access_token::{LogIn, VerifiedToken};
 use super::scope::Scopes;
 use super::store;
 use crate::account::{self, Account};
@@ -42,6 +42,8 @@ pub struct Access {
     pub orchestrator: Orchestrator,
     /// What is allowed.
     pub scopes: Scopes,
+    /// How the person had logged in.
+    pub log_in: LogIn,
 }
 
 /// Why a believed token no longer works.
@@ -84,7 +86,8 @@ pub fn access(conn: &mut DbConnection, token: &VerifiedToken) -> Result<Access, 
     if orchestrator.suspended_at.is_some() {
         return Err(AccessError::Suspended);
     }
-    Ok(Access { grant_id: token.grant_id.clone(), account, orchestrator, scopes: token.scopes.clone() })
+    let (scopes, log_in) = (token.scopes.clone(), token.log_in.clone());
+    Ok(Access { grant_id: token.grant_id.clone(), account, orchestrator, scopes, log_in })
 }
 
 /// Revokes a grant. Answers whether this call did it.

@@ -4,12 +4,18 @@
 //! account or suspending the orchestrator ends it at once. Refuses: scopes that nobody knows, and other audiences.
 
 mod access_token;
+mod dpop;
 mod exchange;
 mod grant;
 mod scope;
+mod step_up;
 mod store;
 
-pub use access_token::{ACCESS_TOKEN_LIFETIME, TokenError, VerifiedToken, verify_access_token};
+pub use access_token::{ACCESS_TOKEN_LIFETIME, LogIn, TokenError, VerifiedToken, verify_access_token};
+pub use dpop::{
+    Nonces, PROOF_ALGORITHMS, ProofError, ProvenRequest, VerifiedProof, forget_proofs, use_proof, verify_proof,
+};
 pub use exchange::{ExchangeError, ExchangeParts, ExchangeRequest, Exchanged, OAuthError, exchange};
 pub use grant::{Access, AccessError, Grant, access, revoke};
 pub use scope::{InvalidScope, Scope, Scopes};
+pub use step_up::StepUp;

@@ -1,11 +1,11 @@
-//! The `grants` table.
+//! The tables `grants` and `dpop_proofs`.
 
 use diesel::prelude::*;
 
 use super::grant::Grant;
 use crate::clock::Timestamp;
 use crate::db::DbConnection;
-use crate::db::schema::grants;
+use crate::db::schema::{dpop_proofs, grants};
 use crate::ids::{AccountId, GrantId, OrchestratorId};
 
 /// What is asked of a grant on every use.
@@ -45,4 +45,15 @@ pub(super) fn set_revoked(conn: &mut DbConnection, id: &GrantId, now: Timestamp)
         .set(grants::revoked_at.eq(Some(now)))
         .execute(conn)?;
     Ok(changed == 1)
+}
+
+pub(super) fn insert_proof(conn: &mut DbConnection, hash: &str, refused_from: Timestamp) -> QueryResult<()> {
+    diesel::insert_into(dpop_proofs::table)
+        .values((dpop_proofs::proof_hash.eq(hash), dpop_proofs::refused_from.eq(refused_from)))
+        .execute(conn)
+        .map(drop)
+}
+
+pub(super) fn delete_proofs_before(conn: &mut DbConnection, now: Timestamp) -> QueryResult<usize> {
+    diesel::delete(dpop_proofs::table.filter(dpop_proofs::refused_from.lt(now))).execute(conn)
 }

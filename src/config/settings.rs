@@ -21,6 +21,8 @@ pub struct Config {
     pub catalog: CatalogConfig,
     /// Outgoing calls.
     pub outgoing: OutgoingConfig,
+    /// Log-ins before what cannot be taken back.
+    pub step_up: StepUpConfig,
     /// Metering.
     pub usage: UsageConfig,
     /// The `static` driver.
@@ -87,6 +89,16 @@ pub struct OutgoingConfig {
     pub special_hosts: Vec<String>,
     /// The longest an outgoing call may take, in seconds.
     pub timeout_seconds: u64,
+}
+
+/// What removing a resource asks of the log-in behind the agent's token (RFC 9470).
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StepUpConfig {
+    /// How many seconds ago the human may have logged in at the orchestrator. Zero: it does not matter.
+    pub max_age_seconds: u32,
+    /// Authentication context classes of which the log-in must have one (`acr`). Empty: it does not matter.
+    pub acr_values: Vec<String>,
 }
 
 /// Metering.
@@ -157,6 +169,10 @@ folder = "catalog"
 [outgoing]
 special_hosts = []
 timeout_seconds = 5
+
+[step_up]
+max_age_seconds = 0
+acr_values = []
 
 [usage]
 meter_key = ""

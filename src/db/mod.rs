@@ -49,6 +49,15 @@ pub enum DbError {
     Unknown(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
+impl DbError {
+    /// Whether a row with such a key was there before.
+    #[must_use]
+    pub fn is_unique_violation(&self) -> bool {
+        use diesel::result::{DatabaseErrorKind, Error};
+        matches!(self, Self::Query(Error::DatabaseError(DatabaseErrorKind::UniqueViolation, _)))
+    }
+}
+
 /// The handle to the database. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Db {

@@ -66,7 +66,7 @@ async fn nothing_here(request: actix_web::HttpRequest, app: Data<App>) -> Result
     let in_api = request.path() == "/v1" || request.path().starts_with("/v1/");
     if in_api && !known && request.headers().get(actix_web::http::header::AUTHORIZATION).is_none() {
         let problem = Problem::new(&table::UNAUTHORIZED, "The call carries no access token.");
-        return Err(problem.challenge(caller::challenge(&app, &[], None)));
+        return Err(caller::Challenge::new(&app, &[]).invite(problem));
     }
     Err(problem)
 }

@@ -15,7 +15,7 @@ use super::{private, request_log, routes};
 use crate::app::App;
 use crate::config::ServerConfig;
 use crate::signing::SigningError;
-use crate::{account, catalog, resource};
+use crate::{account, authorization, catalog, resource};
 
 /// Open connections of each worker; more wait. Well below what a process may have open.
 const MAX_CONNECTIONS: usize = 256;
@@ -128,7 +128,7 @@ async fn keep_catalog(app: Data<App>) {
     }
 }
 
-/// What nobody waits for: unfinished operations, old assertions.
+/// What nobody waits for: unfinished operations, old assertions and proofs.
 async fn work(app: Data<App>) {
     let mut turn = 0_u64;
     loop {
@@ -137,9 +137,12 @@ async fn work(app: Data<App>) {
             tracing::error!(error = %error, "operations could not be taken up");
         }
         if turn % 3600 == 60 {
-            let forgotten = app.db.write(crate::app::HOUSE, move |conn| account::forget_uses(conn, now)).await;
-            if let Err(error) = forgotten {
-                tracing::error!(error = %error, "old assertions could not be forgotten");
+            let forgotten = app.db.write(crate::app::HOUSE, move |conn| {
+                account::forget_uses(conn, now)?;
+                authorization::forget_proofs(conn, now)
+            });
+            if let Err(error) = forgotten.await {
+                tracing::error!(error = %error, "old assertions and proofs could not be forgotten");
             }
         }
         turn = turn.wrapping_add(1);

@@ -91,8 +91,7 @@ impl Done {
 /// Whether a database error says that a row with this key was already there: somebody did the same a moment ago.
 #[must_use]
 pub fn lost_race(error: &DbError) -> bool {
-    use diesel::result::{DatabaseErrorKind, Error};
-    matches!(error, DbError::Query(Error::DatabaseError(DatabaseErrorKind::UniqueViolation, _)))
+    error.is_unique_violation()
 }
 
 #[cfg(test)]

@@ -120,6 +120,7 @@ struct Header {
     typ: Option<String>,
     crit: Option<Value>,
     b64: Option<Value>,
+    jwk: Option<Value>,
 }
 
 /// Decoded, not believed. Says only what is needed to find the key that decides.
@@ -127,6 +128,7 @@ pub struct Unverified {
     algorithm: SignatureAlgorithm,
     kid: Option<String>,
     typ: Option<String>,
+    jwk: Option<Value>,
     claims: Map<String, Value>,
     message: String,
     signature: String,
@@ -177,6 +179,7 @@ impl Unverified {
             algorithm: head.alg.parse()?,
             kid: head.kid,
             typ: head.typ,
+            jwk: head.jwk,
             claims,
             message: format!("{header}.{payload}"),
             signature: signature.to_owned(),
@@ -193,6 +196,19 @@ impl Unverified {
     #[must_use]
     pub fn kid(&self) -> Option<&str> {
         self.kid.as_deref()
+    }
+
+    /// The public key in the header (RFC 7515 §4.1.3). It says that the signer holds that key and nothing about who
+    /// they are: for proofs of possession only.
+    ///
+    /// # Errors
+    /// When there is none, it is none, or it holds private or symmetric parts.
+    pub fn embedded_key(&self) -> Result<VerifyingKey, JwsError> {
+        let jwk = self.jwk.as_ref().and_then(Value::as_object).ok_or(JwsError::Key)?;
+        if ["d", "p", "q", "dp", "dq", "qi", "oth", "k"].into_iter().any(|private| jwk.contains_key(private)) {
+            return Err(JwsError::Key);
+        }
+        serde_json::from_value(Value::Object(jwk.clone())).map_err(|_no_key| JwsError::Key)
     }
 
     /// The claimed algorithm.

@@ -1,7 +1,8 @@
 //! Our keys and what is signed with them; and the strict reading of what others signed.
 //!
 //! Promises: one purpose per key; `kid` is the RFC 7638 thumbprint; private keys are stored sealed and cannot print.
-//! Refuses: RSA signing, symmetric algorithms, keys named by a token's own header (`jwk`, `jku`, `x5u`), unknown `crit`.
+//! Refuses: RSA signing, symmetric algorithms, keys named by a token's own header (`jku`, `x5u`; `jwk` only proves that
+//! somebody holds that key), unknown `crit`.
 
 mod canonical;
 mod jws;

@@ -44,8 +44,12 @@ on_both! {
                 call(&stranger, method, path).header("authorization", "Basic YTpi"),
             ] {
                 let answer = stranger.send(request).await;
-                let challenge = one_challenge(&app, &answer, scope);
-                assert!(!challenge.contains("error"), "{method} {path}: {challenge}");
+                let challenges = answer.headers("www-authenticate");
+                let [bearer, dpop] = challenges.as_slice() else { panic!("{challenges:?}") };
+                challenge_of("Bearer", &app, bearer, scope);
+                challenge_of("DPoP", &app, dpop, scope);
+                assert!(!bearer.contains("error") && !dpop.contains("error"), "{method} {path}: {challenges:?}");
+                assert_eq!(answer.header("cache-control"), "no-store");
                 let body = answer.problem(401, "unauthorized");
                 let metadata = format!("{}/.well-known/oauth-protected-resource/v1", app.base);
                 assert_eq!(body["next"]["resource_metadata"], json!(metadata), "{body}");
@@ -150,6 +154,38 @@ on_both! {
         app.stop().await;
     }
 
+    async fn removing_may_ask_for_a_fresh_log_in(db: TestDb) {
+        let app = TestApp::start_with(&db, &[("step_up.max_age_seconds", "120")]).await;
+        let mut agent = app.agent().await;
+        let bought = agent.buys("sandbox", "free").await.expect_status(201).json();
+        let path = format!("/v1/resources/{}", bought["resource"]["id"].as_str().unwrap());
+        // The orchestrator says that the log-in was a minute before the identity token.
+        app.pass(TimeDelta::seconds(61));
+        let answer = agent.client.delete(&path).await;
+        let challenge = one_challenge(&app, &answer, "resources:write");
+        assert!(challenge.contains("error=\"insufficient_user_authentication\", max_age=\"120\""), "{challenge}");
+        let body = answer.problem(401, "insufficient_user_authentication");
+        assert_eq!(body["next"]["max_age"], json!(120), "{body}");
+        // Nothing else asks for it, and nothing was removed.
+        let resource = agent.client.get(&path).await.expect_status(200).json();
+        assert_eq!(resource["state"], "ready", "{resource}");
+        agent.buys("sandbox", "free").await.expect_status(201);
+        agent.logs_in_again().await;
+        agent.client.delete(&path).await.expect_status(200);
+        app.stop().await;
+    }
+
+    async fn removing_may_ask_for_a_class_of_log_in(db: TestDb) {
+        let app = TestApp::start_with(&db, &[("step_up.acr_values", "phr,phrh")]).await;
+        let agent = app.agent().await;
+        let answer = agent.client.delete("/v1/resources/res_x").await;
+        let challenge = one_challenge(&app, &answer, "resources:write");
+        let wanted = "error=\"insufficient_user_authentication\", acr_values=\"phr phrh\"";
+        assert!(challenge.contains(wanted) && !challenge.contains("max_age"), "{challenge}");
+        answer.problem(401, "insufficient_user_authentication");
+        app.stop().await;
+    }
+
     async fn revoking_freezing_and_suspending_end_tokens_at_once(db: TestDb) {
         let app = TestApp::start(&db).await;
         let now = app.now();
@@ -202,18 +238,26 @@ fn refused(app: &TestApp, answer: &Answer, scope: &str) {
 
 /// The only challenge: Bearer, with realm, metadata and the operation's scope; never to be stored.
 #[track_caller]
-fn one_challenge(app: &TestApp, answer: &Answer, scope: &str) -> String {
+pub(crate) fn one_challenge(app: &TestApp, answer: &Answer, scope: &str) -> String {
     let challenges = answer.headers("www-authenticate");
     let [challenge] = challenges.as_slice() else { panic!("{challenges:?}: {}", answer.text()) };
-    assert!(challenge.starts_with("Bearer "), "{challenge}");
-    let base = &app.base;
-    for part in [
-        format!("realm=\"{base}\""),
-        format!("resource_metadata=\"{base}/.well-known/oauth-protected-resource/v1\""),
-        format!("scope=\"{scope}\""),
-    ] {
-        assert!(challenge.contains(&part), "`{part}` is missing: {challenge}");
-    }
+    challenge_of("Bearer", app, challenge, scope);
     assert_eq!(answer.header("cache-control"), "no-store");
     (*challenge).to_owned()
+}
+
+/// Says where to go and all that the operation needs.
+#[track_caller]
+pub(crate) fn challenge_of(scheme: &str, app: &TestApp, challenge: &str, scope: &str) {
+    let base = &app.base;
+    let own = match scheme {
+        "DPoP" => "DPoP algs=\"ES256 EdDSA\"".to_owned(),
+        _ => format!("{scheme} realm=\"{base}\""),
+    };
+    assert!(challenge.starts_with(&own), "{challenge}");
+    for part in
+        [format!("resource_metadata=\"{base}/.well-known/oauth-protected-resource/v1\""), format!("scope=\"{scope}\"")]
+    {
+        assert!(challenge.contains(&part), "`{part}` is missing: {challenge}");
+    }
 }

@@ -1,4 +1,5 @@
-//! Agents with an access token: RFC 6750 bearer use, in the header only, with the challenges of RFC 9728 §5.1.
+//! Agents with an access token, in the header only: as a bearer token (RFC 6750), or bound to a key that the caller proves
+//! to hold (DPoP, RFC 9449).
 
 use std::future::Future;
 use std::marker::PhantomData;
@@ -8,32 +9,37 @@ use actix_web::dev::Payload;
 use actix_web::http::header::AUTHORIZATION;
 use actix_web::{FromRequest, HttpMessage as _, HttpRequest, web};
 
+use super::challenge::{Challenge, Scheme};
+use super::proof;
 use crate::app::App;
 use crate::authorization::{self, Access, AccessError, Scope, Scopes};
 use crate::clock::Timestamp;
 use crate::http::problem::{Problem, table};
 use crate::http::request_log::AccountOfRequest;
 
-/// Which scopes an operation needs; all of them.
+/// What an operation needs: all of these scopes and, before what cannot be taken back, a log-in as the operator wants it.
 pub(crate) trait Needs: 'static {
     const SCOPES: &'static [Scope];
+    const STEP_UP: bool;
 }
 
 macro_rules! needs {
-    ($($name:ident: $($scope:ident),+;)*) => {$(
+    ($($name:ident: $($scope:ident),+; step up $step_up:literal;)*) => {$(
         #[derive(Debug)]
         pub(crate) enum $name {}
         impl Needs for $name {
             const SCOPES: &'static [Scope] = &[$(Scope::$scope),+];
+            const STEP_UP: bool = $step_up;
         }
     )*};
 }
 
 needs! {
-    ResourcesRead: ResourcesRead;
-    ResourcesWrite: ResourcesWrite;
-    BudgetRead: BudgetRead;
-    DashboardLink: DashboardLink;
+    ResourcesRead: ResourcesRead; step up false;
+    ResourcesWrite: ResourcesWrite; step up false;
+    ResourcesRemove: ResourcesWrite; step up true;
+    BudgetRead: BudgetRead; step up false;
+    DashboardLink: DashboardLink; step up false;
 }
 
 /// An agent whose token, grant, account and orchestrator were checked, and whose scopes suffice.
@@ -45,19 +51,8 @@ pub(crate) struct Caller<N: Needs> {
     needs: PhantomData<fn() -> N>,
 }
 
-/// The challenge for an operation: one header, all scopes of the operation, no `error` when no token was sent.
-pub(crate) fn challenge(app: &App, scopes: &[Scope], error: Option<&str>) -> String {
-    let scope: Vec<&str> = scopes.iter().map(|scope| scope.as_str()).collect();
-    let error = error.map(|error| format!(", error=\"{error}\"")).unwrap_or_default();
-    let scope = if scope.is_empty() { String::new() } else { format!(", scope=\"{}\"", scope.join(" ")) };
-    format!(
-        "Bearer realm=\"{base}\", resource_metadata=\"{base}/.well-known/oauth-protected-resource/v1\"{scope}{error}",
-        base = app.base_url
-    )
-}
-
-/// The token in the header. `None`: no credentials that we know were sent.
-fn presented(request: &HttpRequest) -> Result<Option<String>, Problem> {
+/// What stands in the header. `None`: no credentials that we know were sent.
+fn presented(request: &HttpRequest) -> Result<Option<(Scheme, String)>, Problem> {
     let malformed = |why: &str| Problem::new(&table::BAD_REQUEST, why.to_owned());
     let mut headers = request.headers().get_all(AUTHORIZATION);
     let (first, second) = (headers.next(), headers.next());
@@ -71,55 +66,84 @@ fn presented(request: &HttpRequest) -> Result<Option<String>, Problem> {
     let Some(value) = first else { return Ok(None) };
     let value = value.to_str().map_err(|_not_ascii| malformed("`Authorization` is not visible ASCII."))?;
     let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
-    if !scheme.eq_ignore_ascii_case("bearer") {
-        return Ok(None);
-    }
+    let Some(scheme) = Scheme::of(scheme) else { return Ok(None) };
     let token = token.trim();
     if token.is_empty() || token.contains(' ') {
-        return Err(malformed("`Authorization: Bearer` is followed by one token."));
+        return Err(malformed("`Authorization` is a scheme followed by one token."));
     }
-    Ok(Some(token.to_owned()))
+    Ok(Some((scheme, token.to_owned())))
 }
 
-async fn check(request: &HttpRequest, scopes: &'static [Scope]) -> Result<(Access, Timestamp), Problem> {
+async fn check<N: Needs>(request: &HttpRequest) -> Result<(Access, Timestamp), Problem> {
     let app = app(request)?;
     let now = app.clock.now();
+    let challenge = Challenge::new(&app, N::SCOPES);
     let start = format!("{}/v1/accounts", app.base_url);
-    let token = presented(request).map_err(|problem| {
-        let challenge = challenge(&app, scopes, Some("invalid_request"));
-        problem.challenge(challenge)
-    })?;
-    let Some(token) = token else {
+    let credentials =
+        presented(request).map_err(|problem| challenge.error(problem, Scheme::Bearer, "invalid_request"))?;
+    let Some((scheme, token)) = credentials else {
         let problem = Problem::new(&table::UNAUTHORIZED, "The call carries no access token.");
-        let metadata = format!("{}/.well-known/oauth-protected-resource/v1", app.base_url);
-        return Err(problem
-            .challenge(challenge(&app, scopes, None))
-            .next("resource_metadata", metadata)
+        return Err(challenge
+            .invite(problem)
+            .next("resource_metadata", challenge.metadata())
             .next("open_account", start));
     };
     let refused = |cause: String| {
-        Problem::new(&table::INVALID_TOKEN, "The access token no longer works.")
-            .challenge(challenge(&app, scopes, Some("invalid_token")))
-            .next("open_account", start.clone())
-            .because(cause)
+        let problem = Problem::new(&table::INVALID_TOKEN, "The access token no longer works.");
+        challenge.error(problem, scheme, "invalid_token").next("open_account", start.clone()).because(cause)
     };
-    let token = authorization::verify_access_token(&token, &app.ring, &app.audience, &app.base_url, now)
+    let believed = authorization::verify_access_token(&token, &app.ring, &app.audience, &app.base_url, now)
         .map_err(|error| refused(error.to_string()))?;
-    let access = app.db.read(move |conn| authorization::access(conn, &token)).await.map_err(|error| match error {
-        AccessError::Db(error) => error.into(),
-        other => refused(other.to_string()),
-    })?;
-    enough(&app, &access.scopes, scopes)?;
+    match (scheme, &believed.bound_to) {
+        (Scheme::Bearer, None) => {}
+        (Scheme::Bearer, Some(_)) => return Err(refused("a bound token was sent as a bearer token".to_owned())),
+        (Scheme::Dpop, None) => return Err(refused("the token is not bound to a key".to_owned())),
+        (Scheme::Dpop, Some(key)) => prove(&app, request, &token, key, &challenge, now).await?,
+    }
+    let access =
+        app.db.read(move |conn| authorization::access(conn, &believed)).await.map_err(|error| match error {
+            AccessError::Db(error) => error.into(),
+            other => refused(other.to_string()),
+        })?;
+    enough(&access.scopes, N::SCOPES, &challenge, scheme)?;
+    if N::STEP_UP && !app.step_up.is_met(&access.log_in, now) {
+        let problem = Problem::new(&table::STEP_UP, "The log-in behind the access token does not suffice for this.");
+        return Err(challenge.step_up(problem, scheme, &app.step_up));
+    }
     request.extensions_mut().insert(AccountOfRequest(access.account.id.clone()));
     Ok((access, now))
 }
 
-fn enough(app: &App, has: &Scopes, needs: &'static [Scope]) -> Result<(), Problem> {
+/// The holder of a bound token proves to hold its key (RFC 9449 §7).
+async fn prove(
+    app: &App,
+    request: &HttpRequest,
+    token: &str,
+    key: &str,
+    challenge: &Challenge<'_>,
+    now: Timestamp,
+) -> Result<(), Problem> {
+    let missing = || Problem::new(&table::INVALID_PROOF, "The call carries no `DPoP` header.");
+    let proven = match proof::proven_key(app, request, Some(token), now).await {
+        Ok(Some(proven)) if proven == key => return Ok(()),
+        Ok(Some(_)) => {
+            Err(Problem::new(&table::INVALID_PROOF, "The proof is signed with another key than the token's."))
+        }
+        Ok(None) => Err(missing()),
+        Err(problem) => Err(problem),
+    };
+    proven.map_err(|problem| {
+        let code = problem.doc.code;
+        if problem.doc.status == 401 { challenge.error(problem, Scheme::Dpop, code) } else { problem }
+    })
+}
+
+fn enough(has: &Scopes, needs: &[Scope], challenge: &Challenge<'_>, scheme: Scheme) -> Result<(), Problem> {
     if needs.iter().all(|scope| has.contains(*scope)) {
         return Ok(());
     }
     let problem = Problem::new(&table::INSUFFICIENT_SCOPE, format!("The token allows: {has}."));
-    Err(problem.challenge(challenge(app, needs, Some("insufficient_scope"))))
+    Err(challenge.error(problem, scheme, "insufficient_scope"))
 }
 
 /// The app of a request.
@@ -135,7 +159,7 @@ impl<N: Needs> FromRequest for Caller<N> {
     fn from_request(request: &HttpRequest, _payload: &mut Payload) -> Self::Future {
         let request = request.clone();
         Box::pin(async move {
-            let (access, now) = check(&request, N::SCOPES).await?;
+            let (access, now) = check::<N>(&request).await?;
             Ok(Self { access, now, needs: PhantomData })
         })
     }

@@ -3,11 +3,15 @@
 mod bearer;
 mod body;
 mod browser;
+mod challenge;
 mod key;
 mod meter;
+mod proof;
 
-pub(crate) use bearer::{BudgetRead, Caller, DashboardLink, ResourcesRead, ResourcesWrite, challenge};
+pub(crate) use bearer::{BudgetRead, Caller, DashboardLink, ResourcesRead, ResourcesRemove, ResourcesWrite};
 pub(crate) use body::{Body, Form};
 pub(crate) use browser::{SameSite, User, session_cookie};
+pub(crate) use challenge::{Challenge, Scheme};
 pub(crate) use key::Key;
 pub(crate) use meter::Meter;
+pub(crate) use proof::{BoundTo, DPOP_NONCE};

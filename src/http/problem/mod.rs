@@ -6,7 +6,8 @@ pub mod table;
 use std::fmt;
 
 use actix_web::body::BoxBody;
-use actix_web::http::{StatusCode, header};
+use actix_web::http::StatusCode;
+use actix_web::http::header::{self, HeaderName};
 use actix_web::{HttpResponse, ResponseError};
 use serde_json::{Map, Value, json};
 
@@ -21,9 +22,9 @@ pub struct Problem {
     pub detail: String,
     members: Map<String, Value>,
     next: Map<String, Value>,
-    challenge: Option<Box<str>>,
+    headers: Vec<(HeaderName, String)>,
     /// The cause, for the log only.
-    pub cause: Option<String>,
+    pub cause: Option<Box<str>>,
 }
 
 impl fmt::Display for Problem {
@@ -37,7 +38,7 @@ impl Problem {
     #[must_use]
     pub fn new(doc: &'static ProblemDoc, detail: impl Into<String>) -> Self {
         let next = Map::from_iter([("action".to_owned(), json!(doc.agent))]);
-        Self { doc, detail: detail.into(), members: Map::new(), next, challenge: None, cause: None }
+        Self { doc, detail: detail.into(), members: Map::new(), next, headers: Vec::new(), cause: None }
     }
 
     /// With another member. `raise_url` and `error_uri` are paths of ours, and are completed when the answer is written.
@@ -54,17 +55,29 @@ impl Problem {
         self
     }
 
-    /// With a `WWW-Authenticate` challenge.
+    /// With another `WWW-Authenticate` challenge.
     #[must_use]
-    pub fn challenge(mut self, challenge: String) -> Self {
-        self.challenge = Some(challenge.into());
+    pub fn challenge(self, challenge: String) -> Self {
+        self.header(header::WWW_AUTHENTICATE, challenge)
+    }
+
+    /// With another header.
+    #[must_use]
+    pub fn header(mut self, name: HeaderName, value: String) -> Self {
+        self.headers.push((name, value));
         self
+    }
+
+    /// The value of a header that it carries.
+    #[must_use]
+    pub fn header_value(&self, name: &HeaderName) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
     /// With its cause, which goes to the log and never to the client.
     #[must_use]
     pub fn because(mut self, cause: impl fmt::Display) -> Self {
-        self.cause = Some(cause.to_string());
+        self.cause = Some(cause.to_string().into());
         self
     }
 
@@ -96,8 +109,8 @@ impl Problem {
             .insert_header((header::CONTENT_TYPE, "application/problem+json"))
             .insert_header((header::CACHE_CONTROL, "no-store"))
             .insert_header((header::LINK, "</openapi.json>; rel=\"service-desc\", </llms.txt>; rel=\"help\""));
-        if let Some(challenge) = &self.challenge {
-            builder.insert_header((header::WWW_AUTHENTICATE, &**challenge));
+        for (name, value) in &self.headers {
+            builder.append_header((name, value.as_str()));
         }
         if self.doc.status == 503 {
             builder.insert_header((header::RETRY_AFTER, "2"));

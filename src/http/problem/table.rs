@@ -31,6 +31,16 @@ problems! {
     INVALID_TOKEN: "invalid_token" 401 "The access token no longer works",
         "The access token cannot be verified, expired, was revoked, or is for another API.",
         agent "Get a new token with a fresh identity attestation (POST /v1/accounts) and send the request again.", human "", retry false;
+    PROOF_NONCE: "use_dpop_nonce" 401 "The proof needs a nonce of ours",
+        "The DPoP proof carries no nonce, or one that is too old. The DPoP-Nonce header has the one to use.",
+        agent "Sign a new proof with the nonce of the DPoP-Nonce header and send the request again.", human "", retry true;
+    INVALID_PROOF: "invalid_dpop_proof" 401 "The DPoP proof does not hold",
+        "The proof is malformed, is about another request, token or time, is signed with another key than the token's, or was used before.",
+        agent "Sign a new proof for exactly this request (RFC 9449 section 4.2) and send it again.", human "", retry false;
+    STEP_UP: "insufficient_user_authentication" 401 "A fresher or stronger log-in is needed",
+        "What is asked for cannot be taken back, and the log-in behind the access token is too old or too weak for it. The challenge says what is needed.",
+        agent "Ask your human to log in again at the orchestrator as the challenge says, then get a new token with the new identity token (POST /v1/accounts).",
+        human "Log in again at your orchestrator.", retry false;
     INVALID_ATTESTATION: "invalid_attestation" 401 "The attestation is not believed",
         "The identity token is not one that a registered orchestrator signed for this provider, is too old, or was used before.",
         agent "Ask the orchestrator for a fresh identity token whose audience is this provider's client id there.", human "", retry false;

@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
 
-use super::v1::accounts::exchange_parts;
+use super::v1::accounts::{exchange_parts, token_type};
 use crate::app::App;
 use crate::authorization::{self, ExchangeError, ExchangeRequest};
-use crate::http::caller::Form;
+use crate::http::caller::{BoundTo, DPOP_NONCE, Form};
 use crate::http::problem::Problem;
 use crate::secret::sha256_base64url;
 use secrecy::ExposeSecret as _;
@@ -35,7 +35,7 @@ pub(crate) struct TokenRequest {
 #[derive(Serialize, ToSchema)]
 pub(crate) struct TokenResponse {
     access_token: String,
-    /// Always `Bearer`.
+    /// `Bearer`, or `DPoP` when the request proved to hold a key (RFC 9449 §5).
     token_type: &'static str,
     /// Seconds.
     expires_in: i64,
@@ -50,6 +50,7 @@ pub(crate) struct TokenRefusal {
     error: &'static str,
     description: String,
     uri: Option<String>,
+    nonce: Option<String>,
     cause: Option<String>,
 }
 
@@ -76,6 +77,9 @@ impl actix_web::ResponseError for TokenRefusal {
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
             builder.insert_header((header::RETRY_AFTER, "2"));
         }
+        if let Some(nonce) = &self.nonce {
+            builder.insert_header((DPOP_NONCE, nonce.as_str()));
+        }
         builder.insert_header((header::CACHE_CONTROL, "no-store")).json(body)
     }
 }
@@ -87,13 +91,19 @@ impl From<Problem> for TokenRefusal {
             500 => StatusCode::INTERNAL_SERVER_ERROR,
             _ => StatusCode::BAD_REQUEST,
         };
-        let error = if status == StatusCode::BAD_REQUEST { "invalid_request" } else { "temporarily_unavailable" };
-        Self { status, error, description: problem.detail, uri: None, cause: problem.cause }
+        let error = match problem.doc.code {
+            code @ ("use_dpop_nonce" | "invalid_dpop_proof") => code,
+            _ if status == StatusCode::BAD_REQUEST => "invalid_request",
+            _ => "temporarily_unavailable",
+        };
+        let nonce = problem.header_value(&DPOP_NONCE).map(str::to_owned);
+        Self { status, error, description: problem.detail, uri: None, nonce, cause: problem.cause.map(String::from) }
     }
 }
 
 fn bad(error: &'static str, description: &str) -> TokenRefusal {
-    TokenRefusal { status: StatusCode::BAD_REQUEST, error, description: description.to_owned(), uri: None, cause: None }
+    let (status, description) = (StatusCode::BAD_REQUEST, description.to_owned());
+    TokenRefusal { status, error, description, uri: None, nonce: None, cause: None }
 }
 
 fn refused(app: &App, error: ExchangeError) -> TokenRefusal {
@@ -107,6 +117,7 @@ fn refused(app: &App, error: ExchangeError) -> TokenRefusal {
                 error: code.as_str(),
                 description: problem.detail,
                 uri,
+                nonce: None,
                 cause: Some(cause),
             }
         }
@@ -116,13 +127,15 @@ fn refused(app: &App, error: ExchangeError) -> TokenRefusal {
 
 /// Exchanges an identity token for an access token; opens the account when there is none.
 #[utoipa::path(tag = "oauth", request_body(content = TokenRequest, content_type = "application/x-www-form-urlencoded"),
+    params(("DPoP" = Option<String>, Header, description = "A proof (RFC 9449): the token is bound to its key.")),
     responses((status = 200, body = TokenResponse), (status = 400, description = "RFC 6749 §5.2 error"), (status = 503)))]
 #[post("/oauth/token")]
 pub(crate) async fn token(
     app: Data<App>,
+    bound_to: Result<BoundTo, Problem>,
     form: Result<Form<TokenRequest>, Problem>,
 ) -> Result<HttpResponse, TokenRefusal> {
-    let Form(request, bytes) = form?;
+    let (bound_to, Form(request, bytes)) = (bound_to?, form?);
     match request.grant_type.as_deref() {
         Some(JWT_BEARER) => {}
         Some(_) => return Err(bad("unsupported_grant_type", "Only the JWT bearer grant is supported.")),
@@ -133,14 +146,15 @@ pub(crate) async fn token(
         assertion,
         scope: request.scope,
         resource: request.resource,
-        request_hash: sha256_base64url(&[b"/oauth/token\n", bytes.as_slice()].concat()),
+        request_hash: sha256_base64url(&[b"/oauth/token\n", bound_to.as_bytes(), b"\n", &bytes].concat()),
+        bound_to: bound_to.0,
     };
     let now = app.clock.now();
     let given =
         authorization::exchange(exchange_parts(&app), exchange, now).await.map_err(|error| refused(&app, error))?;
     let answer = TokenResponse {
         access_token: given.access_token.expose_secret().to_owned(),
-        token_type: "Bearer",
+        token_type: token_type(given.bound),
         expires_in: given.expires_in,
         scope: given.scopes.to_string(),
         account_id: given.account.id.to_string(),

@@ -6,9 +6,9 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Value, json};
 
 use crate::app::App;
-use crate::authorization::Scope;
+use crate::authorization::{PROOF_ALGORITHMS, Scope};
 use crate::http::problem::Problem;
-use crate::signing::{Algorithm, KeyPurpose, SigningError};
+use crate::signing::{Algorithm, KeyPurpose, SignatureAlgorithm, SigningError};
 
 /// The path-inserted metadata document of `/v1` (RFC 9728 §3.1).
 pub(crate) const RESOURCE_METADATA: &str = "/.well-known/oauth-protected-resource/v1";
@@ -52,6 +52,7 @@ fn resource_metadata(app: &App) -> Result<Value, SigningError> {
         "jwks_uri": format!("{base}/oauth/jwks"),
         "scopes_supported": scopes(),
         "bearer_methods_supported": ["header"],
+        "dpop_signing_alg_values_supported": PROOF_ALGORITHMS.map(SignatureAlgorithm::as_str),
         "resource_name": app.provider_name(),
         "resource_documentation": format!("{base}/llms.txt"),
     });
@@ -76,6 +77,7 @@ fn server_metadata(app: &App) -> Value {
         "response_types_supported": [],
         "grant_types_supported": ["urn:ietf:params:oauth:grant-type:jwt-bearer"],
         "token_endpoint_auth_methods_supported": ["none"],
+        "dpop_signing_alg_values_supported": PROOF_ALGORITHMS.map(SignatureAlgorithm::as_str),
         "protected_resources": [app.audience],
         "service_documentation": format!("{base}/llms.txt"),
     })

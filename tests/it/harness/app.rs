@@ -51,6 +51,11 @@ pub(crate) struct TestApp {
 impl TestApp {
     /// Everything, on the test's database.
     pub(crate) async fn start(db: &TestDb) -> Self {
+        Self::start_with(db, &[]).await
+    }
+
+    /// With settings of the operator's.
+    pub(crate) async fn start_with(db: &TestDb, settings: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         catalog::init(&folder.path().join("catalog")).expect("the example catalog");
         let clock = Arc::new(ManualClock::at(Timestamp::parse_rfc3339("2026-11-15T12:00:00Z").expect("an instant")));
@@ -59,7 +64,7 @@ impl TestApp {
         let master = MasterKey::generate().expect("randomness");
         let meter_key = Secret::generate("meter").expect("randomness");
         let (simulator, platform) = surroundings(&base, &clock, &master, &meter_key);
-        let config = config(db, folder.path(), &master, &meter_key, &platform.url);
+        let config = config(db, folder.path(), &master, &meter_key, &platform.url, settings);
         let app = App::start(&config, &base, KeyOrigin::Instance, clock.clone()).await.expect("the provider starts");
         let orchestrator = register(&app, &simulator, clock.now()).await;
         let running = http::serve(app, &config.server, listener, None).expect("the provider listens");
@@ -305,7 +310,14 @@ fn surroundings(base: &str, clock: &Arc<ManualClock>, master: &MasterKey, meter_
     (simulator.expect("the orchestrator starts"), platform.expect("the platform starts"))
 }
 
-fn config(db: &TestDb, folder: &std::path::Path, master: &MasterKey, meter_key: &Secret, platform: &str) -> Config {
+fn config(
+    db: &TestDb,
+    folder: &std::path::Path,
+    master: &MasterKey,
+    meter_key: &Secret,
+    platform: &str,
+    settings: &[(&str, &str)],
+) -> Config {
     let mut layers = Layers::defaults().expect("the defaults");
     for (key, value) in [
         ("server.workers", "2"),
@@ -318,7 +330,10 @@ fn config(db: &TestDb, folder: &std::path::Path, master: &MasterKey, meter_key: 
         ("outgoing.special_hosts", "127.0.0.1"),
         ("usage.meter_key", meter_key.expose()),
         ("static_driver.platform_url", platform),
-    ] {
+    ]
+    .into_iter()
+    .chain(settings.iter().copied())
+    {
         layers.add_flag(key, value, "test").expect("a setting");
     }
     layers.build().expect("a configuration")

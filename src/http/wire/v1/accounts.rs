@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use crate::app::App;
 use crate::authorization::{self, ExchangeError, ExchangeParts, ExchangeRequest};
-use crate::http::caller::{Body, challenge};
+use crate::http::caller::{Body, BoundTo, Challenge, Scheme};
 use crate::http::problem::{Problem, table};
 use crate::payment::budget;
 use crate::secret::sha256_base64url;
@@ -29,7 +29,7 @@ pub(crate) struct OpenAccountRequest {
 pub(crate) struct OpenAccountResponse {
     account: AccountView,
     access_token: String,
-    /// Always `Bearer`.
+    /// `Bearer`, or `DPoP` when the request proved to hold a key (RFC 9449 §5).
     token_type: &'static str,
     /// Seconds.
     expires_in: i64,
@@ -63,6 +63,11 @@ pub(crate) struct SpendingView {
     ceiling: i64,
 }
 
+/// How the token is sent.
+pub(crate) fn token_type(bound: bool) -> &'static str {
+    if bound { "DPoP" } else { "Bearer" }
+}
+
 /// What an exchange reaches.
 pub(crate) fn exchange_parts(app: &App) -> ExchangeParts<'_> {
     ExchangeParts {
@@ -81,21 +86,31 @@ fn refused(app: &App, error: ExchangeError) -> Problem {
     if consent {
         return problem.with("error_uri", "/consent/needed").next("tell_human", table::CONSENT_NEEDED.human);
     }
-    if problem.doc.status == 401 { problem.challenge(challenge(app, &[], Some("invalid_token"))) } else { problem }
+    if problem.doc.status == 401 {
+        Challenge::new(app, &[]).error(problem, Scheme::Bearer, "invalid_token")
+    } else {
+        problem
+    }
 }
 
 /// Opens an account from an identity attestation. The same request repeated within 30 seconds gets the same answer.
 #[utoipa::path(tag = "accounts", request_body = OpenAccountRequest,
+    params(("DPoP" = Option<String>, Header, description = "A proof (RFC 9449): the token is bound to its key.")),
     responses((status = 201, body = OpenAccountResponse), (status = 200, body = OpenAccountResponse),
         (status = 400), (status = 401), (status = 403), (status = 503)))]
 #[post("/v1/accounts")]
-pub(crate) async fn open_account(app: Data<App>, body: Body<OpenAccountRequest>) -> Result<HttpResponse, Problem> {
+pub(crate) async fn open_account(
+    app: Data<App>,
+    bound_to: BoundTo,
+    body: Body<OpenAccountRequest>,
+) -> Result<HttpResponse, Problem> {
     let now = app.clock.now();
     let exchange = ExchangeRequest {
         assertion: body.value.id_token,
         scope: body.value.scope,
         resource: None,
-        request_hash: sha256_base64url(&[b"/v1/accounts\n", body.bytes.as_slice()].concat()),
+        request_hash: sha256_base64url(&[b"/v1/accounts\n", bound_to.as_bytes(), b"\n", &body.bytes].concat()),
+        bound_to: bound_to.0,
     };
     let given =
         authorization::exchange(exchange_parts(&app), exchange, now).await.map_err(|error| refused(&app, error))?;
@@ -113,7 +128,7 @@ pub(crate) async fn open_account(app: Data<App>, body: Body<OpenAccountRequest>)
             spending: SpendingView { currency: budget.own.currency.to_string(), ceiling: budget.own.ceiling.minor() },
         },
         access_token: given.access_token.expose_secret().to_owned(),
-        token_type: "Bearer",
+        token_type: token_type(given.bound),
         expires_in: given.expires_in,
         scope: given.scopes.to_string(),
         resource: app.audience.clone(),

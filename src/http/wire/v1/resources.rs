@@ -14,7 +14,7 @@ use crate::account;
 use crate::app::App;
 use crate::catalog::{self, Edition, Offer, PlanId, Price, ServiceId};
 use crate::db::DbError;
-use crate::http::caller::{Body, Caller, Key, ResourcesRead, ResourcesWrite};
+use crate::http::caller::{Body, Caller, Key, ResourcesRead, ResourcesRemove, ResourcesWrite};
 use crate::http::problem::{Problem, table};
 use crate::idempotency::Keyed;
 use crate::ids::ResourceId;
@@ -295,7 +295,7 @@ pub(crate) async fn list_resources(
 #[delete("/v1/resources/{id}")]
 pub(crate) async fn delete_resource(
     app: Data<App>,
-    caller: Caller<ResourcesWrite>,
+    caller: Caller<ResourcesRemove>,
     path: Path<String>,
 ) -> Result<HttpResponse, Problem> {
     let (account, id) = (caller.access.account.id.clone(), resource_id(&path)?);

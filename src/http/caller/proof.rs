@@ -1,0 +1,70 @@
+//! The `DPoP` header: a proof that the caller holds a key (RFC 9449).
+
+use std::future::Future;
+use std::pin::Pin;
+
+use actix_web::dev::Payload;
+use actix_web::http::header::HeaderName;
+use actix_web::{FromRequest, HttpRequest};
+
+use super::bearer::app;
+use crate::app::App;
+use crate::authorization::{self, ProofError, ProvenRequest};
+use crate::clock::Timestamp;
+use crate::http::problem::{Problem, table};
+
+/// Where a good nonce is told (RFC 9449 §8).
+pub(crate) const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
+
+/// The key that a new token is to be bound to: the one that the caller of a token endpoint proves to hold, if any.
+#[derive(Debug)]
+pub(crate) struct BoundTo(pub(crate) Option<String>);
+
+impl BoundTo {
+    /// Tells requests apart that differ only in who sends them.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        self.0.as_deref().unwrap_or_default().as_bytes()
+    }
+}
+
+/// The thumbprint of the key that the caller proves to hold; `None` when there is no proof. A proof is good once.
+pub(super) async fn proven_key(
+    app: &App,
+    request: &HttpRequest,
+    access_token: Option<&str>,
+    now: Timestamp,
+) -> Result<Option<String>, Problem> {
+    let mut headers = request.headers().get_all("dpop");
+    let (first, second) = (headers.next(), headers.next());
+    let Some(first) = first else { return Ok(None) };
+    let (Ok(proof), None) = (first.to_str(), second) else {
+        return Err(Problem::new(&table::INVALID_PROOF, "Send one proof in one `DPoP` header."));
+    };
+    let url = format!("{}{}", app.base_url, request.path());
+    let proven = ProvenRequest { method: request.method().as_str(), url: &url, access_token };
+    let refused = |error: ProofError| match error {
+        ProofError::Db(error) => error.into(),
+        ProofError::Nonce => Problem::new(&table::PROOF_NONCE, "The proof carries no nonce that is good now.")
+            .header(DPOP_NONCE, app.nonces.current(now)),
+        other => Problem::new(&table::INVALID_PROOF, format!("{other}.")),
+    };
+    let proof = authorization::verify_proof(proof, proven, &app.nonces, now).map_err(refused)?;
+    let thumbprint = proof.thumbprint.clone();
+    let lane = thumbprint.clone();
+    app.db.write(&lane, move |conn| authorization::use_proof(conn, &proof)).await.map_err(refused)?;
+    Ok(Some(thumbprint))
+}
+
+impl FromRequest for BoundTo {
+    type Error = Problem;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
+
+    fn from_request(request: &HttpRequest, _payload: &mut Payload) -> Self::Future {
+        let request = request.clone();
+        Box::pin(async move {
+            let app = app(&request)?;
+            let now = app.clock.now();
+            Ok(Self(proven_key(&app, &request, None, now).await?))
+        })
+    }
+}
