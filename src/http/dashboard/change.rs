@@ -20,9 +20,9 @@ pub(super) struct CapForm {
 }
 
 /// After a change: the way back to the page; or, for a script, the page as it is now, with what was done.
-async fn done(app: &App, user: &User, asked: Asked, used: Control, text: &str) -> Result<HttpResponse, Problem> {
+async fn done(app: &App, user: &User, asked: Asked, control: Control, text: &str) -> Result<HttpResponse, Problem> {
     if asked == Asked::Part {
-        return changed(app, user, used, Notice::Done(text.to_owned()), StatusCode::OK).await;
+        return changed(app, user, control, Notice::Done(text.to_owned()), StatusCode::OK).await;
     }
     Ok(varied(
         HttpResponse::SeeOther()
@@ -36,13 +36,13 @@ async fn done(app: &App, user: &User, asked: Asked, used: Control, text: &str) -
 async fn changed(
     app: &App,
     user: &User,
-    used: Control,
+    control: Control,
     notice: Notice,
     status: StatusCode,
 ) -> Result<HttpResponse, Problem> {
     let account = &user.session.account;
     let mut page = facts::load(app, account, NEWEST, user.now).await?.page(app, account);
-    (page.notice, page.used) = (Some(notice), Some(used));
+    (page.notice, page.used) = (Some(notice), Some(control));
     Ok(varied(respond(&MainPart(&page), status)))
 }
 
