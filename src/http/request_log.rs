@@ -7,6 +7,7 @@ use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage as _, HttpRequest, HttpResponse, ResponseError as _, web};
 
 use super::dashboard::pages::{Frame, MessagePage, respond};
+use super::dashboard::take_whole;
 use super::problem::Problem;
 use crate::app::App;
 use crate::ids::{AccountId, RequestId};
@@ -50,6 +51,7 @@ pub(crate) async fn run(
         let written = told(answer.request(), &app, problem, id.as_str());
         answer = answer.into_response(written).map_into_boxed_body();
     }
+    take_whole(&mut answer);
     let headers = answer.headers_mut();
     let header = header::HeaderValue::from_str(id.as_str());
     if let Ok(value) = header {

@@ -6,8 +6,11 @@ mod change;
 mod facts;
 mod log_in;
 mod overview;
+mod part;
 
 use actix_web::web::ServiceConfig;
+
+pub(super) use part::take_whole;
 
 /// Routes.
 pub(super) fn configure(config: &mut ServiceConfig) {
