@@ -1,8 +1,8 @@
 //! What the user can change: lower the cap, stop new spending, allow it again.
 
+use actix_web::HttpResponse;
 use actix_web::http::{StatusCode, header};
 use actix_web::web::Data;
-use actix_web::{HttpResponse, post};
 use serde::Deserialize;
 
 use super::facts;
@@ -42,7 +42,6 @@ fn typed_amount(text: &str, currency: Currency) -> Option<Amount> {
 }
 
 /// Lowers the cap; works with the next decision.
-#[post("/dashboard/cap")]
 pub(super) async fn lower_cap(
     app: Data<App>,
     _from: SameSite,
@@ -113,13 +112,11 @@ async fn turn(app: &App, user: User, stopped: bool) -> Result<HttpResponse, Prob
 }
 
 /// Stops new spending at once.
-#[post("/dashboard/stop")]
 pub(super) async fn stop(app: Data<App>, _from: SameSite, user: User) -> Result<HttpResponse, Problem> {
     turn(&app, user, true).await
 }
 
 /// Allows new spending again, up to the cap.
-#[post("/dashboard/resume")]
 pub(super) async fn resume(app: Data<App>, _from: SameSite, user: User) -> Result<HttpResponse, Problem> {
     turn(&app, user, false).await
 }

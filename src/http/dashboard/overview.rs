@@ -1,8 +1,8 @@
 //! `GET /dashboard`: the money on one page.
 
+use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::web::{Data, Query};
-use actix_web::{HttpResponse, get};
 use serde::Deserialize;
 
 use super::facts;
@@ -17,7 +17,6 @@ pub(super) struct OverviewQuery {
     ledger_before: Option<i64>,
 }
 
-#[get("/dashboard")]
 pub(super) async fn show_overview(
     app: Data<App>,
     user: User,
