@@ -21,6 +21,7 @@ mod migrations;
 mod mock_issuer;
 mod money;
 mod opening;
+mod recovery;
 mod secrets;
 mod served_catalog;
 mod structure;

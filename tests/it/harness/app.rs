@@ -51,6 +51,11 @@ pub(crate) struct TestApp {
 impl TestApp {
     /// Everything, on the test's database.
     pub(crate) async fn start(db: &TestDb) -> Self {
+        Self::start_with(db, &[]).await
+    }
+
+    /// The same with other settings: keys and values.
+    pub(crate) async fn start_with(db: &TestDb, settings: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         catalog::init(&folder.path().join("catalog")).expect("the example catalog");
         let clock = Arc::new(ManualClock::at(Timestamp::parse_rfc3339("2026-11-15T12:00:00Z").expect("an instant")));
@@ -59,12 +64,30 @@ impl TestApp {
         let master = MasterKey::generate().expect("randomness");
         let meter_key = Secret::generate("meter").expect("randomness");
         let (simulator, platform) = surroundings(&base, &clock, &master, &meter_key);
-        let config = config(db, folder.path(), &master, &meter_key, &platform.url);
+        let config = config(db, folder.path(), &master, &meter_key, &platform.url, settings);
         let app = App::start(&config, &base, KeyOrigin::Instance, clock.clone()).await.expect("the provider starts");
         let orchestrator = register(&app, &simulator, clock.now()).await;
         let running = http::serve(app, &config.server, listener, None).expect("the provider listens");
         let meter_key = meter_key.expose().to_owned();
         Self { clock, simulator, platform, orchestrator, base, meter_key, running, folder }
+    }
+
+    /// One more orchestrator, registered under `name`, whose payment tokens are settled at `settlement_url`.
+    pub(crate) async fn another_orchestrator(&self, name: &str, settlement_url: &str) -> Simulator {
+        let simulator = Simulator::start(SimulatorSettings {
+            provider_base: self.base.parse().expect("a URL"),
+            client_id: CLIENT_ID.to_owned(),
+            bind: "127.0.0.1:0".parse().expect("an address"),
+            clock: self.clock.clone(),
+        });
+        let simulator = simulator.expect("the orchestrator starts");
+        let issuer = simulator.issuer_url.parse().expect("an issuer");
+        let mut new = NewOrchestrator::new(name.parse().expect("a name"), issuer, CLIENT_ID);
+        new.settlement_url = Some(settlement_url.parse().expect("a URL"));
+        let now = self.now();
+        let added = self.app().db.write(HOUSE, move |conn| orchestrator::add(conn, new, now));
+        added.await.expect("the orchestrator is registered");
+        simulator
     }
 
     /// Stops listening. Connections that are still open are cut.
@@ -140,6 +163,11 @@ impl TestApp {
     /// The workers' turn, as if they had waited until everything that is unfinished is due.
     pub(crate) async fn workers_resume(&self) {
         self.pass(TimeDelta::seconds(90));
+        self.workers_turn().await;
+    }
+
+    /// The workers' turn, with what is due now.
+    pub(crate) async fn workers_turn(&self) {
         resource::resume_due(&self.app().desk, self.app().clock.as_ref()).await.expect("the workers' turn");
     }
 
@@ -305,20 +333,29 @@ fn surroundings(base: &str, clock: &Arc<ManualClock>, master: &MasterKey, meter_
     (simulator.expect("the orchestrator starts"), platform.expect("the platform starts"))
 }
 
-fn config(db: &TestDb, folder: &std::path::Path, master: &MasterKey, meter_key: &Secret, platform: &str) -> Config {
+fn config(
+    db: &TestDb,
+    folder: &std::path::Path,
+    master: &MasterKey,
+    meter_key: &Secret,
+    platform: &str,
+    settings: &[(&str, &str)],
+) -> Config {
     let mut layers = Layers::defaults().expect("the defaults");
-    for (key, value) in [
+    let (master, catalog) = (master.to_text(), folder.join("catalog").display().to_string());
+    let own = [
         ("server.workers", "2"),
         ("server.drain_seconds", "0"),
         ("database.url", db.settings().url.expose_secret()),
         ("database.readers", "4"),
         ("database.lanes", "2"),
-        ("keys.master_key", master.to_text().as_str()),
-        ("catalog.folder", &folder.join("catalog").display().to_string()),
+        ("keys.master_key", master.as_str()),
+        ("catalog.folder", &catalog),
         ("outgoing.special_hosts", "127.0.0.1"),
         ("usage.meter_key", meter_key.expose()),
         ("static_driver.platform_url", platform),
-    ] {
+    ];
+    for (key, value) in own.into_iter().chain(settings.iter().copied()) {
         layers.add_flag(key, value, "test").expect("a setting");
     }
     layers.build().expect("a configuration")
