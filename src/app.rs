@@ -218,7 +218,7 @@ impl App {
             Ok(read) => match check_bindings(&read, &self.desk.drivers) {
                 Ok(()) => *self.files.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(read),
                 Err(error) => {
-                    tracing::error!(error = %error, "the catalog's files were not taken up; kept the old ones")
+                    tracing::error!(error = %error, "the catalog's files were not taken up; kept the old ones");
                 }
             },
             Err(mistakes) => {

@@ -200,12 +200,11 @@ async fn remove(desk: &Desk, operation: &Operation, resource: &Resource) -> Resu
     })
 }
 
-/// The driver and what it is told. `None`: the catalog's files no longer have the service.
-fn work(
-    desk: &Desk,
-    operation: &Operation,
-    resource: &Resource,
-) -> Result<Option<(Arc<dyn Driver>, Work)>, AdvanceError> {
+/// A driver and what it is told.
+type Bound = (Arc<dyn Driver>, Work);
+
+/// How the resource is made. `None`: the catalog's files no longer have the service.
+fn work(desk: &Desk, operation: &Operation, resource: &Resource) -> Result<Option<Bound>, AdvanceError> {
     let Some(binding) = (desk.bindings)(&resource.service) else { return Ok(None) };
     let Some(driver) = desk.drivers.get(&binding.driver).cloned() else { return Ok(None) };
     let work = Work {

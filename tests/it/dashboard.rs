@@ -45,7 +45,7 @@ on_both! {
         let good = agent.link().await;
 
         // As long as this write lasts, nothing else is written in the lane of log-ins.
-        let (began, begun) = tokio::sync::oneshot::channel();
+        let (began, running) = tokio::sync::oneshot::channel();
         let (release, released) = std::sync::mpsc::channel::<()>();
         let house = app.app().db.clone();
         let busy = tokio::spawn(async move {
@@ -56,15 +56,15 @@ on_both! {
             };
             house.write(HOUSE, work).await
         });
-        begun.await.unwrap();
+        running.await.unwrap();
         for link in [used.as_str(), &late, "/d/dl_nobody", "/d/x"] {
             let answer = tokio::time::timeout(Duration::from_secs(20), anyone.post_form(link, &[])).await;
             assert_eq!(answer.unwrap_or_else(|_| panic!("{link} waits for a write")).status(), 410);
         }
-        let mut uses = std::pin::pin!(anyone.post_form(&good, &[]));
-        assert!(tokio::time::timeout(Duration::from_millis(500), &mut uses).await.is_err(), "this one is a write");
+        let mut redeemed = std::pin::pin!(anyone.post_form(&good, &[]));
+        assert!(tokio::time::timeout(Duration::from_millis(500), &mut redeemed).await.is_err(), "this one is a write");
         release.send(()).unwrap();
-        assert_eq!(uses.await.status(), 303);
+        assert_eq!(redeemed.await.status(), 303);
         busy.await.unwrap().unwrap();
         app.stop().await;
     }

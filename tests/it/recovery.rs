@@ -39,9 +39,9 @@ on_both! {
         app.pass(TimeDelta::seconds(90));
         silent.is_asked().await;
         while ada.client.get(&path).await.expect_status(200).json()["state"] != "ready" {
-            assert_eq!(silent.given_up.load(Ordering::SeqCst), 0, "she waits for somebody else's issuer");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+        assert_eq!(silent.given_up.load(Ordering::SeqCst), 0, "she waited for somebody else's issuer");
         assert_eq!((ada.spent_and_held().await, app.issuer_says()), ((900, 0), (0, 900)));
         app.stop().await;
     }
