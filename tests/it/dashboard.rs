@@ -1,8 +1,11 @@
 //! The human's side: one-use links, sessions, and the switches that work at once.
 
+use std::time::Duration;
+
 use chrono::TimeDelta;
 use futures_util::future::join_all;
 use portreeve::app::HOUSE;
+use portreeve::db::{DbConnection, DbError};
 use portreeve::fetch::Outgoing;
 use serde_json::{Value, json};
 
@@ -29,6 +32,40 @@ on_both! {
             assert_eq!(anyone.get(unknown).await.status(), 410);
             assert_eq!(anyone.post_form(unknown, &[]).await.status(), 410);
         }
+        app.stop().await;
+    }
+
+    async fn a_link_that_does_not_work_costs_no_write(db: TestDb) {
+        let app = TestApp::start(&db).await;
+        let mut agent = app.agent().await;
+        let (used, late, anyone) = (agent.link().await, agent.link().await, app.stranger());
+        logs_in(&app, &used).await;
+        app.pass(TimeDelta::minutes(11));
+        agent.logs_in_again().await;
+        let good = agent.link().await;
+
+        // As long as this write lasts, nothing else is written in the lane of log-ins.
+        let (began, running) = tokio::sync::oneshot::channel();
+        let (release, released) = std::sync::mpsc::channel::<()>();
+        let house = app.app().db.clone();
+        let busy = tokio::spawn(async move {
+            let work = move |_: &mut DbConnection| {
+                began.send(()).unwrap();
+                released.recv().unwrap();
+                Ok::<_, DbError>(())
+            };
+            house.write(HOUSE, work).await
+        });
+        running.await.unwrap();
+        for link in [used.as_str(), &late, "/d/dl_nobody", "/d/x"] {
+            let answer = tokio::time::timeout(Duration::from_secs(20), anyone.post_form(link, &[])).await;
+            assert_eq!(answer.unwrap_or_else(|_| panic!("{link} waits for a write")).status(), 410);
+        }
+        let mut redeemed = std::pin::pin!(anyone.post_form(&good, &[]));
+        assert!(tokio::time::timeout(Duration::from_millis(500), &mut redeemed).await.is_err(), "this one is a write");
+        release.send(()).unwrap();
+        assert_eq!(redeemed.await.status(), 303);
+        busy.await.unwrap().unwrap();
         app.stop().await;
     }
 

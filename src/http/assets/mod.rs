@@ -44,10 +44,9 @@ pub fn asset_url(name: &str) -> String {
     format!("/assets/{served}")
 }
 
-/// Mounts `GET` and `HEAD /assets/{name}`.
+/// Mounts `/assets/{name}`.
 pub fn configure(config: &mut web::ServiceConfig) {
-    config
-        .service(web::resource("/assets/{name}").route(web::get().to(serve_asset)).route(web::head().to(serve_asset)));
+    config.service(web::resource("/assets/{name}").get(serve_asset));
 }
 
 /// Answers with the asset of that hashed name, or 404.

@@ -1,8 +1,8 @@
 //! What the user can change: lower the cap, stop new spending, allow it again.
 
+use actix_web::HttpResponse;
 use actix_web::http::{StatusCode, header};
 use actix_web::web::Data;
-use actix_web::{HttpResponse, post};
 use serde::Deserialize;
 
 use super::facts::{self, NEWEST};
@@ -73,7 +73,6 @@ fn typed_amount(text: &str, currency: Currency) -> Option<Amount> {
 }
 
 /// Lowers the cap; works with the next decision.
-#[post("/dashboard/cap")]
 pub(super) async fn lower_cap(
     app: Data<App>,
     _from: SameSite,
@@ -159,13 +158,11 @@ async fn turn(app: &App, user: User, asked: Asked, stopped: bool) -> Result<Http
 }
 
 /// Stops new spending at once.
-#[post("/dashboard/stop")]
 pub(super) async fn stop(app: Data<App>, _from: SameSite, user: User, asked: Asked) -> Result<HttpResponse, Problem> {
     turn(&app, user, asked, true).await
 }
 
 /// Allows new spending again, up to the cap.
-#[post("/dashboard/resume")]
 pub(super) async fn resume(app: Data<App>, _from: SameSite, user: User, asked: Asked) -> Result<HttpResponse, Problem> {
     turn(&app, user, asked, false).await
 }

@@ -1,8 +1,8 @@
 //! `GET /dashboard`: the money on one page.
 
+use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::web::{Data, Query};
-use actix_web::{HttpResponse, get};
 use serde::Deserialize;
 
 use super::facts::{self, NEWEST};
@@ -19,7 +19,6 @@ pub(super) struct OverviewQuery {
 }
 
 /// The page; or, for a script that shows the newer entries already, the next part of the ledger.
-#[get("/dashboard")]
 pub(super) async fn show_overview(
     app: Data<App>,
     user: User,
