@@ -153,7 +153,8 @@ async fn refresh_catalog(app: &App) {
         Ok(Some(edition)) => app.take_up(edition),
         Ok(None) => match catalog::reissue_if_due(&app.db, &app.ring, app.clock.now()).await {
             Ok(Some(edition)) => app.take_up(edition),
-            Ok(None) => {}
+            // Another process did it: the next turn takes it up.
+            Ok(None) | Err(catalog::PublishError::SomebodyFirst(_)) => {}
             Err(error) => tracing::error!(error = %error, "the catalog could not be issued again"),
         },
         Err(error) => tracing::error!(error = %error, "the catalog could not be looked at"),
