@@ -1,11 +1,13 @@
 //! Every id in the house: one type per kind, a readable prefix, sortable by the time it was made.
 //!
 //! The text is `prefix_` followed by a UUIDv7 (RFC 9562) as 26 characters of Crockford base 32 in lower case, so
-//! that ids sort by creation time as text on both databases.
+//! that ids sort by creation time as text on both databases. Those that one process makes in one millisecond sort in the
+//! order in which they were made (RFC 9562 §6.2, a counter).
 
 use std::fmt;
 use std::marker::PhantomData;
 use std::str::FromStr;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use diesel::backend::Backend;
 use diesel::deserialize::{self, FromSql, FromSqlRow};
@@ -19,6 +21,12 @@ use crate::clock::Timestamp;
 
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 const DIGITS: usize = 26;
+
+/// How many of the bits after the time count: the 12 above the variant, and the 30 below it. The other 32 are random.
+const COUNTER_BITS: u32 = 42;
+
+/// Counts ids, whatever their kind, in steps of random size, so that two ids do not tell how many lie between.
+static MADE: AtomicU64 = AtomicU64::new(0);
 
 /// What an id can name.
 pub trait Named: 'static {
@@ -43,14 +51,15 @@ pub struct InvalidId {
 }
 
 impl<Of: Named> Id<Of> {
-    /// A new id, made at `now`. Ids made later sort later, by whole milliseconds.
+    /// A new id, made at `now`. Ids of a later millisecond sort later; of one millisecond, those that this process made
+    /// later.
     #[must_use]
     pub fn new(now: Timestamp) -> Self {
         let seconds = u64::try_from(now.seconds()).unwrap_or(0);
         let nanos = u32::try_from(now.micros().rem_euclid(1_000_000)).unwrap_or(0) * 1_000;
         #[expect(clippy::disallowed_methods, reason = "the one place that makes ids; the time is given")]
         let uuid = Uuid::new_v7(uuid::Timestamp::from_unix(NoContext, seconds, nanos));
-        Self::from_bits(uuid.as_u128())
+        Self::from_bits(counted(uuid.as_u128()))
     }
 
     fn from_bits(bits: u128) -> Self {
@@ -67,6 +76,24 @@ impl<Of: Named> Id<Of> {
     pub fn as_str(&self) -> &str {
         &self.text
     }
+}
+
+/// The bits of a version 7 UUID with our counter in front of its random part. A process begins at a random place in the
+/// lower half of the range, so that two processes share no numbers, and none comes to its end.
+fn counted(bits: u128) -> u128 {
+    const VARIANT_AT: u32 = 62;
+    let low = COUNTER_BITS - 12;
+    let random = bits & ((1 << VARIANT_AT) - 1);
+    let step = 1 + u64::try_from((random >> 32) & 0xff).unwrap_or(0);
+    let start = u64::try_from(random >> (VARIANT_AT - COUNTER_BITS + 1)).unwrap_or(0) | 1;
+    let before = match MADE.compare_exchange(0, start, Ordering::Relaxed, Ordering::Relaxed) {
+        Ok(_) => start,
+        Err(_) => MADE.fetch_add(step, Ordering::Relaxed) + step,
+    };
+    let count = u128::from(before) & ((1 << COUNTER_BITS) - 1);
+    let places = (0xfff_u128 << 64) | (((1_u128 << low) - 1) << (VARIANT_AT - low));
+    let placed = ((count >> low) << 64) | ((count & ((1 << low) - 1)) << (VARIANT_AT - low));
+    (bits & !places) | placed
 }
 
 impl<Of: Named> FromStr for Id<Of> {
@@ -212,6 +239,28 @@ mod tests {
         let id = AccountId::new(Timestamp::from_seconds(1));
         assert!(id.as_str().parse::<ResourceId>().is_err());
         assert_eq!(id.as_str().parse::<AccountId>().unwrap(), id);
+    }
+
+    #[test]
+    fn ids_of_one_millisecond_sort_in_the_order_in_which_they_were_made() {
+        let (now, other) = (Timestamp::from_seconds(1_800_000_000), Timestamp::from_seconds(1_900_000_000));
+        let mut made = Vec::new();
+        for _ in 0..2_000 {
+            made.push(AuditFactId::new(now).to_string());
+            // Somebody else's time in between changes nothing.
+            let _ = HoldId::new(other);
+        }
+        assert!(made.is_sorted());
+        made.dedup();
+        assert_eq!(made.len(), 2_000);
+    }
+
+    #[test]
+    fn a_counted_id_is_still_a_version_7_uuid_of_its_time() {
+        let bits = Uuid::from_u128(counted(0x0190_0000_1234_7abc_9def_0123_4567_89ab));
+        assert_eq!((bits.get_version_num(), bits.get_variant()), (7, uuid::Variant::RFC4122));
+        assert_eq!(bits.as_u128() >> 80, 0x0190_0000_1234);
+        assert_eq!(bits.as_u128() & 0xffff_ffff, 0x4567_89ab, "the last 32 bits stay random");
     }
 
     proptest! {
