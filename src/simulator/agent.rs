@@ -64,7 +64,7 @@ pub(super) struct Ask {
     headers: Vec<(&'static str, String)>,
     body: Option<String>,
     expected: Vec<u16>,
-    keep: Option<(&'static str, &'static str)>,
+    keep: Option<(&'static str, String)>,
 }
 
 impl Ask {
@@ -102,9 +102,18 @@ impl Ask {
         Self { expected: vec![status], ..self.clone() }
     }
 
-    /// The `curl` line keeps `member` of the answer in a shell variable.
-    pub(super) fn keep(mut self, variable: &'static str, member: &'static str) -> Self {
-        self.keep = Some((variable, member));
+    /// The `curl` line keeps what this filter of `jq` finds in the answer in a shell variable.
+    pub(super) fn keep(mut self, variable: &'static str, filter: &str) -> Self {
+        let plain = filter.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_'));
+        let filter = if plain { filter.to_owned() } else { format!("'{filter}'") };
+        self.keep = Some((variable, format!("| jq -r {filter}")));
+        self
+    }
+
+    /// The `curl` line keeps the value of a cookie that the answer sets.
+    pub(super) fn keep_cookie(mut self, variable: &'static str, cookie: &str) -> Self {
+        let found = format!(r"s/^[Ss]et-[Cc]ookie: {cookie}=\([^;]*\).*/\1/p");
+        self.keep = Some((variable, format!("-D - -o /dev/null | sed -n '{found}'")));
         self
     }
 
@@ -142,7 +151,8 @@ impl Ask {
         }
     }
 
-    fn curl(&self, mask: &Mask) -> String {
+    /// The step as a shell command, which is to be run `times`.
+    fn curl(&self, mask: &Mask, times: u32) -> String {
         let method = match (self.method, &self.body) {
             ("GET", _) | ("POST", Some(_)) => String::new(),
             ("HEAD", _) => " -I".to_owned(),
@@ -153,26 +163,37 @@ impl Ask {
         let mut words = vec![format!("curl -sS{method}"), mask.quoted(self.url.as_str())];
         words.extend(options.flat_map(|(option, value)| [option.to_owned(), mask.quoted(&value)]));
         let line = words.join(" ");
-        match self.keep {
-            Some((variable, member)) => format!("{variable}=$({line} | jq -r {member})"),
+        match &self.keep {
+            Some((variable, tail)) => format!("{variable}=$({line} {tail})"),
+            None if times > 1 => format!("for _ in $(seq {times}); do {line}; done"),
             None => line,
         }
     }
 }
 
-/// The secrets that the agent holds, under the names by which they are shown.
+/// The secrets that the agent holds, under the names by which they are shown; and what only `curl` lines name, because
+/// it is another each time they are run.
 #[derive(Debug, Default)]
-struct Mask(Vec<(&'static str, Secret)>);
+struct Mask {
+    secrets: Vec<(&'static str, Secret)>,
+    varies: Vec<(&'static str, Secret)>,
+}
 
 impl Mask {
     /// `text` with `$NAME` in the place of each secret.
     fn masked(&self, text: &str) -> String {
-        self.0.iter().fold(text.to_owned(), |text, (name, secret)| text.replace(secret.expose(), &format!("${name}")))
+        Self::named(&self.secrets, text)
+    }
+
+    fn named<'m>(held: impl IntoIterator<Item = &'m (&'static str, Secret)>, text: &str) -> String {
+        let named = |text: String, (name, secret): &(_, Secret)| text.replace(secret.expose(), &format!("${name}"));
+        held.into_iter().fold(text.to_owned(), named)
     }
 
     /// `text` as one word of a POSIX shell, in which secrets are variables that expand.
     fn quoted(&self, text: &str) -> String {
-        let held: Vec<_> = self.0.iter().filter(|(_, secret)| text.contains(secret.expose())).collect();
+        let all = self.secrets.iter().chain(&self.varies);
+        let held: Vec<_> = all.filter(|(_, secret)| text.contains(secret.expose())).collect();
         let single = format!("'{}'", text.replace('\'', "'\\''"));
         if held.is_empty() {
             return single;
@@ -184,7 +205,7 @@ impl Mask {
             };
             return held.iter().fold(single, stepped_out);
         }
-        format!("\"{}\"", self.masked(text))
+        format!("\"{}\"", Self::named(held, text))
     }
 }
 
@@ -194,19 +215,30 @@ pub(super) struct Agent<'w> {
     mask: Mask,
     number: u32,
     steps: Vec<Step>,
+    set_before: String,
     on_step: &'w mut dyn FnMut(&Step),
 }
 
 impl<'w> Agent<'w> {
     pub(super) fn new(fetch: Fetch, on_step: &'w mut dyn FnMut(&Step)) -> Self {
-        Self { fetch, mask: Mask::default(), number: 0, steps: Vec::new(), on_step }
+        Self { fetch, mask: Mask::default(), number: 0, steps: Vec::new(), set_before: String::new(), on_step }
     }
 
     /// From now on `secret` is shown as `$name`.
     pub(super) fn learn(&mut self, name: &'static str, secret: &Secret) {
         if !secret.expose().is_empty() {
-            self.mask.0.push((name, secret.clone()));
+            self.mask.secrets.push((name, secret.clone()));
         }
+    }
+
+    /// In `curl` lines `text` is `$name`, which the first of them sets.
+    pub(super) fn vary(&mut self, name: &'static str, text: &str) {
+        self.mask.varies.push((name, Secret::presented(text)));
+    }
+
+    /// What stands before the first `curl` line.
+    pub(super) fn set_before(&mut self, assignments: String) {
+        self.set_before = assignments;
     }
 
     /// The next steps belong to the next stage.
@@ -258,7 +290,7 @@ impl<'w> Agent<'w> {
             times,
             millis,
             note: self.mask.masked(note),
-            curl: ask.curl(&self.mask),
+            curl: std::mem::take(&mut self.set_before) + &ask.curl(&self.mask, times),
         };
         (self.on_step)(&step);
         self.steps.push(step);
@@ -285,16 +317,16 @@ mod tests {
     #[test]
     fn a_secret_never_stands_in_a_step_and_the_curl_line_expands_it() {
         let secret = Secret::presented("eyJ.secret.x");
-        let mask = Mask(vec![("TOKEN", secret.clone())]);
+        let mask = Mask { secrets: vec![("TOKEN", secret.clone())], varies: vec![("WHO", Secret::presented("it"))] };
         let ask = Ask::new(Party::Provider, "POST", "http://127.0.0.1:1/d/eyJ.secret.x?a=1".parse().unwrap(), 201)
             .bearer(&secret)
             .json(&json!({"id_token": secret.expose(), "name": "it's"}));
-        let shown = ask.curl(&mask);
+        let shown = ask.curl(&mask, 1);
         assert!(!shown.contains("secret"), "{shown}");
         assert_eq!(
             shown,
             "curl -sS \"http://127.0.0.1:1/d/$TOKEN?a=1\" -H \"authorization: Bearer $TOKEN\" \
-             -H 'content-type: application/json' -d '{\"id_token\":\"'\"$TOKEN\"'\",\"name\":\"it'\\''s\"}'"
+             -H 'content-type: application/json' -d '{\"id_token\":\"'\"$TOKEN\"'\",\"name\":\"'\"$WHO\"''\\''s\"}'"
         );
         assert_eq!(mask.masked(&ask.path()), "/d/$TOKEN?a=1");
     }

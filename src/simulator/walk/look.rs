@@ -18,14 +18,18 @@ impl Walk<'_> {
     /// Gives the link that nobody has opened.
     pub(super) async fn look_at_the_dashboard(&mut self, token: &Secret, budget: &Budget) -> Result<String, Stopped> {
         self.agent.stage();
-        let own = self.deep_link(token, "own-link", "LINK", "a one-use link, for the agent to try").await?;
+        let ask = self.link_ask(token, "own-link").keep("LINK", ".url | split(\"/\") | last");
+        let own = self.deep_link(ask, "LINK", "a one-use link, for the agent to try").await?;
         self.open_the_link(&own, budget).await?;
-        let human = self.deep_link(token, "link", "HUMAN_LINK", "another one, for the human ↓").await?;
+        let human = self.deep_link(self.link_ask(token, "link"), "HUMAN_LINK", "another one, for the human").await?;
         Ok(human.to_string())
     }
 
-    async fn deep_link(&mut self, token: &Secret, what: &str, name: &'static str, note: &str) -> Result<Url, Stopped> {
-        let ask = self.at_provider("POST", "/v1/deep-links", 201).bearer(token).key(&self.key(what)).json(&json!({}));
+    fn link_ask(&self, token: &Secret, what: &str) -> Ask {
+        self.at_provider("POST", "/v1/deep-links", 201).bearer(token).key(&self.key(what)).json(&json!({}))
+    }
+
+    async fn deep_link(&mut self, ask: Ask, name: &'static str, note: &str) -> Result<Url, Stopped> {
         let origin = self.provider.origin();
         let url: Url = self
             .agent
@@ -50,7 +54,7 @@ impl Walk<'_> {
             .header("sec-fetch-site", "same-origin");
         let cookie = self
             .agent
-            .take(post.clone(), |answer| {
+            .take(post.clone().keep_cookie("SESSION", "portreeve_session"), |answer| {
                 ensure(answer.header("location").is_some_and(|to| to.ends_with("/dashboard")), "it leads elsewhere")?;
                 let cookie =
                     answer.headers("set-cookie").into_iter().find(|cookie| cookie.contains("portreeve_session="));

@@ -116,6 +116,7 @@ pub async fn walk(
         id: Id::new(simulator.now()),
         options,
     };
+    walk.let_others_repeat_it();
     let begun = Instant::now();
     let dashboard = walk.all_stages().await;
     let millis = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -147,6 +148,17 @@ impl Walk<'_> {
         self.buy_what_does_not_fit(&token, &bought).await?;
         self.compare_the_books(&token, &bought, &budget).await?;
         self.look_at_the_dashboard(&token, &budget).await
+    }
+
+    /// `curl` lines name what must be new each time they are run: the person, and the idempotency keys.
+    fn let_others_repeat_it(&mut self) {
+        let User { subject, email, .. } = &self.options.user;
+        let (name, domain) = email.split_once('@').unwrap_or((email, "example.test"));
+        let name = name.split('+').next().unwrap_or(name);
+        self.agent.vary("KEY", self.id.as_str());
+        self.agent.vary("SUBJECT", subject);
+        self.agent.vary("EMAIL", email);
+        self.agent.set_before(format!("KEY=$(date +%s); SUBJECT=user-$KEY; EMAIL={name}-$KEY@{domain}\n     "));
     }
 
     /// The provider's issuer: its base URL without a trailing slash.
