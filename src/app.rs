@@ -122,6 +122,8 @@ impl App {
         origin: KeyOrigin,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, StartError> {
+        // Whoever has not begun lacks the keys as well: that message says how to begin.
+        check(config)?;
         let catalog = Arc::new(catalog::validate(&config.catalog.folder).map_err(StartError::Catalog)?);
         let master = master_key(config)?;
         let drivers = drivers(config, &master)?;
@@ -241,6 +243,17 @@ impl App {
             *current = Arc::new(edition);
         }
     }
+}
+
+/// Whether keys, secrets and rules are there and have their form.
+///
+/// # Errors
+/// The first that has not.
+pub fn check(config: &Config) -> Result<(), StartError> {
+    let master = master_key(config)?;
+    meter_key(config)?;
+    step_up(config)?;
+    drivers(config, &master).map(drop)
 }
 
 /// Opens the configured database, without bringing it up to date.

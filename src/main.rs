@@ -1,6 +1,6 @@
 //! The commands of `portreeve`: thin, each calls the library.
 //!
-//! Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 5 invalid input, 6 there are findings, 7 conflict.
+//! Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 5 invalid input or configuration, 6 there are findings, 7 conflict.
 
 mod commands;
 

@@ -19,12 +19,27 @@ pub enum TelemetryError {
     Twice(#[from] TryInitError),
 }
 
+/// Whether the filter is understood.
+///
+/// # Errors
+/// When it is not.
+pub fn check(config: &LogConfig) -> Result<(), TelemetryError> {
+    filter(config).map(drop)
+}
+
+/// What the server's library says of its own start and workers is for those who ask for it.
+fn filter(config: &LogConfig) -> Result<EnvFilter, TelemetryError> {
+    let level = &config.level;
+    let level = if level.contains("actix") { level.clone() } else { format!("{level},actix_server=warn") };
+    Ok(EnvFilter::builder().parse(level)?)
+}
+
 /// Sends logs to standard error, in the configured form.
 ///
 /// # Errors
 /// When the filter is not understood, or logging was set up before.
 pub fn start(config: &LogConfig) -> Result<(), TelemetryError> {
-    let filter = EnvFilter::builder().parse(&config.level)?;
+    let filter = filter(config)?;
     let terminal = std::io::stderr().is_terminal();
     let json = match config.format {
         LogFormat::Auto => !terminal,

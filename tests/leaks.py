@@ -22,11 +22,16 @@ FORMS = {
 
 
 def run(folder):
-    command = ["target/release/portreeve", "demo", "--listen", "127.0.0.1:0", "--once", "--json", "--keep", folder]
+    command = ["target/release/portreeve", "demo", "--listen", "127.0.0.1:0", "--json", "--keep", folder]
     environment = dict(os.environ, PORTREEVE__LOG__LEVEL="trace")
-    done = subprocess.run(command, capture_output=True, timeout=60, env=environment, check=True)
-    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith(b"{")]
-    return next(line for line in lines if line.get("event") == "ready"), done.stderr
+    with tempfile.TemporaryFile() as log:
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, env=environment) as demo:
+            lines = (json.loads(line) for line in demo.stdout if line.startswith(b"{"))
+            ready = next((line for line in lines if line.get("event") == "ready"), None)
+            demo.terminate()
+            assert demo.wait(timeout=60) == 0 and ready, "the demo was not as expected"
+        log.seek(0)
+        return ready, log.read()
 
 
 def main():

@@ -42,7 +42,7 @@ pub use init::{InitError, init};
 pub use last_seen::{LastSeen, LastSeenError};
 pub use names::{Category, CredentialName, FieldName, InvalidName, MeterId, Name, PlanId, ServiceId};
 pub use price::{BadPrice, Meter, Metered, Payable, Price, Quantity};
-pub use publish::{PublishError, Published, publish, reissue_if_due};
+pub use publish::{PublishError, Published, publish, reissue_if_due, unchanged};
 pub use published::{Document, InvalidVersion, Version};
 pub use service::{BadService, Plan, Provider, Service, ServiceDraft};
 pub use source::{MAX_FILE_BYTES, MAX_FILES, Mistake};

@@ -72,14 +72,28 @@ pub async fn publish(
 ) -> Result<Published, PublishError> {
     let said = Said::new(iss, &catalog.content)?;
     let newest = newest(db).await?;
-    if let Some(row) = &newest
-        && row.content_digest == said.digest()?
-        && row.expires_at > now
-    {
-        return Ok(Published::Unchanged(Edition::from_row(row.clone())?));
+    if let Some(same) = the_same(newest.as_ref(), &said, now)? {
+        return Ok(Published::Unchanged(same));
     }
     let row = next(keys, &said, newest.as_ref(), now)?;
     insert(db, row, "catalog.published", now).await.map(Published::New)
+}
+
+/// The newest revision, when publishing would change nothing.
+///
+/// # Errors
+/// See [`PublishError`].
+pub async fn unchanged(db: &Db, catalog: &Catalog, iss: &str, now: Timestamp) -> Result<Option<Edition>, PublishError> {
+    the_same(newest(db).await?.as_ref(), &Said::new(iss, &catalog.content)?, now)
+}
+
+fn the_same(newest: Option<&Row>, said: &Said, now: Timestamp) -> Result<Option<Edition>, PublishError> {
+    match newest {
+        Some(row) if row.content_digest == said.digest()? && row.expires_at > now => {
+            Ok(Some(Edition::from_row(row.clone())?))
+        }
+        _ => Ok(None),
+    }
 }
 
 /// Issues the newest revision again, with the same content, when less than half of its lifetime is left. `None`: not due.

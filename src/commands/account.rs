@@ -2,14 +2,13 @@
 
 use clap::Subcommand;
 use portreeve::account;
-use portreeve::app;
 use portreeve::clock::{Clock as _, SystemClock};
 use portreeve::config::Config;
 use portreeve::ids::AccountId;
 use portreeve::payment::budget;
 use serde_json::json;
 
-use super::{Failure, say};
+use super::{Failure, open_db, say};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum AccountCommand {
@@ -22,7 +21,7 @@ pub(crate) enum AccountCommand {
 
 pub(crate) async fn run(command: AccountCommand, config: &Config, json: bool) -> Result<(), Failure> {
     let AccountCommand::AllowSpending { account } = command;
-    let (db, now) = (app::open_db(config)?, SystemClock.now());
+    let (db, now) = (open_db(config)?, SystemClock.now());
     let id = account.clone();
     if db.read(move |conn| account::by_id(conn, &id)).await?.is_none() {
         return Err(Failure::not_found(format!("there is no account {account}")));

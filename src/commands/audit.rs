@@ -2,14 +2,14 @@
 
 use clap::Subcommand;
 use portreeve::account;
-use portreeve::app::{self, HOUSE};
+use portreeve::app::HOUSE;
 use portreeve::config::Config;
 use portreeve::db::{Db, DbError};
 use portreeve::ids::AccountId;
 use portreeve::payment::audit_chain::{self, Verified, VerifyError};
 use serde_json::json;
 
-use super::{Failure, say};
+use super::{Failure, open_db, say};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum AuditCommand {
@@ -29,7 +29,7 @@ enum Checked {
 
 pub(crate) async fn run(command: AuditCommand, config: &Config, json: bool) -> Result<(), Failure> {
     let AuditCommand::Verify { account } = command;
-    let db = app::open_db(config)?;
+    let db = open_db(config)?;
     if !db.pending_migrations().await?.is_empty() {
         return Err(Failure::not_found("the database is not up to date: run `portreeve migrate` first"));
     }

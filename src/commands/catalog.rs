@@ -1,16 +1,18 @@
 //! `portreeve catalog …`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use portreeve::app::{self, HOUSE};
 use portreeve::catalog::{self, InitError, LastSeen, Published, VerifyUrlError};
 use portreeve::clock::{Clock as _, SystemClock};
+use portreeve::config::Config;
 use portreeve::fetch::Fetch;
 use portreeve::signing::{self, KeyOrigin};
+use secrecy::ExposeSecret as _;
 use serde_json::json;
 
-use super::{Failure, load, say};
+use super::{Failure, load, open_db, say};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum CatalogCommand {
@@ -55,66 +57,75 @@ pub(crate) async fn run(command: CatalogCommand, config: Option<&PathBuf>, json:
                 Some(folder) => folder,
                 None => load(config)?.catalog.folder,
             };
-            validate(&folder, json).map(drop)
+            validate(&folder, json)
         }
         CatalogCommand::Publish { base_url, dry_run } => publish(config, base_url, dry_run, json).await,
         CatalogCommand::Verify { url, jwks, state } => verify(&url, jwks, &state, json).await,
     }
 }
 
-fn init(folder: &std::path::Path, json: bool) -> Result<(), Failure> {
+fn init(folder: &Path, json: bool) -> Result<(), Failure> {
     let written = catalog::init(folder).map_err(|error| match error {
         error @ InitError::Exists(..) => Failure::conflict(error.to_string()),
         error => error.into(),
     })?;
-    if json { say(&json!({"written": written}).to_string()) } else { say(&format!("wrote {} files", written.len())) }
+    if json {
+        return say(&json!({"written": written}).to_string());
+    }
+    for path in &written {
+        say(&format!("wrote {}", path.display()))?;
+    }
+    say(&format!("\nNext: change the files, then portreeve catalog validate {}", folder.display()))
 }
 
-fn validate(folder: &std::path::Path, json: bool) -> Result<catalog::Catalog, Failure> {
-    match catalog::validate(folder) {
-        Ok(catalog) => {
-            let services = catalog.content().services.len();
-            if json {
-                say(&json!({"valid": true, "services": services}).to_string())?;
-            } else {
-                say(&format!("{}: {services} services, no mistakes", folder.display()))?;
-            }
-            Ok(catalog)
-        }
-        Err(mistakes) => {
-            if json {
-                let each: Vec<_> = mistakes
-                    .iter()
-                    .map(
-                        |one| json!({"file": one.file, "line": one.line, "column": one.column, "message": one.message}),
-                    )
-                    .collect();
-                say(&json!({"valid": false, "mistakes": each}).to_string())?;
-            }
-            let each: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
-            Err(Failure::invalid(mistakes_text(&each)))
-        }
+/// The catalog in this folder; its mistakes are told with paths that can be opened.
+pub(super) fn read(folder: &Path) -> Result<catalog::Catalog, Failure> {
+    if !folder.is_dir() {
+        return Err(Failure::invalid(nothing_in(folder)));
     }
+    catalog::validate(folder).map_err(|mistakes| {
+        let each: Vec<String> = mistakes.iter().map(|one| format!("{}/{one}", folder.display())).collect();
+        let count = if each.len() == 1 { "1 mistake".to_owned() } else { format!("{} mistakes", each.len()) };
+        Failure::invalid(format!("the catalog has {count}\n{}", each.join("\n")))
+    })
+}
+
+fn nothing_in(folder: &Path) -> String {
+    let folder = folder.display();
+    format!(
+        "there is no catalog in `{folder}`: write one with `portreeve catalog init {folder}`, or set `catalog.folder`"
+    )
+}
+
+fn validate(folder: &Path, json: bool) -> Result<(), Failure> {
+    if json {
+        let mistake = |one: &catalog::Mistake| json!({"file": one.file, "line": one.line, "column": one.column, "message": one.message});
+        let told = match catalog::validate(folder) {
+            Ok(catalog) => json!({"valid": true, "services": catalog.content().services.len()}),
+            Err(mistakes) => json!({"valid": false, "mistakes": mistakes.iter().map(mistake).collect::<Vec<_>>()}),
+        };
+        say(&told.to_string())?;
+        return read(folder).map(drop);
+    }
+    let services = read(folder)?.content().services.len();
+    say(&format!("{}: {services} services, no mistakes\nNext: portreeve catalog publish", folder.display()))
 }
 
 async fn publish(config: Option<&PathBuf>, base_url: Option<String>, dry_run: bool, json: bool) -> Result<(), Failure> {
     let config = load(config)?;
-    let catalog = catalog::validate(&config.catalog.folder).map_err(|mistakes| {
-        let each: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
-        Failure::invalid(mistakes_text(&each))
-    })?;
+    let catalog = read(&config.catalog.folder)?;
     let base_url = match (base_url, config.server.base_url.as_str()) {
         (Some(given), _) => given,
         (None, "") => format!("http://{}", config.server.listen),
         (None, configured) => configured.to_owned(),
     };
-    let master = app::master_key(&config)?;
+    let master = app::master_key(&config).map_err(|error| Failure::invalid(Failure::failed(error).message))?;
     app::check_bindings(&catalog, &app::drivers(&config, &master)?)
         .map_err(|error| Failure::invalid(error.to_string()))?;
     if dry_run {
-        return say(&format!("would publish {} services as {base_url}", catalog.content().services.len()));
+        return rehearse(&config, &catalog, &base_url, json).await;
     }
-    let db = app::open_db(&config)?;
+    let db = open_db(&config)?;
     db.migrate().await?;
     let now = SystemClock.now();
     let ring = db.write(HOUSE, move |conn| signing::load_or_create(conn, &master, KeyOrigin::Instance, now)).await?;
@@ -129,9 +140,37 @@ async fn publish(config: Option<&PathBuf>, base_url: Option<String>, dry_run: bo
     say(&format!("{word}: revision {version}, {}, until {}", edition.digest, edition.expires_at))
 }
 
-async fn verify(url: &url::Url, jwks: Option<PathBuf>, state: &std::path::Path, json: bool) -> Result<(), Failure> {
+/// Says what publishing would do. A database that is not there yet is not made for it.
+async fn rehearse(config: &Config, catalog: &catalog::Catalog, base_url: &str, json: bool) -> Result<(), Failure> {
+    let services = catalog.content().services.len();
+    let absent =
+        config.database.url.expose_secret().strip_prefix("sqlite:").is_some_and(|path| !Path::new(path).exists());
+    let mut same = None;
+    if !absent {
+        let db = open_db(config)?;
+        if db.pending_migrations().await?.is_empty() {
+            same = catalog::unchanged(&db, catalog, base_url, SystemClock.now()).await?;
+        }
+    }
+    let version = same.as_ref().map(|edition| edition.version.number());
+    if json {
+        let outcome = if version.is_some() { "unchanged" } else { "would_publish" };
+        return say(
+            &json!({"outcome": outcome, "version": version, "services": services, "base_url": base_url}).to_string()
+        );
+    }
+    match version {
+        Some(version) => say(&format!("unchanged: revision {version} says the same, and nothing would be published")),
+        None => say(&format!("would publish {services} services as {base_url}")),
+    }
+}
+
+async fn verify(url: &url::Url, jwks: Option<PathBuf>, state: &Path, json: bool) -> Result<(), Failure> {
     let pinned = match jwks {
-        Some(file) => Some(catalog::read_keys(&std::fs::read(file)?)?),
+        Some(file) => {
+            let text = std::fs::read(&file).map_err(|error| Failure::at(&file, &error))?;
+            Some(catalog::read_keys(&text)?)
+        }
         None => None,
     };
     let issuer = url.as_str().trim_end_matches('/').to_owned();
@@ -162,9 +201,4 @@ async fn verify(url: &url::Url, jwks: Option<PathBuf>, state: &std::path::Path, 
         }
         Err(other) => Err(other.into()),
     }
-}
-
-fn mistakes_text(each: &[String]) -> String {
-    let count = if each.len() == 1 { "1 mistake".to_owned() } else { format!("{} mistakes", each.len()) };
-    format!("the catalog has {count}\n{}", each.join("\n"))
 }

@@ -1,10 +1,12 @@
 //! `portreeve config …`
 
 use clap::Subcommand;
-use portreeve::config::Layers;
+use portreeve::config::{Config, Layers, Origin};
+use portreeve::{app, db, telemetry};
 use serde_json::json;
 
-use super::{Failure, say};
+use super::serve::base_url;
+use super::{Failure, misconfigured, say};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConfigCommand {
@@ -14,30 +16,48 @@ pub(crate) enum ConfigCommand {
         #[arg(long)]
         origin: bool,
     },
-    /// Check the configuration without starting.
+    /// Check everything that `serve` checks before it opens the database, listens or calls anybody.
     Check,
 }
 
 pub(crate) fn run(command: &ConfigCommand, layers: &Layers, json: bool) -> Result<(), Failure> {
-    layers.build().map_err(|error| Failure::invalid(error.to_string()))?;
+    let config = layers.build().map_err(misconfigured)?;
     match command {
         ConfigCommand::Check => {
+            check(&config)?;
             if json {
-                say(r#"{"valid":true}"#)
-            } else {
-                say("The configuration is good.")
+                return say(r#"{"valid":true}"#);
             }
+            say("The configuration is good.\nThe catalog's files are checked by `portreeve catalog validate`. \
+                 Whether the database answers, nobody has tried.")
         }
         ConfigCommand::Show { origin } => {
             for (key, value, from) in layers.rows() {
                 let line = match (json, origin) {
-                    (true, _) => json!({"key": key, "value": value, "origin": from.to_string()}).to_string(),
-                    (false, true) => format!("{key:<32} {value:<32} # {from}"),
-                    (false, false) => format!("{key:<32} {value}"),
+                    (true, _) => json!({"key": key, "value": value, "origin": from.map(Origin::to_string)}).to_string(),
+                    (false, origin) => {
+                        let value = value.map_or_else(|| "(not set)".to_owned(), |value| value.to_string());
+                        let from = from.filter(|_| *origin).map(|from| format!(" # {from}")).unwrap_or_default();
+                        if from.is_empty() {
+                            format!("{key:<32} {value}")
+                        } else {
+                            format!("{key:<32} {value:<32}{from}")
+                        }
+                    }
                 };
                 say(&line)?;
             }
             Ok(())
         }
     }
+}
+
+/// What can be known about the configuration without files of the catalog, the database and the network. Answers our
+/// address for the outside.
+pub(super) fn check(config: &Config) -> Result<String, Failure> {
+    let base_url = base_url(config)?;
+    db::check_url(&config.database.url).map_err(|error| Failure::invalid(format!("`database.url`: {error}")))?;
+    app::check(config).map_err(|error| Failure::invalid(Failure::failed(error).message))?;
+    telemetry::check(&config.log).map_err(|error| Failure::invalid(Failure::failed(error).message))?;
+    Ok(base_url)
 }

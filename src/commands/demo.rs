@@ -59,7 +59,7 @@ impl Folder {
             Some(path) => path.clone(),
             None => std::env::temp_dir().join(format!("portreeve-{}", RequestId::new(SystemClock.now()))),
         };
-        std::fs::create_dir_all(&path)?;
+        std::fs::create_dir_all(&path).map_err(|error| Failure::at(&path, &error))?;
         Ok(Self { path, keep: keep.is_some() })
     }
 }
@@ -78,7 +78,7 @@ pub(crate) async fn run(args: &DemoArgs, json: bool) -> Result<(), Failure> {
         return Err(Failure::invalid("the demo listens on loopback only: its keys and its orchestrator are not real"));
     }
     let folder = Folder::open(args.keep.as_ref())?;
-    let public = listen(args.listen)?;
+    let public = listen(args.listen, "--listen, such as --listen 127.0.0.1:0")?;
     let base_url = format!("http://{}", public.local_addr()?);
     let clock = Arc::new(SystemClock);
     let bind = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
@@ -131,7 +131,7 @@ pub(crate) async fn run(args: &DemoArgs, json: bool) -> Result<(), Failure> {
     let running = http::serve(app, &config.server, public, None)?;
     let user = user(&folder);
     let report = walk(args, json, &provider_base, &simulator, &platform, &user, &head, &base_url).await?;
-    if json {
+    if json && !args.once {
         say(&ready(&base_url, &simulator, &platform, &user, &report).await?.to_string())?;
     }
     let ok = report.ok;
@@ -229,7 +229,7 @@ async fn walk(
     let colour = out.is_terminal() && std::env::vars().all(|(name, value)| name != "NO_COLOR" || value.is_empty());
     let mut printer = Printer::new(&mut out, Style { colour, json, curl: args.curl });
     let title = format!("portreeve {} · demo · nothing here is real money · {base_url}", env!("CARGO_PKG_VERSION"));
-    printer.head(&title, head)?;
+    printer.head(&title, head).map_err(Failure::writing)?;
     let options = WalkOptions { user: user.clone(), ..WalkOptions::default() };
     let mut told = Ok(());
     let report = portreeve::simulator::walk(provider_base, simulator, platform, &options, |step| {
@@ -238,9 +238,10 @@ async fn walk(
         }
     })
     .await?;
-    told?;
+    told.map_err(Failure::writing)?;
     let more = [("Next", "portreeve init && portreeve serve".to_owned()), ("Stop", "Ctrl-C".to_owned())];
-    printer.end(&report, if args.once { &[] } else { &more })?;
+    // Nothing stays up after one walk: there is nothing to look at.
+    printer.end(&report, (!args.once).then_some(&more)).map_err(Failure::writing)?;
     Ok(report)
 }
 

@@ -40,14 +40,15 @@ pub(crate) struct InitArgs {
 
 pub(crate) fn run(args: &InitArgs, json: bool) -> Result<(), Failure> {
     let folder = &args.folder;
-    std::fs::create_dir_all(folder)?;
-    let taken = ["portreeve.toml", "portreeve.key", "meter.key", "catalog"];
+    std::fs::create_dir_all(folder).map_err(|error| Failure::at(folder, &error))?;
+    let taken = ["portreeve.toml", "portreeve.key", "meter.key"];
     if let Some(there) = taken.iter().map(|name| folder.join(name)).find(|path| path.exists()) {
         return Err(Failure::conflict(format!("{} is already there; nothing was written", there.display())));
     }
-    let mut written = match catalog::init(&folder.join("catalog")) {
-        Ok(files) => files,
-        Err(error @ InitError::Exists(..)) => return Err(Failure::conflict(error.to_string())),
+    let catalog = folder.join("catalog");
+    let (mut written, kept) = match catalog::init(&catalog) {
+        Ok(files) => (files, false),
+        Err(InitError::Exists(..)) => (Vec::new(), true),
         Err(error) => return Err(error.into()),
     };
     for (name, text, mode) in [
@@ -65,6 +66,9 @@ pub(crate) fn run(args: &InitArgs, json: bool) -> Result<(), Failure> {
     for path in &written {
         say(&format!("wrote {}", path.display()))?;
     }
+    if kept {
+        say(&format!("kept  {}, which was there already", catalog.display()))?;
+    }
     say(
         "\nNext:\n  portreeve serve\n  portreeve orchestrator add NAME --issuer URL --client-id ID --settlement-url URL\n\
          Keep portreeve.key: without it the database cannot be read. meter.key is what your platform reports usage with.",
@@ -73,6 +77,6 @@ pub(crate) fn run(args: &InitArgs, json: bool) -> Result<(), Failure> {
 
 /// Writes a file that is not there yet.
 pub(super) fn write_new(path: &Path, text: &str, mode: u32) -> Result<(), Failure> {
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
-    Ok(file.write_all(text.as_bytes())?)
+    let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
+    file.and_then(|mut file| file.write_all(text.as_bytes())).map_err(|error| Failure::at(path, &error))
 }

@@ -14,7 +14,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use portreeve::config::{Config, Layers};
+use portreeve::app;
+use portreeve::config::{Config, ConfigError, Layers};
+use portreeve::db::{self, Db};
 
 /// The provider's front desk for agents.
 #[derive(Debug, Parser)]
@@ -28,7 +30,7 @@ pub(crate) struct Cli {
     /// A configuration file, read after ./portreeve.toml.
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Machine-readable output on standard output.
+    /// Machine-readable output on standard output; nothing changes for `serve` and `openapi`.
     #[arg(long, global = true)]
     json: bool,
     #[command(subcommand)]
@@ -106,10 +108,28 @@ impl Failure {
         Self { code: 7, message: message.into() }
     }
 
+    /// Nobody reads what is written: all was said that somebody wanted to hear.
+    fn unheard() -> Self {
+        Self { code: 0, message: String::new() }
+    }
+
+    /// Standard output could not be written.
+    fn writing(error: std::io::Error) -> Self {
+        if error.kind() == std::io::ErrorKind::BrokenPipe { Self::unheard() } else { Self::failed(error) }
+    }
+
+    /// A file or folder that could not be read or written.
+    fn at(path: &std::path::Path, error: &std::io::Error) -> Self {
+        Self { code: 1, message: format!("{}: {error}", path.display()) }
+    }
+
     /// Tells it on standard error, and gives the exit code.
     pub(crate) fn report(self) -> ExitCode {
+        if self.message.is_empty() {
+            return ExitCode::from(self.code);
+        }
         // Nothing can be told when standard error is gone.
-        let _ = writeln!(std::io::stderr(), "portreeve: {}", self.message);
+        let _ = writeln!(std::io::stderr(), "portreeve: {}", self.message.trim_end());
         ExitCode::from(self.code)
     }
 }
@@ -122,25 +142,39 @@ impl<E: std::error::Error> From<E> for Failure {
 
 /// A line on standard output.
 fn say(line: &str) -> Result<(), Failure> {
-    writeln!(std::io::stdout(), "{line}").map_err(Failure::failed)
+    writeln!(std::io::stdout(), "{line}").map_err(Failure::writing)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` hands over")]
+fn misconfigured(error: ConfigError) -> Failure {
+    Failure::invalid(Failure::failed(error).message)
+}
+
+/// The configured database, not brought up to date.
+fn open_db(config: &Config) -> Result<Db, Failure> {
+    db::check_url(&config.database.url).map_err(|error| Failure::invalid(format!("`database.url`: {error}")))?;
+    Ok(app::open_db(config)?)
 }
 
 /// Every layer: defaults, ./portreeve.toml, `--config`, environment.
 fn layers(cli_config: Option<&PathBuf>) -> Result<Layers, Failure> {
-    let mut layers = Layers::defaults()?;
-    let here = PathBuf::from("portreeve.toml");
-    if here.exists() {
-        layers.add_file(&here)?;
-    }
-    if let Some(file) = cli_config {
-        layers.add_file(file)?;
-    }
-    layers.add_process_environment()?;
-    Ok(layers)
+    let read = || {
+        let mut layers = Layers::defaults()?;
+        let here = PathBuf::from("portreeve.toml");
+        if here.exists() {
+            layers.add_file(&here)?;
+        }
+        if let Some(file) = cli_config {
+            layers.add_file(file)?;
+        }
+        layers.add_process_environment()?;
+        Ok(layers)
+    };
+    read().map_err(misconfigured)
 }
 
 fn load(cli_config: Option<&PathBuf>) -> Result<Config, Failure> {
-    Ok(layers(cli_config)?.build()?)
+    layers(cli_config)?.build().map_err(misconfigured)
 }
 
 /// Runs what was typed.
@@ -161,7 +195,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
 }
 
 async fn migrate(config: &Config, json: bool) -> Result<(), Failure> {
-    let applied = portreeve::app::open_db(config)?.migrate().await?;
+    let applied = open_db(config)?.migrate().await?;
     if json {
         return say(&serde_json::json!({"applied": applied}).to_string());
     }

@@ -1,7 +1,7 @@
 //! `portreeve orchestrator …`
 
 use clap::{Args, Subcommand};
-use portreeve::app::{self, HOUSE};
+use portreeve::app::HOUSE;
 use portreeve::clock::{Clock as _, SystemClock};
 use portreeve::config::Config;
 use portreeve::db::Db;
@@ -9,7 +9,7 @@ use portreeve::money::{Money, Rate};
 use portreeve::orchestrator::{self, AddError, NewOrchestrator, Orchestrator};
 use serde_json::{Value, json};
 
-use super::{Failure, say};
+use super::{Failure, open_db, say};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum OrchestratorCommand {
@@ -68,7 +68,7 @@ pub(crate) struct AddArgs {
 }
 
 pub(crate) async fn run(command: OrchestratorCommand, config: &Config, json: bool) -> Result<(), Failure> {
-    let db = app::open_db(config)?;
+    let db = open_db(config)?;
     db.migrate().await?;
     let now = SystemClock.now();
     match command {
@@ -76,8 +76,11 @@ pub(crate) async fn run(command: OrchestratorCommand, config: &Config, json: boo
             let new = read(&args)?;
             let added = db.write(HOUSE, move |conn| orchestrator::add(conn, new, now)).await;
             let added = added.map_err(|error| match error {
-                error @ (AddError::NameTaken(_) | AddError::IssuerTaken(_)) => Failure::conflict(error.to_string()),
-                error @ (AddError::ClientId | AddError::NoAlgorithm) => Failure::invalid(error.to_string()),
+                error @ (AddError::NameTaken(_) | AddError::IssuerTaken(_)) => {
+                    Failure::conflict(format!("{error}: see `portreeve orchestrator list`"))
+                }
+                error @ AddError::ClientId => bad("--client-id", error),
+                error @ AddError::NoAlgorithm => bad("--algorithm", error),
                 error => error.into(),
             })?;
             show(&added, json)
@@ -95,30 +98,43 @@ pub(crate) async fn run(command: OrchestratorCommand, config: &Config, json: boo
     }
 }
 
-fn bad(error: impl std::error::Error) -> Failure {
-    Failure::invalid(error.to_string())
+/// What is wrong, and where it was written.
+fn bad(place: &str, error: impl std::fmt::Display) -> Failure {
+    Failure::invalid(format!("{place}: {error}"))
 }
 
-fn money(text: &str) -> Result<Money, Failure> {
-    let rate: Rate = text.parse().map_err(bad)?;
-    Ok(Money { amount: rate.exact().map_err(bad)?, currency: rate.currency() })
+fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(place: &str, text: &str) -> Result<T, Failure> {
+    text.parse().map_err(|error| bad(place, error))
+}
+
+fn money(place: &str, text: &str) -> Result<Money, Failure> {
+    let rate: Rate = parsed(place, text)?;
+    Ok(Money { amount: rate.exact().map_err(|error| bad(place, error))?, currency: rate.currency() })
 }
 
 fn read(args: &AddArgs) -> Result<NewOrchestrator, Failure> {
-    let monthly = money(&args.monthly_ceiling)?;
-    let provisional = args.provisional_ceiling.as_deref().map(money).transpose()?.unwrap_or(monthly);
+    let monthly = money("--monthly-ceiling", &args.monthly_ceiling)?;
+    let provisional = match &args.provisional_ceiling {
+        Some(text) => money("--provisional-ceiling", text)?,
+        None => monthly,
+    };
     if provisional.currency != monthly.currency {
-        return Err(Failure::invalid("both ceilings count in one currency"));
+        let (one, other) = (provisional.currency, monthly.currency);
+        return Err(bad(
+            "--provisional-ceiling",
+            format!("it is in {one} and --monthly-ceiling in {other}: use one currency"),
+        ));
     }
-    let name = args.name.parse().map_err(bad)?;
-    let issuer = args.issuer.parse().map_err(bad)?;
+    let name = parsed("NAME", &args.name)?;
+    let issuer = parsed("--issuer", &args.issuer)?;
     let mut new = NewOrchestrator::new(name, issuer, args.client_id.as_str());
     if !args.algorithms.is_empty() {
-        new.algorithms = args.algorithms.iter().map(|text| text.parse().map_err(bad)).collect::<Result<_, _>>()?;
+        new.algorithms = args.algorithms.iter().map(|text| parsed("--algorithm", text)).collect::<Result<_, _>>()?;
     }
-    new.existing_account = args.existing_account.parse().map_err(bad)?;
+    new.existing_account = parsed("--existing-account", &args.existing_account)?;
     new.may_open_accounts = !args.no_new_accounts;
-    new.email_domains = args.email_domains.iter().map(|text| text.parse().map_err(bad)).collect::<Result<_, _>>()?;
+    new.email_domains =
+        args.email_domains.iter().map(|text| parsed("--email-domain", text)).collect::<Result<_, _>>()?;
     new.settlement_url.clone_from(&args.settlement_url);
     new.currency = monthly.currency;
     new.monthly_ceiling = monthly.amount;
@@ -147,6 +163,11 @@ async fn list(db: &Db, json: bool) -> Result<(), Failure> {
                 say(&format!("{}  {:<20}  {:<9}  {}", one.id, one.name.as_str(), state, one.issuer.as_str()))?;
             }
         }
+        if page.is_empty() && after.is_none() && !json {
+            say(
+                "No orchestrator is trusted yet.\nNext: portreeve orchestrator add NAME --issuer URL --client-id ID --settlement-url URL",
+            )?;
+        }
         match page.last() {
             Some(last) if page.len() == 100 => after = Some(last.id.clone()),
             _ => return Ok(()),
@@ -166,12 +187,28 @@ fn describe(one: &Orchestrator) -> Value {
 }
 
 fn show(one: &Orchestrator, json: bool) -> Result<(), Failure> {
-    let described = describe(one);
     if json {
-        return say(&described.to_string());
+        return say(&describe(one).to_string());
     }
-    for (name, value) in described.as_object().into_iter().flatten() {
-        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let amount = |amount| format!("{} {}", Money { amount, currency: one.currency }.major(), one.currency);
+    let list = |words: Vec<&str>| if words.is_empty() { "(none)".to_owned() } else { words.join(", ") };
+    let state = one.suspended_at.map_or_else(|| "active".to_owned(), |since| format!("suspended since {since}"));
+    let settlement = one.settlement_url.as_ref().map_or("(none: its payment tokens are not taken)", url::Url::as_str);
+    for (name, text) in [
+        ("id", one.id.to_string()),
+        ("name", one.name.to_string()),
+        ("state", state),
+        ("issuer", one.issuer.as_str().to_owned()),
+        ("client id", one.client_id.clone()),
+        ("algorithms", list(one.algorithms.iter().map(|algorithm| algorithm.as_str()).collect())),
+        ("existing account", one.existing_account.as_str().to_owned()),
+        ("may open accounts", if one.may_open_accounts { "yes" } else { "no" }.to_owned()),
+        ("e-mail domains", list(one.email_domains.iter().map(orchestrator::EmailDomain::as_str).collect())),
+        ("settlement", settlement.to_owned()),
+        ("monthly ceiling", amount(one.monthly_ceiling)),
+        ("while unclaimed", amount(one.opening_ceiling())),
+        ("registered", one.created_at.to_string()),
+    ] {
         say(&format!("{name:<20} {text}"))?;
     }
     Ok(())

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use portreeve::app::App;
+use portreeve::app::{App, StartError};
 use portreeve::clock::SystemClock;
 use portreeve::config::{Config, Layers};
 use portreeve::signing::KeyOrigin;
 use portreeve::{http, telemetry};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::Failure;
+use super::config::check;
+use super::{Failure, catalog, misconfigured};
 
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
@@ -37,14 +38,20 @@ pub(crate) async fn run(args: &ServeArgs, mut layers: Layers) -> Result<(), Fail
     if args.behind_tls_proxy {
         layers.add_flag("server.behind_tls_proxy", "true", "--behind-tls-proxy")?;
     }
-    let config = layers.build()?;
-    let base_url = base_url(&config)?;
+    let config = layers.build().map_err(misconfigured)?;
+    let base_url = check(&config)?;
+    catalog::read(&config.catalog.folder)?;
     telemetry::start(&config.log)?;
-    let public = listen(config.server.listen)?;
-    let private = listen(config.server.private_listen)?;
-    let app = App::start(&config, &base_url, KeyOrigin::Instance, Arc::new(SystemClock)).await?;
+    let public = listen(config.server.listen, "`server.listen` or --listen")?;
+    let private = listen(config.server.private_listen, "`server.private_listen`")?;
+    let private_address = private.local_addr()?;
+    let started = App::start(&config, &base_url, KeyOrigin::Instance, Arc::new(SystemClock)).await;
+    let app = started.map_err(|error| match error {
+        StartError::Binding(..) => Failure::invalid(error.to_string()),
+        other => other.into(),
+    })?;
     let running = http::serve(app, &config.server, public, Some(private))?;
-    tracing::info!(address = %running.address, base_url, "serving");
+    tracing::info!(address = %running.address, private = %private_address, base_url, "serving");
     let drain = wait_for_signal().await?;
     let pause = if drain { Duration::from_secs(config.server.drain_seconds.min(5)) } else { Duration::ZERO };
     tracing::info!(drain, "stopping");
@@ -52,15 +59,18 @@ pub(crate) async fn run(args: &ServeArgs, mut layers: Layers) -> Result<(), Fail
     Ok(())
 }
 
-pub(super) fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
-    let listener =
-        TcpListener::bind(address).map_err(|error| Failure::failed(http::ServeError::Listen(address, error)))?;
+/// Listens; `setting` says where another address can be written.
+pub(super) fn listen(address: SocketAddr, setting: &str) -> Result<TcpListener, Failure> {
+    let listener = TcpListener::bind(address).map_err(|error| Failure {
+        code: 1,
+        message: format!("cannot listen on {address}: {error}; set another address with {setting}"),
+    })?;
     listener.set_nonblocking(true)?;
     Ok(listener)
 }
 
 /// Our address for the outside. Without TLS it must be loopback, or a proxy must stand in front.
-fn base_url(config: &Config) -> Result<String, Failure> {
+pub(super) fn base_url(config: &Config) -> Result<String, Failure> {
     let listen = config.server.listen;
     let given = config.server.base_url.as_str();
     let base = if given.is_empty() { format!("http://{listen}") } else { given.to_owned() };

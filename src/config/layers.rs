@@ -8,6 +8,9 @@ use toml::{Table, Value};
 
 use super::settings::{Config, DEFAULTS, OPTIONAL, SECRETS};
 
+/// What is shown in the place of a secret.
+const HIDDEN: &str = "****";
+
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
@@ -181,14 +184,37 @@ impl Layers {
         table.try_into().map_err(|error| ConfigError::Value(Box::new(error)))
     }
 
-    /// Every key with its value and origin, secrets hidden: `config show --origin`.
-    pub fn rows(&self) -> impl Iterator<Item = (&str, String, &Origin)> {
-        self.values.iter().map(|(key, (value, origin))| {
-            let empty = matches!(value, Value::String(text) if text.is_empty());
-            let hidden = SECRETS.contains(&key.as_str()) && !empty;
-            (key.as_str(), if hidden { "****".to_owned() } else { value.to_string() }, origin)
-        })
+    /// Every key with its value and origin, secrets hidden: `config show --origin`. A key that nobody set has neither.
+    pub fn rows(&self) -> impl Iterator<Item = (&str, Option<Value>, Option<&Origin>)> {
+        let unset = OPTIONAL.into_iter().filter(|key| !self.values.contains_key(*key));
+        let set =
+            self.values.iter().map(|(key, (value, origin))| (key.as_str(), Some(shown(key, value)), Some(origin)));
+        set.chain(unset.map(|key| (key, None, None)))
     }
+}
+
+/// A value as it may be seen: of a database URL all but its passwords, of other secrets nothing.
+fn shown(key: &str, value: &Value) -> Value {
+    match value {
+        Value::String(text) if text.is_empty() => value.clone(),
+        Value::String(text) if key == "database.url" => Value::String(without_passwords(text)),
+        _ if SECRETS.contains(&key) => Value::String(HIDDEN.to_owned()),
+        _ => value.clone(),
+    }
+}
+
+fn without_passwords(text: &str) -> String {
+    if text.starts_with("sqlite:") {
+        return text.to_owned();
+    }
+    let Ok(mut url) = text.parse::<url::Url>() else { return HIDDEN.to_owned() };
+    if url.password().is_some() && url.set_password(Some(HIDDEN)).is_err() {
+        return HIDDEN.to_owned();
+    }
+    if url.query_pairs().any(|(name, _)| name.contains("password")) {
+        url.set_query(Some(HIDDEN));
+    }
+    url.into()
 }
 
 fn flatten(table: Table) -> Vec<(String, Value)> {
@@ -277,9 +303,17 @@ mod tests {
         let path = secret.path().to_str().unwrap();
         layers.add_environment(variable("PORTREEVE__KEYS__MASTER_KEY__FILE", path)).unwrap();
         assert_eq!(layers.build().unwrap().keys.master_key.expose_secret(), "the master key");
-        let shown: Vec<String> =
-            layers.rows().map(|(key, value, origin)| format!("{key} = {value} ({origin})")).collect();
-        assert!(shown.contains(&"keys.master_key = **** ($PORTREEVE__KEYS__MASTER_KEY__FILE)".to_owned()));
+        let shown: Vec<String> = layers
+            .rows()
+            .map(|(key, value, origin)| {
+                format!(
+                    "{key} = {} ({})",
+                    value.map(|value| value.to_string()).unwrap_or_default(),
+                    origin.map(Origin::to_string).unwrap_or_default()
+                )
+            })
+            .collect();
+        assert!(shown.contains(&"keys.master_key = \"****\" ($PORTREEVE__KEYS__MASTER_KEY__FILE)".to_owned()));
         assert!(!shown.join("\n").contains("the master key"));
         assert!(!format!("{:?}", layers.build().unwrap()).contains("the master key"));
         // The setting of that name is another thing.
@@ -287,6 +321,28 @@ mod tests {
         assert_eq!(layers.build().unwrap().keys.master_key_file, Path::new("/run/key"));
         let missing = layers.add_environment(variable("PORTREEVE__KEYS__MASTER_KEY__FILE", "/no/such/file"));
         assert!(matches!(missing, Err(ConfigError::Read(path, _)) if path == Path::new("/no/such/file")));
+    }
+
+    #[test]
+    fn of_a_database_url_only_the_passwords_are_hidden_and_what_is_not_set_is_shown_as_such() {
+        let seen = |url: &str| {
+            let mut layers = Layers::defaults().unwrap();
+            layers.add_environment(variable("PORTREEVE__DATABASE__URL", url)).unwrap();
+            let found = layers.rows().find(|(key, ..)| *key == "database.url").unwrap().1;
+            found.unwrap().as_str().unwrap().to_owned()
+        };
+        assert_eq!(seen("sqlite:data/desk.db"), "sqlite:data/desk.db");
+        assert_eq!(
+            seen("postgres://desk@db.example:5433/desk?sslmode=require"),
+            "postgres://desk@db.example:5433/desk?sslmode=require"
+        );
+        assert_eq!(seen("postgres://desk:hunter2@db.example/desk"), "postgres://desk:****@db.example/desk");
+        assert!(!seen("postgres://db.example/desk?user=desk&password=hunter2").contains("hunter2"));
+        assert!(
+            !seen("postgres:hunter2 is no url").contains("hunter2") || seen("postgres:hunter2 is no url") == "****"
+        );
+        let layers = Layers::defaults().unwrap();
+        assert!(layers.rows().any(|row| row == ("static_driver.platform_url", None, None)));
     }
 
     #[test]

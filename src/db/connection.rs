@@ -1,5 +1,6 @@
 //! Connections: one enum over both databases, made ready the same way each time, and the pool for reading.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use diesel::connection::SimpleConnection;
@@ -52,21 +53,28 @@ pub(super) fn backend(url: &SecretString) -> Result<Backend, InvalidDatabaseUrl>
     }
 }
 
-/// What diesel's connection enum dials: SQLite without our scheme, PostgreSQL as written.
-fn address(url: &SecretString) -> &str {
+/// What diesel's connection enum dials: SQLite without our scheme; PostgreSQL as written, but that nobody waits longer
+/// than five seconds for a host that does not answer.
+fn address(url: &SecretString) -> Cow<'_, str> {
     let url = url.expose_secret();
-    url.strip_prefix("sqlite:").unwrap_or(url)
+    match url.strip_prefix("sqlite:") {
+        Some(path) => path.into(),
+        None if url.contains("connect_timeout=") => url.into(),
+        None => format!("{url}{}connect_timeout=5", if url.contains('?') { '&' } else { '?' }).into(),
+    }
 }
 
 /// Makes a new SQLite file that only its owner can read; SQLite gives its log files the same mode.
-pub(super) fn create_private(url: &SecretString) -> std::io::Result<()> {
+pub(super) fn create_private(url: &SecretString) -> Result<(), DbError> {
     use std::os::unix::fs::OpenOptionsExt as _;
-    let path = address(url);
-    if path.starts_with(':') || path.starts_with("file:") || std::fs::exists(path)? {
+    let path = &*address(url);
+    if path.starts_with(':') || path.starts_with("file:") || std::fs::exists(path).is_ok_and(|there| there) {
         return Ok(());
     }
     match std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error),
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+            Err(DbError::Connection(format!("{path} cannot be made: {error}").into()))
+        }
         _ => Ok(()),
     }
 }
@@ -75,8 +83,8 @@ pub(super) fn create_private(url: &SecretString) -> std::io::Result<()> {
 pub(super) fn connect(url: &SecretString) -> Result<DbConnection, DbError> {
     let refused = |error: diesel::ConnectionError| DbError::Connection(error.into());
     let mut conn = match backend(url).map_err(|error| DbError::Connection(error.into()))? {
-        Backend::Sqlite => DbConnection::Sqlite(SqliteConnection::establish(address(url)).map_err(refused)?),
-        Backend::Postgres => DbConnection::Postgres(PgConnection::establish(address(url)).map_err(refused)?),
+        Backend::Sqlite => DbConnection::Sqlite(SqliteConnection::establish(&address(url)).map_err(refused)?),
+        Backend::Postgres => DbConnection::Postgres(PgConnection::establish(&address(url)).map_err(refused)?),
     };
     prepare(&mut conn)?;
     Ok(conn)

@@ -66,6 +66,14 @@ pub struct Db {
     url: secrecy::SecretString,
 }
 
+/// Whether the URL names a database that we know.
+///
+/// # Errors
+/// When it does not.
+pub fn check_url(url: &secrecy::SecretString) -> Result<(), InvalidDatabaseUrl> {
+    connection::backend(url).map(drop)
+}
+
 impl Db {
     /// Opens the pools and starts the write lanes. Does not migrate.
     ///
@@ -77,8 +85,10 @@ impl Db {
             Backend::Sqlite => 1,
             Backend::Postgres => settings.lanes.max(1),
         };
-        if backend == Backend::Sqlite {
-            connection::create_private(&settings.url).map_err(|error| DbError::Connection(error.into()))?;
+        match backend {
+            Backend::Sqlite => connection::create_private(&settings.url)?,
+            // The pool would try for seconds, and then say only that time is up.
+            Backend::Postgres => drop(connection::connect(&settings.url)?),
         }
         Ok(Self {
             readers: Readers::open(settings)?,

@@ -90,11 +90,11 @@ impl<'o> Printer<'o> {
         self.out.flush()
     }
 
-    /// The last lines: how it went, where to look, and `more` of the caller's.
+    /// The last lines: how it went; and, while there is something to look at, where, and `more` of the caller's.
     ///
     /// # Errors
     /// When `out` cannot be written.
-    pub fn end(&mut self, report: &WalkReport, more: &[(&str, String)]) -> io::Result<()> {
+    pub fn end(&mut self, report: &WalkReport, more: Option<&[(&str, String)]>) -> io::Result<()> {
         if self.style.json {
             let line = serde_json::to_string(report)?;
             writeln!(self.out, "{line}")?;
@@ -106,7 +106,9 @@ impl<'o> Printer<'o> {
         } else {
             self.painted(RED, &format!("stopped at step {}: not as expected", self.last))
         };
-        writeln!(self.out, "\n {verdict}\n")?;
+        writeln!(self.out, "\n {verdict}")?;
+        let Some(more) = more else { return self.out.flush() };
+        writeln!(self.out)?;
         let links = &report.links;
         if let Some(dashboard) = &links.dashboard {
             writeln!(self.out, " {:<17} {dashboard}   (one use, 10 min)", "Dashboard")?;

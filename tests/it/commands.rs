@@ -124,7 +124,11 @@ fn the_demo_goes_from_discovery_to_the_cap_and_says_so_with_its_exit_code() {
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
     let lines = output.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
     let lines: Vec<Value> = lines.map(|line| serde_json::from_slice(line).unwrap()).collect();
-    assert_eq!(lines.last().unwrap()["expected"]["spent"], "$100.00");
+    assert_eq!(lines.last().unwrap()["ok"], true);
+    assert!(lines.iter().all(|line| line["event"] != "ready"), "nothing stays up");
+    let output = run(folder.path(), &["demo", "--once", "--listen", "127.0.0.1:0"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("all as expected") && !text.contains("\n Dashboard"), "{text}");
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = port.local_addr().unwrap().to_string();
     assert_ne!(run(folder.path(), &["demo", "--once", "--listen", &taken]).status.code(), Some(0));
@@ -259,4 +263,188 @@ fn auditing_a_kept_demo_finds_no_difference() {
     let output = audit.env("PORTREEVE__DATABASE__URL", "sqlite:kept/demo.db").output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
     assert!(String::from_utf8(output.stdout).unwrap().contains("1 accounts, no difference"));
+}
+
+/// What a shell says of `script`: its standard error, when it ends well.
+fn shell(script: &str) -> String {
+    let output = Command::new("bash").args(["-c", script]).output().unwrap();
+    assert!(output.status.success(), "{}\n{script}", told(&output));
+    told(&output)
+}
+
+#[test]
+fn the_commands_that_the_demo_prints_repeat_its_steps_each_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = program(folder.path(), &["demo", "--json", "--listen", "127.0.0.1:0"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let lines: Vec<Value> = lines
+        .map(|line| serde_json::from_str(&line).unwrap())
+        .take_while(|line: &Value| line["event"] != "ready")
+        .collect();
+    let steps: Vec<&Value> = lines.iter().filter(|line| line["curl"].is_string()).collect();
+    let commands: Vec<&str> = steps.iter().map(|step| step["curl"].as_str().unwrap()).collect();
+    let expected: Vec<String> = steps
+        .iter()
+        .flat_map(|step| vec![step["status"].to_string(); usize::try_from(step["times"].as_u64().unwrap()).unwrap()])
+        .collect();
+    // Every status goes to standard error; a variable that nobody set ends the script.
+    let head = "set -eu; curl() { command curl \"$@\" -w '%{stderr}%{http_code}\\n'; }; {\n";
+    for run in ["the first time", "again, with keys and a person of its own"] {
+        let script = format!("{head}{}\n}} >/dev/null; sleep 1.1", commands.join("\n"));
+        let statuses: Vec<String> = shell(&script).lines().map(str::to_owned).collect();
+        let again_opened = expected.iter().map(String::as_str).collect::<Vec<_>>();
+        assert_eq!(statuses, again_opened, "{run}");
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn whoever_has_not_begun_is_told_to_begin_and_a_catalog_that_is_there_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    for command in [["serve"].as_slice(), &["config", "check"]] {
+        let output = run(folder.path(), command);
+        assert_eq!(output.status.code(), Some(5), "{command:?}");
+        assert!(told(&output).contains("run `portreeve init` first"), "{}", told(&output));
+    }
+    assert!(run(folder.path(), &["catalog", "init"]).status.success());
+    let own = folder.path().join("catalog/provider.toml");
+    let text = std::fs::read_to_string(&own).unwrap().replace("Acme Cloud", "Our Cloud");
+    std::fs::write(&own, &text).unwrap();
+    let output = run(folder.path(), &["init"]);
+    assert!(output.status.success() && String::from_utf8_lossy(&output.stdout).contains("kept"), "{}", told(&output));
+    assert_eq!(std::fs::read_to_string(&own).unwrap(), text);
+    assert!(run(folder.path(), &["config", "check"]).status.success());
+    std::fs::remove_dir_all(folder.path().join("catalog")).unwrap();
+    for command in [["serve"].as_slice(), &["catalog", "validate"], &["catalog", "publish"]] {
+        let output = run(folder.path(), command);
+        assert_eq!(output.status.code(), Some(5), "{command:?}");
+        let told = told(&output);
+        assert!(told.contains("there is no catalog in `catalog`") && told.lines().count() == 1, "{told}");
+    }
+}
+
+#[test]
+fn checking_the_configuration_finds_what_serve_would_refuse() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(run(folder.path(), &["init"]).status.success());
+    for (name, value, place) in [
+        ("PORTREEVE__SERVER__BASE_URL", "http://desk.example.com", "`server.base_url`"),
+        ("PORTREEVE__DATABASE__URL", "portreeve.db", "`database.url`"),
+        ("PORTREEVE__KEYS__MASTER_KEY", "short", "`keys.master_key`"),
+        ("PORTREEVE__USAGE__METER_KEY", "short", "`usage.meter_key`"),
+        ("PORTREEVE__STATIC_DRIVER__KEY", "short", "`static_driver.key`"),
+        ("PORTREEVE__LOG__LEVEL", "portreeve=loud", "`log.level`"),
+        ("PORTREEVE__SERVER__WORKERS", "many", "does not fit"),
+        ("PORTREEVE__NOTHING__SUCH", "1", "there is no setting"),
+    ] {
+        for command in [["config", "check"].as_slice(), &["serve"]] {
+            let output = program(folder.path(), command).env(name, value).output().unwrap();
+            assert_eq!(output.status.code(), Some(5), "{name} {command:?}: {}", told(&output));
+            assert!(told(&output).contains(place), "{name}: {}", told(&output));
+        }
+    }
+}
+
+#[test]
+fn a_database_that_does_not_answer_says_why_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let began = std::time::Instant::now();
+    let url = format!("postgres://desk@127.0.0.1:{}/desk", free_port());
+    let output = program(folder.path(), &["migrate"]).env("PORTREEVE__DATABASE__URL", url).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(told(&output).contains("Connection refused"), "{}", told(&output));
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+    let output = program(folder.path(), &["migrate"])
+        .env("PORTREEVE__DATABASE__URL", "sqlite:no/such/desk.db")
+        .output()
+        .unwrap();
+    assert!(told(&output).contains("no/such/desk.db cannot be made"), "{}", told(&output));
+}
+
+#[test]
+fn settings_are_shown_as_they_are_but_for_secrets() {
+    let folder = tempfile::tempdir().unwrap();
+    let show = |arguments: &[&str]| {
+        let mut command = program(folder.path(), arguments);
+        let output =
+            command.env("PORTREEVE__DATABASE__URL", "postgres://desk:hunter2@db.example/desk").output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let text = show(&["config", "show"]);
+    assert!(text.contains("postgres://desk:****@db.example/desk") && !text.contains("hunter2"), "{text}");
+    let unset = text.lines().find(|line| line.starts_with("static_driver.platform_url")).unwrap();
+    assert!(unset.ends_with("(not set)"), "{unset}");
+    let rows: Vec<Value> =
+        show(&["--json", "config", "show"]).lines().map(|row| serde_json::from_str(row).unwrap()).collect();
+    let of = |key: &str| rows.iter().find(|row| row["key"] == key).unwrap()["value"].clone();
+    assert_eq!((of("server.workers"), of("server.behind_tls_proxy")), (2.into(), false.into()));
+    assert_eq!((of("outgoing.special_hosts"), of("static_driver.platform_url")), (Value::Array(vec![]), Value::Null));
+    assert_eq!(of("catalog.folder"), "catalog");
+}
+
+#[test]
+fn rehearsing_a_publication_tells_whether_anything_would_change() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(run(folder.path(), &["init"]).status.success());
+    let said = |arguments: &[&str]| String::from_utf8(run(folder.path(), arguments).stdout).unwrap();
+    let rehearse = ["catalog", "publish", "--dry-run"];
+    assert!(said(&rehearse).starts_with("would publish 4 services"));
+    assert!(!folder.path().join("portreeve.db").exists(), "nothing was done");
+    assert!(said(&["catalog", "publish"]).starts_with("published: revision 1"));
+    assert!(said(&rehearse).starts_with("unchanged: revision 1"));
+    assert!(said(&["--json", "catalog", "publish", "--dry-run"]).contains("\"outcome\":\"unchanged\""));
+    let file = folder.path().join("catalog/services/postgres.toml");
+    let text = std::fs::read_to_string(&file).unwrap().replace("9.00 USD", "8.00 USD");
+    std::fs::write(&file, text).unwrap();
+    assert!(said(&rehearse).starts_with("would publish"));
+}
+
+#[test]
+fn the_registry_is_shown_for_people_and_its_mistakes_name_their_flag() {
+    let folder = tempfile::tempdir().unwrap();
+    let registry = |arguments: &[&str]| {
+        let output = run(folder.path(), &[["orchestrator"].as_slice(), arguments].concat());
+        (String::from_utf8_lossy(&output.stdout).into_owned(), told(&output))
+    };
+    assert!(registry(&["list"]).0.contains("Next: portreeve orchestrator add"));
+    let add = ["add", "Harbour", "--issuer", "https://harbour.example", "--client-id", "acme"];
+    for (flag, value) in [
+        ("--monthly-ceiling", "100"),
+        ("--provisional-ceiling", "5 EUR"),
+        ("--algorithm", "HS256"),
+        ("--existing-account", "link"),
+        ("--email-domain", "no domain"),
+    ] {
+        let told = registry(&[add.as_slice(), &[flag, value]].concat()).1;
+        assert!(told.starts_with(&format!("portreeve: {flag}: ")), "{told}");
+    }
+    let shown = registry(&[add.as_slice(), &["--provisional-ceiling", "20.00 USD"]].concat()).0;
+    let row = |name: &str| shown.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_owned();
+    assert_eq!((row("monthly ceiling"), row("while unclaimed")), ("100.00 USD".to_owned(), "20.00 USD".to_owned()));
+    assert_eq!(row("state"), "active");
+    assert!(registry(&["suspend", "Harbour"]).0.contains("suspended since 20"));
+}
+
+#[test]
+fn a_taken_address_names_its_setting_and_a_closed_pipe_ends_quietly() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(run(folder.path(), &["init"]).status.success());
+    let held = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = held.local_addr().unwrap().to_string();
+    let output = run(folder.path(), &["serve", "--listen", &taken]);
+    assert!(told(&output).contains("`server.listen` or --listen"), "{}", told(&output));
+    let mut serve = program(folder.path(), &["serve", "--listen", "127.0.0.1:0"]);
+    let output = serve.env("PORTREEVE__SERVER__PRIVATE_LISTEN", &taken).output().unwrap();
+    assert!(told(&output).contains("`server.private_listen`"), "{}", told(&output));
+
+    let mut show = program(folder.path(), &["config", "show"]);
+    let mut child = show.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), told(&output)), (Some(0), String::new()));
 }
