@@ -274,9 +274,13 @@ impl fmt::Display for Price {
     }
 }
 
-/// A rate for people: `0.50 USD`.
+/// A rate for people, like money: `$0.50`, `0.0005 KWD`.
 fn rate_text(rate: Rate) -> String {
-    format!("{} {}", decimal_text(rate), rate.currency())
+    let number = decimal_text(rate);
+    match rate.currency().symbol() {
+        Some(symbol) => format!("{symbol}{number}"),
+        None => format!("{number} {}", rate.currency()),
+    }
 }
 
 /// The one way to write a rate's number: no needless zeros, but at least the currency's digits (`0.50`, `0.0005`).
@@ -330,7 +334,7 @@ mod tests {
         ));
         let good = Price::Metered(Metered::new(Some(payable("5 USD")), vec![meter("a", "0.5 USD")], most).unwrap());
         assert_eq!((good.worst_case().minor(), good.due_at_once().minor()), (4000, 500));
-        assert_eq!(good.to_string(), "$5.00 a month, 0.50 USD per 1000 a, at most $40.00 a month");
+        assert_eq!(good.to_string(), "$5.00 a month, $0.50 per 1000 a, at most $40.00 a month");
     }
 
     #[test]
