@@ -233,7 +233,14 @@ on_both! {
         // An agent makes a link for itself and tries to undo the stop.
         let other = logs_in(&app, &agent.link().await).await;
         for _ in 0..2 {
-            other.post("/dashboard/resume", &[]).await.expect_status(403);
+            let page = other.post("/dashboard/resume", &[]).await.expect_status(403).text();
+            let part = is_part(other.post("/dashboard/resume", &[("hx-request", "true")]).await, 403);
+            let shown = other.get("/dashboard").await.text();
+            for told in [&page, &part, &shown] {
+                assert!(told.contains("Agents can make links to this dashboard") && told.contains("8 hours passed"), "{told}");
+                assert!(!told.contains("action=\"/dashboard/resume\""));
+            }
+            assert!(human.get("/dashboard").await.text().contains("action=\"/dashboard/resume\""));
             agent.buys("postgres", "small").await.problem(402, "spending_stopped");
             // Stopping what is stopped does not make it the other's stop.
             other.post("/dashboard/stop", &[]).await.expect_status(303);
@@ -252,7 +259,13 @@ on_both! {
         assert_eq!((&agent.budget().await["ceiling"], &agent.budget().await["remaining"]), (&json!(2000), &json!(800)));
         agent.buys("postgres", "small").await.problem(402, "cap_reached");
 
-        lowers(&human, "$5").await.expect_status(303);
+        // Below what is spent: asked once more, and the answer counts for that amount alone.
+        let asked = lowers(&human, "$5").await.expect_status(422).text();
+        assert!(asked.contains("$12.00 is spent or held already") && asked.contains("name=\"sure\" value=\"500\""));
+        human.form("/dashboard/cap", &[], "ceiling=4&sure=500").await.expect_status(422);
+        assert_eq!(agent.budget().await["ceiling"], 2000);
+        human.form("/dashboard/cap", &[], "ceiling=5&sure=500").await.expect_status(303);
+        assert!(human.get("/dashboard").await.text().contains("$7.00 over the cap"));
         let refusal = agent.buys("postgres", "small").await.problem(402, "cap_reached");
         assert_eq!((&refusal["ceiling"], &refusal["spent"], &refusal["remaining"]), (&json!(500), &json!(1200), &json!(0)));
         assert_eq!(agent.budget().await["remaining"], 0);
@@ -277,7 +290,7 @@ on_both! {
         let of_script = [("hx-request", "true"), ("sec-fetch-site", "same-origin")];
 
         let stopped = is_part(human.post("/dashboard/stop", &of_script).await, 200);
-        for shown in ["New spending is stopped.", "action=\"/dashboard/resume\"", "autofocus>Resume spending", "stopped new spending"] {
+        for shown in ["New spending is stopped.", "action=\"/dashboard/resume\"", "data-focus>Resume spending", "stopped new spending"] {
             assert!(stopped.contains(shown), "`{shown}`");
         }
         agent.buys("postgres", "small").await.problem(402, "spending_stopped");
@@ -294,13 +307,41 @@ on_both! {
         }
         assert_eq!(agent.budget().await["ceiling"], 5_000);
 
-        // The same without script: the way back, and whole pages.
-        for path in ["/dashboard/stop", "/dashboard/resume"] {
-            let back = human.post(path, &[]).await.expect_status(303);
-            assert_eq!((back.header("location"), back.header("vary")), ("/dashboard", "hx-request"));
+        // The same without script: the way back, which says what was done as long as it is so, and whole pages.
+        for (path, back, told) in [
+            ("/dashboard/stop", "/dashboard?done=stopped", "New spending is stopped."),
+            ("/dashboard/resume", "/dashboard?done=resumed", "Spending is allowed again"),
+            ("/dashboard/cap", "/dashboard?done=cap", "The cap is $40.00 now."),
+        ] {
+            let answer = human.form(path, &[], "ceiling=40").await.expect_status(303);
+            assert_eq!((answer.header("location"), answer.header("vary")), (back, "hx-request"));
+            let page = human.get(back).await.expect_status(200).text();
+            assert!(page.contains(&format!("<p class=\"notice good\">{told}")), "{page}");
         }
+        assert!(!human.get("/dashboard?done=stopped").await.text().contains("class=\"notice"), "it is not so");
+        assert!(!human.get("/dashboard").await.text().contains("class=\"notice"));
         let page = lowers(&human, "much").await.expect_status(422);
         assert!(page.text().starts_with("<!doctype html>") && page.header("vary") == "hx-request");
+        app.stop().await;
+    }
+
+    async fn what_one_request_did_is_told_in_its_order_and_log_ins_hide_nothing(db: TestDb) {
+        let app = TestApp::start(&db).await;
+        let agent = app.agent().await;
+        for _ in 0..4 {
+            agent.buys("sandbox", "free").await.expect_status(201);
+        }
+        let human = logs_in(&app, &agent.link().await).await;
+        for _ in 0..30 {
+            agent.link().await;
+        }
+        let html = human.get("/dashboard").await.expect_status(200).text();
+        let feed = html.split_once("id=\"activity\"").unwrap().1.split_once("</section>").unwrap().0;
+        let lines: Vec<&str> = feed.split("<li>").skip(1).map(|line| line.split_once("</b>").unwrap().1).collect();
+        assert!(lines[0].contains("31 log-in links made, 1 used"), "{feed}");
+        let ready_above_chosen = |pair: &[&str]| pair[0].contains("ready") && pair[1].contains("chose");
+        assert!(lines[1..9].chunks(2).all(ready_above_chosen), "{feed}");
+        assert!(lines[9].contains("opened the account"), "{feed}");
         app.stop().await;
     }
 

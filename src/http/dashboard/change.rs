@@ -12,38 +12,76 @@ use crate::app::App;
 use crate::http::caller::{Form, SameSite, User};
 use crate::http::problem::Problem;
 use crate::money::{Amount, Currency, Money, Rate};
-use crate::payment::budget::{self, ChangeBudgetError};
+use crate::payment::budget::{self, Budget, ChangeBudgetError};
 
 #[derive(Debug, Deserialize)]
 pub(super) struct CapForm {
     ceiling: String,
+    /// The amount, in minor units, of which the user was told that it is below what is spent.
+    sure: Option<String>,
+}
+
+/// What was done. The way back to the page names it, so that a page without script can say so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Done {
+    Cap,
+    Stopped,
+    Resumed,
+}
+
+impl Done {
+    fn control(self) -> Control {
+        if self == Self::Cap { Control::Cap } else { Control::Switch }
+    }
+
+    fn back(self) -> &'static str {
+        match self {
+            Self::Cap => "/dashboard?done=cap",
+            Self::Stopped => "/dashboard?done=stopped",
+            Self::Resumed => "/dashboard?done=resumed",
+        }
+    }
+
+    /// What the page says. Anybody can write an address: what is not so (any more) is not said.
+    pub(super) fn told(self, budget: &Budget) -> Option<String> {
+        let Money { amount, currency } = Money { amount: budget.own.ceiling, currency: budget.own.currency };
+        match (self, budget.stopped_at.is_some()) {
+            (Self::Cap, _) => Some(format!("The cap is {} now.", Money { amount, currency })),
+            (Self::Stopped, true) => Some("New spending is stopped. Every purchase is refused from now on.".to_owned()),
+            (Self::Resumed, false) => Some("Spending is allowed again, up to the cap.".to_owned()),
+            (Self::Stopped, false) | (Self::Resumed, true) => None,
+        }
+    }
 }
 
 /// After a change: the way back to the page; or, for a script, the page as it is now, with what was done.
-async fn done(app: &App, user: &User, asked: Asked, control: Control, text: &str) -> Result<HttpResponse, Problem> {
+async fn done(app: &App, user: &User, asked: Asked, done: Done) -> Result<HttpResponse, Problem> {
     if asked == Asked::Part {
-        return changed(app, user, control, Notice::Done(text.to_owned()), StatusCode::OK).await;
+        let facts = facts::load(app, user, NEWEST).await?;
+        let notice = done.told(&facts.budget).map(Notice::Done);
+        return Ok(part(app, user, &facts, done.control(), notice, StatusCode::OK));
     }
     Ok(varied(
         HttpResponse::SeeOther()
-            .insert_header((header::LOCATION, "/dashboard"))
+            .insert_header((header::LOCATION, done.back()))
             .insert_header((header::CACHE_CONTROL, "no-store"))
             .finish(),
     ))
 }
 
 /// The page as it is now, for a script, and what came of the last action.
-async fn changed(
+fn part(
     app: &App,
     user: &User,
+    facts: &facts::Facts,
     control: Control,
-    notice: Notice,
+    notice: Option<Notice>,
     status: StatusCode,
-) -> Result<HttpResponse, Problem> {
-    let account = &user.session.account;
-    let mut page = facts::load(app, account, NEWEST, user.now).await?.page(app, account);
-    (page.notice, page.used) = (Some(notice), Some(control));
-    Ok(varied(respond(&MainPart(&page), status)))
+) -> HttpResponse {
+    let mut page = facts.page(app, &user.session.account);
+    (page.notice, page.used) = (notice, Some(control));
+    varied(respond(&MainPart(&page), status))
 }
 
 /// The form again, with what was typed and why it was refused.
@@ -52,7 +90,10 @@ fn form_again(app: &App, user: &User, asked: Asked, facts: &facts::Facts, form: 
     page.cap_form = form;
     varied(match asked {
         Asked::Page => respond(&page, StatusCode::UNPROCESSABLE_ENTITY),
-        Asked::Part => respond(&MainPart(&page), StatusCode::UNPROCESSABLE_ENTITY),
+        Asked::Part => {
+            page.used = Some(Control::Cap);
+            respond(&MainPart(&page), StatusCode::UNPROCESSABLE_ENTITY)
+        }
     })
 }
 
@@ -72,6 +113,15 @@ fn typed_amount(text: &str, currency: Currency) -> Option<Amount> {
     rate.exact().ok()
 }
 
+/// What to write instead. A comma before the cents is common, and could mean thousands.
+fn not_an_amount(typed: &str, cap: Amount, currency: Currency) -> String {
+    let pointed = typed.trim().replace(',', ".");
+    if typed.matches(',').count() == 1 && typed_amount(&pointed, currency).is_some() {
+        return format!("Write the amount with a point: {pointed}.");
+    }
+    format!("Write an amount like {}.", pages::example_below(cap, currency))
+}
+
 /// Lowers the cap; works with the next decision.
 pub(super) async fn lower_cap(
     app: Data<App>,
@@ -81,26 +131,35 @@ pub(super) async fn lower_cap(
     form: Form<CapForm>,
 ) -> Result<HttpResponse, Problem> {
     let (account, now) = (user.session.account.clone(), user.now);
-    let typed = form.0.ceiling;
-    let facts = facts::load(&app, &account, NEWEST, now).await?;
-    let currency = facts.budget.own.currency;
-    let again =
-        |typed, problem| form_again(&app, &user, asked, &facts, pages::CapForm { typed, problem: Some(problem) });
-    let Some(ceiling) = typed_amount(&typed, currency) else {
-        let example = Money { amount: facts.budget.own.ceiling, currency };
-        return Ok(again(typed, format!("Write an amount like {}.", example.major())));
+    let CapForm { ceiling: typed, sure } = form.0;
+    let facts = facts::load(&app, &user, NEWEST).await?;
+    let (own, currency) = (&facts.budget.own, facts.budget.own.currency);
+    let again = |typed, problem, sure| {
+        form_again(&app, &user, asked, &facts, pages::CapForm { typed, problem: Some(problem), sure })
     };
+    let Some(ceiling) = typed_amount(&typed, currency) else {
+        let problem = not_an_amount(&typed, own.ceiling, currency);
+        return Ok(again(typed, problem, None));
+    };
+    let taken = own.spent.checked_add(own.held).unwrap_or(own.spent);
+    let minor = ceiling.minor().to_string();
+    if ceiling < taken && ceiling < own.ceiling && sure.as_ref() != Some(&minor) {
+        let [new, taken] = [ceiling, taken].map(|amount| Money { amount, currency });
+        let problem = format!(
+            "{taken} is spent or held already. With a cap of {new} nothing new can be bought in this period, and you \
+             cannot raise it here again. If that is what you want, press once more."
+        );
+        return Ok(again(typed, problem, Some(minor)));
+    }
     let (id, orchestrator) = (account.id.clone(), account.opened_by.clone());
     let lowered =
         app.db.write(account.id.as_str(), move |conn| budget::lower(conn, &id, &orchestrator, ceiling, now)).await;
     match lowered {
-        Ok(()) => {
-            let text = format!("The cap is {} now.", Money { amount: ceiling, currency });
-            done(&app, &user, asked, Control::Cap, &text).await
-        }
+        Ok(()) => done(&app, &user, asked, Done::Cap).await,
         Err(ChangeBudgetError::WouldRaise(present)) => Ok(again(
             typed,
-            format!("The cap is {present} and can only be lowered here. Raising it needs a fresh log-in."),
+            format!("The cap is {present} and can only be lowered here. It cannot be raised on this page yet."),
+            None,
         )),
         Err(ChangeBudgetError::Db(error)) => Err(error.into()),
         Err(other @ ChangeBudgetError::NotWhoStopped) => {
@@ -112,18 +171,17 @@ pub(super) async fn lower_cap(
 /// Agents can make links to this dashboard: a link must not undo the stop.
 async fn stopped_elsewhere(app: &App, user: &User, asked: Asked) -> Result<HttpResponse, Problem> {
     let heading = "Spending stays stopped";
-    let text = "New spending was stopped in another session. Agents can make links to this dashboard, so a link is not \
-                enough to allow spending again.";
-    let step = "Go back to the browser in which you stopped it, and allow spending there.";
+    let (text, steps) = (pages::STOPPED_ELSEWHERE, pages::WHERE_TO_RESUME);
     if asked == Asked::Part {
-        let notice = Notice::Refused(format!("{heading}. {text} {step}"));
-        return changed(app, user, Control::Switch, notice, StatusCode::FORBIDDEN).await;
+        let facts = facts::load(app, user, NEWEST).await?;
+        let notice = Some(Notice::Refused(format!("{heading}. {text} {}", steps.join(" "))));
+        return Ok(part(app, user, &facts, Control::Switch, notice, StatusCode::FORBIDDEN));
     }
     let page = MessagePage {
         frame: Frame::anonymous(app.provider_name()),
         heading: heading.to_owned(),
         text: text.to_owned(),
-        steps: vec![step.to_owned(), "Or ask the provider's support.".to_owned()],
+        steps: steps.map(str::to_owned).to_vec(),
         request_id: None,
     };
     Ok(varied(respond(&page, StatusCode::FORBIDDEN)))
@@ -141,14 +199,7 @@ async fn turn(app: &App, user: User, asked: Asked, stopped: bool) -> Result<Http
         }
     });
     match turned.await {
-        Ok(()) => {
-            let text = if stopped {
-                "New spending is stopped. Every purchase is refused from now on."
-            } else {
-                "Spending is allowed again, up to the cap."
-            };
-            done(app, &user, asked, Control::Switch, text).await
-        }
+        Ok(()) => done(app, &user, asked, if stopped { Done::Stopped } else { Done::Resumed }).await,
         Err(ChangeBudgetError::Db(error)) => Err(error.into()),
         Err(ChangeBudgetError::NotWhoStopped) => stopped_elsewhere(app, &user, asked).await,
         Err(other @ ChangeBudgetError::WouldRaise(_)) => {
@@ -187,6 +238,16 @@ mod tests {
         }
         let yen: Currency = "JPY".parse().unwrap();
         assert_eq!(typed_amount("¥1,000", yen).map(Amount::minor), Some(1_000));
+    }
+
+    #[test]
+    fn whoever_writes_a_comma_is_told_of_the_point_and_examples_can_be_used() {
+        let said = |typed| not_an_amount(typed, Amount::from_minor(10_000).unwrap(), Currency::USD);
+        assert_eq!(said("80,50"), "Write the amount with a point: 80.50.");
+        assert_eq!(said("$80,5"), "Write the amount with a point: $80.5.");
+        for other in ["much", "1,2,3", "80,505", "1.000,50"] {
+            assert_eq!(said(other), "Write an amount like 80.00.", "{other}");
+        }
     }
 
     #[test]

@@ -9,11 +9,12 @@ use super::pages::{
     Activity, CapForm, Ceiling, CeilingKind, DaySpend, Frame, Ledger, LedgerRow, OverviewPage, Place, Provisional,
     ResourceCharge, ResourceRow, Resources,
 };
-use crate::account::{Account, AccountState};
+use crate::account::{self, Account, AccountState};
 use crate::app::App;
 use crate::audit::{self, RecordedFact};
 use crate::clock::Timestamp;
 use crate::db::DbError;
+use crate::http::caller::User;
 use crate::http::problem::Problem;
 use crate::ids::AccountId;
 use crate::money::{Amount, Currency, Money};
@@ -27,7 +28,9 @@ use crate::resource::{self, Resource};
 
 const LEDGER_ROWS: i64 = 10;
 const RESOURCE_ROWS: i64 = 50;
-const ACTIVITY_ROWS: i64 = 12;
+/// Facts that are read; log-ins are folded, so that more come than are shown.
+const TRAIL_ROWS: i64 = 100;
+const ACTIVITY_ROWS: usize = 12;
 
 /// What the page shows.
 pub(super) struct Facts {
@@ -37,6 +40,7 @@ pub(super) struct Facts {
     spent: Vec<(Option<String>, i64, Timestamp)>,
     entries: Vec<LedgerEntry>,
     place: Place,
+    stopped_here: bool,
     trail: Vec<RecordedFact>,
     now: Timestamp,
 }
@@ -45,7 +49,8 @@ pub(super) struct Facts {
 pub(super) const NEWEST: (Place, i64) = (Place::Newest, i64::MAX);
 
 /// Reads everything at one instant; of the ledger, a page of what lies before a sequence.
-pub(super) async fn load(app: &App, account: &Account, ledger: (Place, i64), now: Timestamp) -> Result<Facts, Problem> {
+pub(super) async fn load(app: &App, user: &User, ledger: (Place, i64)) -> Result<Facts, Problem> {
+    let (account, session, now) = (&user.session.account, user.session.hash.clone(), user.now);
     let (id, opened_by) = (account.id.clone(), account.opened_by.clone());
     let (place, before) = ledger;
     let facts = app.db.read(move |conn| {
@@ -58,8 +63,9 @@ pub(super) async fn load(app: &App, account: &Account, ledger: (Place, i64), now
         }
         let spent = payment::spent_since(conn, &id, budget.own.period.start)?;
         let entries = payment::entries_before(conn, &id, before, LEDGER_ROWS)?;
-        let trail = audit::latest(conn, &id, ACTIVITY_ROWS)?;
-        Ok::<_, DbError>(Facts { budget, orchestrator, resources, spent, entries, place, trail, now })
+        let trail = audit::latest(conn, &id, TRAIL_ROWS)?;
+        let stopped_here = account::stopped_in(conn, &id, &session)?;
+        Ok::<_, DbError>(Facts { budget, orchestrator, resources, spent, entries, place, stopped_here, trail, now })
     });
     Ok(facts.await?)
 }
@@ -93,19 +99,19 @@ impl Facts {
             budget: ceiling(own),
             ceilings: self.budget.tokens.iter().map(ceiling).collect(),
             stopped_at: self.budget.stopped_at,
-            provisional: matches!(account.state, AccountState::Provisional)
-                .then(|| Provisional { opened_by: self.orchestrator.name.to_string(), opened_at: account.created_at }),
+            stopped_here: self.stopped_here,
+            provisional: matches!(account.state, AccountState::Provisional).then(|| Provisional {
+                opened_by: self.orchestrator.name.to_string(),
+                opened_at: account.created_at,
+                lower_cap: self.orchestrator.opening_ceiling() < self.orchestrator.monthly_ceiling,
+            }),
             notice: None,
             used: None,
             cap_form: CapForm::default(),
             resources: self.resources(),
             days: self.days(),
             ledger: self.ledger(),
-            activity: self
-                .trail
-                .iter()
-                .map(|fact| activity(fact, &account.id, &self.orchestrator, own.currency))
-                .collect(),
+            activity: self.activity(&account.id),
         }
     }
 
@@ -133,6 +139,20 @@ impl Facts {
             }
         });
         Resources { rows: rows.collect(), more: 0 }
+    }
+
+    /// What happened lately; log-ins in a row are one line, so that they hide nothing.
+    fn activity(&self, account: &AccountId) -> Vec<Activity> {
+        let is_log_in =
+            |fact: &RecordedFact| matches!(fact.action.as_str(), "dashboard.link_made" | "dashboard.opened");
+        self.trail
+            .chunk_by(|one, next| is_log_in(one) && is_log_in(next))
+            .filter_map(|facts| match facts {
+                [latest, _, ..] => Some(log_ins(latest, facts)),
+                one => one.first().map(|fact| activity(fact, account, &self.orchestrator, self.budget.own.currency)),
+            })
+            .take(ACTIVITY_ROWS)
+            .collect()
     }
 
     fn days(&self) -> Vec<DaySpend> {
@@ -167,6 +187,18 @@ impl Facts {
 
 fn name_of(account: &Account) -> String {
     account.email.clone().unwrap_or_else(|| account.id.to_string())
+}
+
+/// Several log-in links and their use, in one line, under the time of the latest.
+fn log_ins(latest: &RecordedFact, facts: &[RecordedFact]) -> Activity {
+    let used = facts.iter().filter(|fact| fact.action == "dashboard.opened").count();
+    let links = |count: usize| if count == 1 { "1 log-in link".to_owned() } else { format!("{count} log-in links") };
+    let what = match facts.len() - used {
+        0 => format!("{} used", links(used)),
+        made if used == 0 => format!("{} made, none used", links(made)),
+        made => format!("{} made, {used} used", links(made)),
+    };
+    Activity { at: latest.at, who: "This dashboard:".to_owned(), what }
 }
 
 /// A fact of the trail in plain words.

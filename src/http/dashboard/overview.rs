@@ -5,8 +5,9 @@ use actix_web::http::StatusCode;
 use actix_web::web::{Data, Query};
 use serde::Deserialize;
 
+use super::change::Done;
 use super::facts::{self, NEWEST};
-use super::pages::{LedgerPart, OverviewPage, Place, respond};
+use super::pages::{LedgerPart, Notice, OverviewPage, Place, respond};
 use super::part::{Asked, varied};
 use crate::app::App;
 use crate::http::caller::User;
@@ -16,6 +17,8 @@ use crate::http::problem::Problem;
 pub(super) struct OverviewQuery {
     /// Shows the ledger before this sequence.
     ledger_before: Option<i64>,
+    /// What was just done, for a page without script. Told only while it is true.
+    done: Option<Done>,
 }
 
 /// The page; or, for a script that shows the newer entries already, the next part of the ledger.
@@ -30,8 +33,9 @@ pub(super) async fn show_overview(
         (Some(sequence), Asked::Page) => (Place::Older, sequence),
         (Some(sequence), Asked::Part) => (Place::Below, sequence),
     };
-    let facts = facts::load(&app, &user.session.account, ledger, user.now).await?;
-    let page: OverviewPage = facts.page(&app, &user.session.account);
+    let facts = facts::load(&app, &user, ledger).await?;
+    let mut page: OverviewPage = facts.page(&app, &user.session.account);
+    page.notice = query.done.and_then(|done| done.told(&facts.budget)).map(Notice::Done);
     Ok(varied(match ledger {
         (Place::Below, _) => respond(&LedgerPart(&page), StatusCode::OK),
         (Place::Newest | Place::Older, _) => respond(&page, StatusCode::OK),

@@ -13,3 +13,11 @@ const modified = (event) => event.ctrlKey || event.metaKey || event.shiftKey;
 document.addEventListener("click", (event) => {
   if (modified(event) && event.target.closest?.("a[hx-get]")) event.stopPropagation();
 }, { capture: true });
+
+// What was put in place says where the keyboard goes on. The attribute is not `autofocus`: browsers follow that one only
+// when they load a page, and complain of any other.
+document.addEventListener("htmx:after:swap", () => {
+  const next = document.querySelector("[data-focus]");
+  next?.removeAttribute("data-focus");
+  next?.focus({ preventScroll: true });
+});

@@ -2,7 +2,7 @@
 
 use super::format;
 use crate::clock::Period;
-use crate::money::{Amount, Currency};
+use crate::money::{Amount, Currency, Money};
 
 /// Whose ceiling it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,4 +79,24 @@ pub struct CapForm {
     pub typed: String,
     /// Why it was refused, in words that say what to type instead.
     pub problem: Option<String>,
+    /// The amount in minor units, when it is below what is spent and pressing once more is all that is wanted.
+    pub sure: Option<String>,
+}
+
+/// What is said where spending cannot be allowed again.
+pub const STOPPED_ELSEWHERE: &str = "New spending was stopped in another session. Agents can make links to this \
+     dashboard, so a link is not enough to allow spending again.";
+
+/// And who can.
+pub const WHERE_TO_RESUME: [&str; 2] = [
+    "Go back to the browser in which you stopped it, and resume there, unless you logged out since or 8 hours passed.",
+    "After that, ask the provider's support.",
+];
+
+/// An amount that could be typed: about four fifths of the cap, in whole units where there are some.
+pub(in crate::http::dashboard) fn example_below(cap: Amount, currency: Currency) -> String {
+    let unit = 10_i64.saturating_pow(currency.exponent());
+    let fifths = cap.minor() / 5 * 4;
+    let whole = if fifths < unit { fifths } else { fifths / unit * unit };
+    Money { amount: Amount::from_minor(whole).unwrap_or_default(), currency }.major()
 }

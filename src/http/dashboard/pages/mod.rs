@@ -25,7 +25,8 @@ mod resources;
 mod tests;
 
 pub use activity::Activity;
-pub use ceiling::{CapForm, Ceiling, CeilingKind, Control};
+pub(super) use ceiling::example_below;
+pub use ceiling::{CapForm, Ceiling, CeilingKind, Control, STOPPED_ELSEWHERE, WHERE_TO_RESUME};
 pub use consent_needed::ConsentNeededPage;
 pub use days::DaySpend;
 pub use frame::{CONTENT_SECURITY_POLICY, Frame, Notice, respond};

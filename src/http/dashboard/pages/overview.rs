@@ -16,7 +16,7 @@ use super::frame::{Frame, Notice};
 use super::ledger::{Ledger, Place};
 use super::resources::Resources;
 use crate::clock::{Period, Timestamp};
-use crate::money::{Amount, Currency, Money};
+use crate::money::{Amount, Currency};
 
 /// The account was opened by attestation and nobody has claimed it yet.
 #[derive(Debug, Clone)]
@@ -25,6 +25,8 @@ pub struct Provisional {
     pub opened_by: String,
     /// When.
     pub opened_at: Timestamp,
+    /// Whether its ceiling is lower than that of a claimed account.
+    pub lower_cap: bool,
 }
 
 /// `GET /dashboard`. The sentence tells of the ceiling that binds, with that ceiling's own figures, so that it adds up.
@@ -45,6 +47,8 @@ pub struct OverviewPage {
     pub ceilings: Vec<Ceiling>,
     /// Since when new spending is stopped.
     pub stopped_at: Option<Timestamp>,
+    /// Whether it was stopped in the session that looks: only that one can allow it again.
+    pub stopped_here: bool,
     /// Set while nobody has claimed the account.
     pub provisional: Option<Provisional>,
     /// What came of the last action.
@@ -201,7 +205,14 @@ impl OverviewPage {
     }
 
     fn cap_example(&self) -> String {
-        Money { amount: self.budget.limit, currency: self.currency }.major()
+        super::ceiling::example_below(self.budget.limit, self.currency)
+    }
+
+    /// How far the budget is over the cap, when the cap was lowered below what is spent and held.
+    fn over(&self) -> Option<String> {
+        let binding = self.binding();
+        let taken = binding.spent.checked_add(binding.held)?;
+        taken.checked_sub(binding.limit).filter(|over| Amount::ZERO < *over).map(|over| self.money(over))
     }
 
     fn stopped_since(&self) -> Option<format::Moment> {

@@ -68,6 +68,7 @@ fn sample() -> OverviewPage {
         budget: Ceiling { kind: CeilingKind::Budget, limit: usd(10_000), spent: usd(4_120), held: usd(900), period },
         ceilings: vec![Ceiling { kind: token, limit: usd(15_000), spent: usd(4_120), held: usd(900), period }],
         stopped_at: None,
+        stopped_here: false,
         provisional: None,
         notice: None,
         used: None,
@@ -106,7 +107,8 @@ fn sample() -> OverviewPage {
 fn empty() -> OverviewPage {
     let page = sample();
     let budget = Ceiling { spent: usd(0), held: usd(0), ..page.budget.clone() };
-    let provisional = Provisional { opened_by: "Harbour".into(), opened_at: page.now.minus(TimeDelta::minutes(2)) };
+    let provisional =
+        Provisional { opened_by: "Harbour".into(), opened_at: page.now.minus(TimeDelta::minutes(2)), lower_cap: true };
     OverviewPage {
         budget,
         ceilings: Vec::new(),
@@ -123,6 +125,7 @@ fn stopped() -> OverviewPage {
     let page = sample();
     OverviewPage {
         stopped_at: Some(page.now),
+        stopped_here: true,
         notice: Some(Notice::Done("New spending is stopped. Every purchase is refused from now on.".into())),
         ..page
     }
@@ -139,7 +142,7 @@ fn bound_by_token() -> OverviewPage {
     }
     let problem = Some("$120.00 is more than the cap of $100.00. Type a smaller amount, such as 80.00.".into());
     OverviewPage {
-        cap_form: CapForm { typed: "120.00".into(), problem },
+        cap_form: CapForm { typed: "120.00".into(), problem, sure: None },
         notice: Some(Notice::Refused("The cap was not changed.".into())),
         ledger: Ledger { older: None, place: Place::Older, ..sample_ledger() },
         resources: Resources { more: 12, ..page.resources.clone() },
@@ -169,9 +172,9 @@ fn first_day() -> OverviewPage {
 fn filled_with(text: &str) -> OverviewPage {
     let mut page = stopped();
     page.frame = Frame { provider: text.into(), user: Some(text.into()) };
-    page.provisional = Some(Provisional { opened_by: text.into(), opened_at: page.now });
+    page.provisional = Some(Provisional { opened_by: text.into(), opened_at: page.now, lower_cap: true });
     page.notice = Some(Notice::Refused(text.into()));
-    page.cap_form = CapForm { typed: text.into(), problem: Some(text.into()) };
+    page.cap_form = CapForm { typed: text.into(), problem: Some(text.into()), sure: Some(text.into()) };
     page.ceilings =
         [CeilingKind::Other(text.into()), CeilingKind::PaymentToken { issuer: text.into(), last4: text.into() }]
             .map(|kind| Ceiling { kind, limit: usd(1), ..page.budget.clone() })
@@ -303,10 +306,10 @@ fn the_sentence_tells_of_the_ceiling_that_binds_and_adds_up() {
 }
 
 #[test]
-fn a_cap_below_what_is_spent_leaves_nothing() {
+fn a_cap_below_what_is_spent_says_how_far_it_is_passed() {
     let mut page = sample();
     page.budget.limit = usd(3_000);
-    assert_eq!(sentence(&page), "$41.20 of $30.00 spent, $9.00 held. $0.00 left until 1 Dec, 00:00 UTC.");
+    assert_eq!(sentence(&page), "$41.20 of $30.00 spent, $9.00 held. $20.20 over the cap until 1 Dec, 00:00 UTC.");
     assert!(text_of(&rendered(&page)).contains("Blocks: the cap is reached"));
 }
 
@@ -315,6 +318,51 @@ fn a_stopped_account_says_so_and_offers_to_resume() {
     let html = rendered(&stopped());
     assert!(html.contains("New spending is stopped") && html.contains("action=\"/dashboard/resume\""));
     assert!(!html.contains("action=\"/dashboard/stop\""));
+}
+
+#[test]
+fn where_spending_was_not_stopped_it_is_told_who_resumes_and_no_button_is_shown() {
+    let elsewhere = OverviewPage { stopped_here: false, ..stopped() };
+    let html = rendered(&elsewhere);
+    assert!(!html.contains("action=\"/dashboard/resume\"") && !html.contains("action=\"/dashboard/stop\""));
+    assert!(text_of(&html).contains("resume there, unless you logged out since or 8 hours passed."));
+    let refused = rendered(&OverviewPage { used: Some(Control::Switch), ..elsewhere });
+    assert_eq!(refused.matches("data-focus").count(), 1);
+    let panel = text_of(&rendered(&sample()));
+    assert!(panel.contains("resume in this browser until you log out (at most 8 hours after you logged in). After that, ask the provider's support."));
+}
+
+#[test]
+fn an_unclaimed_account_is_told_of_a_lower_cap_only_when_there_is_one() {
+    let told = |lower_cap| {
+        let provisional = Provisional { opened_by: "Harbour".into(), opened_at: sample().now, lower_cap };
+        text_of(&rendered(&OverviewPage { provisional: Some(provisional), ..sample() }))
+    };
+    assert!(told(true).contains("so a lower cap holds") && !told(false).contains("lower cap holds"));
+    assert!(told(false).contains("Nobody has proved to own it yet, and only the platform"));
+}
+
+#[test]
+fn an_example_of_a_cap_is_below_the_cap() {
+    let example = |limit| {
+        let mut page = sample();
+        page.budget.limit = usd(limit);
+        let html = rendered(&page);
+        html.split_once("placeholder=\"").unwrap().1.split('"').next().unwrap().to_owned()
+    };
+    assert_eq!([10_000, 9_999, 300, 100, 1].map(example), ["80.00", "79.00", "2.00", "0.80", "0.00"]);
+}
+
+#[test]
+fn a_cap_below_what_is_spent_is_asked_for_once_more() {
+    let page = OverviewPage {
+        cap_form: CapForm { typed: "20".into(), problem: Some("Sure?".into()), sure: Some("2000".into()) },
+        ..sample()
+    };
+    let html = rendered(&page);
+    assert!(html.contains("name=\"sure\" value=\"2000\"") && html.contains(">Yes, lower the cap</button>"));
+    assert!(!rendered(&sample()).contains("name=\"sure\""));
+    assert!(text_of(&html).contains("You cannot raise it on this page again"));
 }
 
 #[test]
@@ -368,23 +416,25 @@ fn what_script_swaps_exists_in_the_page_and_in_the_answer() {
 
 #[test]
 fn after_a_change_one_thing_has_the_focus_and_a_fresh_page_takes_it_from_nobody() {
-    assert!(!rendered(&sample()).contains("autofocus"));
-    assert!(rendered(&just_changed(Control::Cap)).contains("autofocus>Lower the cap</summary>"));
-    assert!(rendered(&just_changed(Control::Switch)).contains("autofocus>Stop new spending</summary>"));
+    assert!(!rendered(&sample()).contains("focus"));
+    assert!(rendered(&just_changed(Control::Cap)).contains("data-focus>Lower the cap</summary>"));
+    assert!(rendered(&just_changed(Control::Switch)).contains("data-focus>Stop new spending</summary>"));
     let stopped = OverviewPage { used: Some(Control::Switch), ..stopped() };
-    assert!(rendered(&stopped).contains("autofocus>Resume spending</summary>"));
+    assert!(rendered(&stopped).contains("data-focus>Resume spending</summary>"));
     let refused = OverviewPage { used: Some(Control::Cap), ..bound_by_token() };
-    assert!(rendered(&refused).contains("aria-invalid=\"true\" autofocus>"));
+    assert!(rendered(&refused).contains("aria-invalid=\"true\" data-focus>"));
     for page in [just_changed(Control::Cap), just_changed(Control::Switch), stopped, refused, rows_below(None)] {
-        assert_eq!(rendered(&page).matches("autofocus").count(), 1);
+        let html = rendered(&page);
+        assert_eq!((html.matches("data-focus").count(), html.matches("autofocus").count()), (1, 0));
     }
+    assert!(rendered(&bound_by_token()).contains("aria-invalid=\"true\" autofocus>"), "a page that is loaded");
 }
 
 #[test]
 fn rows_that_go_below_others_offer_no_way_back_and_tell_when_they_are_the_last() {
     let more = rendered(&LedgerPart(&rows_below(Some(43))));
     assert!(more.contains(">Older</a>") && !more.contains(">Newest</a>") && !more.contains("the first entry"));
-    assert!(more.contains("data-sequence=\"48\" tabindex=\"-1\" autofocus>"));
+    assert!(more.contains("data-sequence=\"48\" tabindex=\"-1\" data-focus>"));
     let last = rendered(&LedgerPart(&rows_below(None)));
     assert!(last.contains("This was the first entry.") && !last.contains("<a "));
 }
