@@ -208,6 +208,9 @@ fn without_passwords(text: &str) -> String {
         return text.to_owned();
     }
     let Ok(mut url) = text.parse::<url::Url>() else { return HIDDEN.to_owned() };
+    if url.cannot_be_a_base() {
+        return HIDDEN.to_owned();
+    }
     if url.password().is_some() && url.set_password(Some(HIDDEN)).is_err() {
         return HIDDEN.to_owned();
     }
@@ -338,9 +341,7 @@ mod tests {
         );
         assert_eq!(seen("postgres://desk:hunter2@db.example/desk"), "postgres://desk:****@db.example/desk");
         assert!(!seen("postgres://db.example/desk?user=desk&password=hunter2").contains("hunter2"));
-        assert!(
-            !seen("postgres:hunter2 is no url").contains("hunter2") || seen("postgres:hunter2 is no url") == "****"
-        );
+        assert_eq!(seen("postgres:hunter2 is no url"), "****");
         let layers = Layers::defaults().unwrap();
         assert!(layers.rows().any(|row| row == ("static_driver.platform_url", None, None)));
     }

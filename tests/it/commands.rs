@@ -48,7 +48,10 @@ impl Serving {
         }
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let ready = lines.by_ref().map_while(Result::ok).any(|line| line.contains("\"serving\""));
+        let ready = lines.by_ref().map_while(Result::ok).any(|line| {
+            assert!(!line.contains("actix_server"), "{line}");
+            line.contains("\"serving\"") && line.contains(&public.to_string()) && line.contains(&private.to_string())
+        });
         std::thread::spawn(move || lines.for_each(drop));
         assert!(ready, "serve ended before it served");
         Self { child, base: format!("http://127.0.0.1:{public}"), private: format!("http://127.0.0.1:{private}") }
