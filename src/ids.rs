@@ -91,9 +91,9 @@ fn counted(bits: u128) -> u128 {
         Err(_) => MADE.fetch_add(step, Ordering::Relaxed) + step,
     };
     let count = u128::from(before) & ((1 << COUNTER_BITS) - 1);
-    let places = (0xfff_u128 << 64) | (((1_u128 << low) - 1) << (VARIANT_AT - low));
+    let room = (0xfff_u128 << 64) | (((1_u128 << low) - 1) << (VARIANT_AT - low));
     let placed = ((count >> low) << 64) | ((count & ((1 << low) - 1)) << (VARIANT_AT - low));
-    (bits & !places) | placed
+    (bits & !room) | placed
 }
 
 impl<Of: Named> FromStr for Id<Of> {

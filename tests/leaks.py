@@ -29,7 +29,8 @@ def run(folder):
             lines = (json.loads(line) for line in demo.stdout if line.startswith(b"{"))
             ready = next((line for line in lines if line.get("event") == "ready"), None)
             demo.terminate()
-            assert demo.wait(timeout=60) == 0 and ready, "the demo was not as expected"
+            demo.wait(timeout=60)
+            assert ready and ready["ok"], "the demo was not as expected"
         log.seek(0)
         return ready, log.read()
 

@@ -145,7 +145,6 @@ fn say(line: &str) -> Result<(), Failure> {
     writeln!(std::io::stdout(), "{line}").map_err(Failure::writing)
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` hands over")]
 fn misconfigured(error: ConfigError) -> Failure {
     Failure::invalid(Failure::failed(error).message)
 }
