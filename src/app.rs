@@ -8,10 +8,9 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use secrecy::ExposeSecret as _;
-use serde_json::{Map, Value};
 
 use crate::authorization::{Nonces, StepUp};
-use crate::catalog::{self, Catalog, DriverKind, Edition, PlanId, ServiceId, Version};
+use crate::catalog::{self, Catalog, DriverKind, Edition, ServiceId, Version};
 use crate::clock::{Clock, Timestamp};
 use crate::config::Config;
 use crate::db::{Db, DbError, DbSettings};
@@ -21,7 +20,7 @@ use crate::orchestrator::KeyCache;
 use crate::payment::cashier::Cashier;
 use crate::payment::settlement::Settlement;
 use crate::resource::drivers::{Driver, StaticDriver, StaticDriverError};
-use crate::resource::{Binding, Desk};
+use crate::resource::{Binding, Desk, Drivers};
 use crate::secret::{Secret, SecretHash};
 use crate::signing::{self, KeyOrigin, KeyRing, LoadKeysError, MasterKey, SealError, Sealer};
 
@@ -100,6 +99,9 @@ pub enum StartError {
     /// The `static` driver.
     #[error(transparent)]
     Driver(#[from] StaticDriverError),
+    /// A driver cannot make a service as the catalog's files want it.
+    #[error("the catalog's service `{0}` cannot be made: {1}")]
+    Binding(ServiceId, String),
     /// The outgoing client.
     #[error("the outgoing client cannot be set up")]
     Fetch(#[from] reqwest::Error),
@@ -122,10 +124,12 @@ impl App {
     ) -> Result<Self, StartError> {
         let catalog = Arc::new(catalog::validate(&config.catalog.folder).map_err(StartError::Catalog)?);
         let master = master_key(config)?;
+        let drivers = drivers(config, &master)?;
         let db = open_db(config)?;
         db.migrate().await?;
         let now = clock.now();
         let ring = Arc::new(ring(&db, &master, origin, now).await?);
+        check_bindings(&catalog, &drivers)?;
         let edition = match db.read(catalog::latest).await? {
             // Another address is another issuer: what was published under the old one convinces nobody.
             Some(edition) if now < edition.expires_at && edition.document.iss == base_url => edition,
@@ -137,7 +141,7 @@ impl App {
             ..FetchSettings::default()
         })?;
         let files = Arc::new(RwLock::new(catalog));
-        let desk = desk(config, &master, &db, &ring, &fetch, &files)?;
+        let desk = desk(&master, &db, &ring, &fetch, drivers, &files)?;
         Ok(Self {
             clock,
             db,
@@ -222,7 +226,12 @@ impl App {
     /// sold is made. Files with mistakes are logged, and what was read before stays.
     pub fn take_up(&self, edition: Edition) {
         match catalog::validate(&self.folder) {
-            Ok(read) => *self.files.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(read),
+            Ok(read) => match check_bindings(&read, &self.desk.drivers) {
+                Ok(()) => *self.files.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(read),
+                Err(error) => {
+                    tracing::error!(error = %error, "the catalog's files were not taken up; kept the old ones");
+                }
+            },
             Err(mistakes) => {
                 tracing::error!(mistakes = mistakes.len(), "the catalog's files have mistakes; kept the old ones");
             }
@@ -271,15 +280,44 @@ async fn publish(
     })
 }
 
+/// The provider's platforms, as they are configured.
+///
+/// # Errors
+/// When a driver's configuration is wrong.
+pub fn drivers(config: &Config, master: &MasterKey) -> Result<Drivers, StartError> {
+    let driver: Arc<dyn Driver> = Arc::new(static_driver(config, master)?);
+    Ok(Arc::new(HashMap::from([(word(DriverKind::Static).to_owned(), driver)])))
+}
+
+/// Whether the drivers can make everything that the catalog sells: whoever publishes hears it, not whoever buys.
+///
+/// # Errors
+/// The first service that cannot be made, and the key that is wrong.
+pub fn check_bindings(catalog: &Catalog, drivers: &Drivers) -> Result<(), StartError> {
+    for (service, driver) in catalog.drivers() {
+        let checked = match drivers.get(word(driver.kind)) {
+            Some(known) => known.check(&driver.settings),
+            None => Err(format!("there is no driver `{}`", word(driver.kind))),
+        };
+        checked.map_err(|why| StartError::Binding(service.clone(), why))?;
+    }
+    Ok(())
+}
+
+fn word(kind: DriverKind) -> &'static str {
+    match kind {
+        DriverKind::Static => "static",
+    }
+}
+
 fn desk(
-    config: &Config,
     master: &MasterKey,
     db: &Db,
     ring: &Arc<KeyRing>,
     fetch: &Fetch,
+    drivers: Drivers,
     files: &Arc<RwLock<Arc<Catalog>>>,
 ) -> Result<Desk, StartError> {
-    let driver: Arc<dyn Driver> = Arc::new(static_driver(config, master)?);
     let cashier = Cashier {
         db: db.clone(),
         settlement: Settlement::new(fetch.clone(), ring.clone()),
@@ -288,24 +326,14 @@ fn desk(
     let files = files.clone();
     Ok(Desk {
         cashier,
-        drivers: Arc::new(HashMap::from([("static".to_owned(), driver)])),
+        drivers,
         credential_sealer: Arc::new(Sealer::new(master, "credentials")?),
-        bindings: Arc::new(move |service, plan| {
+        bindings: Arc::new(move |service| {
             let catalog = files.read().unwrap_or_else(PoisonError::into_inner).clone();
-            binding(&catalog, service, plan)
+            let driver = catalog.driver(service)?;
+            Some(Binding { driver: word(driver.kind).to_owned(), settings: driver.settings.clone() })
         }),
     })
-}
-
-/// How a plan is made, from the catalog's files.
-fn binding(catalog: &Catalog, service: &str, plan: &str) -> Option<Binding> {
-    let (service, _plan) = (service.parse::<ServiceId>().ok()?, plan.parse::<PlanId>().ok()?);
-    let driver = catalog.driver(&service)?;
-    let kind = match driver.kind {
-        DriverKind::Static => "static",
-    };
-    let settings: Map<String, Value> = serde_json::to_value(&driver.settings).ok()?.as_object()?.clone();
-    Some(Binding { driver: kind.to_owned(), settings })
 }
 
 /// The `static` driver with its configured key, or one derived from the master key.

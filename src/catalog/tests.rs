@@ -76,7 +76,7 @@ fn the_example_says_what_the_walk_needs() {
     assert_eq!(plan(2).worst_case().minor(), 0);
     let requests = plan(3).rate(&"requests".parse().unwrap()).cloned().unwrap();
     assert_eq!(requests.cost(1500.into()).unwrap().minor(), 75);
-    let driver = catalog.driver(&"weather".parse().unwrap()).unwrap();
+    let driver = catalog.driver("weather").unwrap();
     assert_eq!(driver.settings["credentials"]["API_KEY"].as_str(), Some("wx_{resource_id}.{mac}"));
 }
 

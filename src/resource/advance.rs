@@ -2,12 +2,15 @@
 //! finds it left over run this same code.
 //!
 //! Steps: `authorize` (the issuer sets the money aside), `create` (the driver makes the thing, still without giving out
-//! its credentials), `capture` (the issuer takes the money), `remove`; and for what was refused, `void`. Each step
-//! speaks to the outside first, and then writes what it learned and the next step in one transaction.
+//! its credentials), `capture` (the issuer takes the money), `remove`; and for what was refused, `void` (the issuer sets
+//! the money free) and `unmake` (the driver takes back what was made). Each step speaks to the outside first, and then
+//! writes what it learned and the next step in one transaction.
+
+use std::sync::Arc;
 
 use chrono::TimeDelta;
 
-use super::drivers::{Credentials, Outcome, Work};
+use super::drivers::{Credentials, Driver, Outcome, Work};
 use super::read::credentials_place;
 use super::store::{self, Operation};
 use super::{Desk, Resource, ResourceState};
@@ -64,8 +67,8 @@ enum Step {
     Done(Option<Credentials>),
     /// For good: why. The money is free again.
     Failed(String),
-    /// For good, while money is set aside: give it back first.
-    Undo(String),
+    /// For good, while money is set aside: give it back first. `made`: then take back what the driver made.
+    Undo { why: String, made: bool },
     /// Not without a human.
     Attention(String),
     /// Not yet.
@@ -131,16 +134,18 @@ async fn run(desk: &Desk, operation: &Operation, resource: &Resource, now: Times
         }),
         "capture" => Ok(match desk.cashier.capture(account, hold(resource)?, now).await? {
             Cash::Done => Step::Done(None),
-            Cash::Refused(code) => unmake(desk, operation, resource, code).await,
+            Cash::Refused(why) => Step::Undo { why, made: true },
             Cash::Unknown => Step::Wait,
         }),
         "void" => Ok(match desk.cashier.void(account, hold(resource)?, now).await? {
-            Cash::Done => Step::Failed(operation.reason.clone().unwrap_or_else(|| "refused".to_owned())),
+            Cash::Done if !rest(&operation.steps).is_empty() => Step::Done(None),
+            Cash::Done => Step::Failed(reason(operation)),
             Cash::Refused(code) => Step::Attention(format!("the money could not be given back: {code}")),
             Cash::Unknown => Step::Wait,
         }),
-        "create" => Ok(create(desk, operation, resource).await),
-        "remove" => Ok(remove(desk, operation, resource).await),
+        "create" => create(desk, operation, resource).await,
+        "remove" => remove(desk, operation, resource).await,
+        "unmake" => unmake(desk, operation, resource).await,
         _ => Err(AdvanceError::Inconsistent("an operation with an unknown step")),
     }
 }
@@ -149,36 +154,42 @@ fn hold(resource: &Resource) -> Result<&HoldId, AdvanceError> {
     resource.hold_id.as_ref().ok_or(AdvanceError::Inconsistent("a paid resource without a hold"))
 }
 
+fn reason(operation: &Operation) -> String {
+    operation.reason.clone().unwrap_or_else(|| "refused".to_owned())
+}
+
 /// The money cannot be had after the thing was made: it is unmade, as far as the driver can.
-async fn unmake(desk: &Desk, operation: &Operation, resource: &Resource, code: String) -> Step {
-    match remove(desk, operation, resource).await {
+async fn unmake(desk: &Desk, operation: &Operation, resource: &Resource) -> Result<Step, AdvanceError> {
+    let code = reason(operation);
+    Ok(match remove(desk, operation, resource).await? {
         Step::Done(_) => Step::Failed(code),
         Step::Wait => Step::Wait,
         _ => Step::Attention(format!("unpaid ({code}), and the platform does not remove it")),
-    }
+    })
 }
 
-async fn create(desk: &Desk, operation: &Operation, resource: &Resource) -> Step {
-    let Some((driver, work)) = work(desk, operation, resource) else {
-        return Step::Undo("the catalog's files no longer say how this is made".to_owned());
+async fn create(desk: &Desk, operation: &Operation, resource: &Resource) -> Result<Step, AdvanceError> {
+    let undo = |why: String| Step::Undo { why, made: false };
+    let Some((driver, work)) = work(desk, operation, resource)? else {
+        return Ok(undo("the catalog's files no longer say how this is made".to_owned()));
     };
     // Every call may be repeated with the same operation, so a crash before the driver heard of it is no special case.
-    match driver.create(&work).await {
+    Ok(match driver.create(&work).await {
         Outcome::Done(credentials) => Step::Done(Some(credentials)),
         Outcome::Pending => Step::Wait,
-        Outcome::Refused(why) => Step::Undo(why),
+        Outcome::Refused(why) => undo(why),
         Outcome::Unknown(why) => {
             tracing::warn!(resource.id = %resource.id, why, "a driver's answer is missing");
             Step::Wait
         }
-    }
+    })
 }
 
-async fn remove(desk: &Desk, operation: &Operation, resource: &Resource) -> Step {
-    let Some((driver, work)) = work(desk, operation, resource) else {
-        return Step::Attention("the catalog's files no longer say how this is unmade".to_owned());
+async fn remove(desk: &Desk, operation: &Operation, resource: &Resource) -> Result<Step, AdvanceError> {
+    let Some((driver, work)) = work(desk, operation, resource)? else {
+        return Ok(Step::Attention("the catalog's files no longer say how this is unmade".to_owned()));
     };
-    match driver.remove(&work).await {
+    Ok(match driver.remove(&work).await {
         Outcome::Done(()) => Step::Done(None),
         Outcome::Pending => Step::Wait,
         Outcome::Refused(why) => Step::Attention(why),
@@ -186,16 +197,16 @@ async fn remove(desk: &Desk, operation: &Operation, resource: &Resource) -> Step
             tracing::warn!(resource.id = %resource.id, why, "a driver's answer is missing");
             Step::Wait
         }
-    }
+    })
 }
 
-fn work(
-    desk: &Desk,
-    operation: &Operation,
-    resource: &Resource,
-) -> Option<(std::sync::Arc<dyn super::drivers::Driver>, Work)> {
-    let binding = (desk.bindings)(&resource.service, &resource.plan)?;
-    let driver = desk.drivers.get(&binding.driver)?.clone();
+/// A driver and what it is told.
+type Bound = (Arc<dyn Driver>, Work);
+
+/// How the resource is made. `None`: the catalog's files no longer have the service.
+fn work(desk: &Desk, operation: &Operation, resource: &Resource) -> Result<Option<Bound>, AdvanceError> {
+    let Some(binding) = (desk.bindings)(&resource.service) else { return Ok(None) };
+    let Some(driver) = desk.drivers.get(&binding.driver).cloned() else { return Ok(None) };
     let work = Work {
         operation_id: operation.id.clone(),
         resource_id: resource.id.clone(),
@@ -203,9 +214,10 @@ fn work(
         service: resource.service.clone(),
         plan: resource.plan.clone(),
         settings: binding.settings,
-        configuration: serde_json::from_str(&resource.configuration).ok()?,
+        configuration: serde_json::from_str(&resource.configuration)
+            .map_err(|_not_json| AdvanceError::Inconsistent("a configuration that is no JSON"))?,
     };
-    Some((driver, work))
+    Ok(Some((driver, work)))
 }
 
 /// What is not answered yet is asked again, later each time; past the deadline a human is called as well.
@@ -243,11 +255,12 @@ async fn write(
     let work = move |conn: &mut DbConnection| {
         let left = match &step {
             Step::Done(_) => rest(&operation.steps),
-            Step::Undo(_) if resource.hold_id.is_some() => "void",
+            Step::Undo { made: true, .. } => "void unmake",
+            Step::Undo { .. } if resource.hold_id.is_some() => "void",
             _ => "",
         };
         let why = match &step {
-            Step::Failed(why) | Step::Undo(why) | Step::Attention(why) => Some(why.as_str()),
+            Step::Failed(why) | Step::Undo { why, .. } | Step::Attention(why) => Some(why.as_str()),
             Step::Done(_) | Step::Wait => None,
         };
         if !store::set_steps(conn, &operation, left, why, now)? {
@@ -284,7 +297,7 @@ fn finish(
     let to = match step {
         Step::Done(_) if first(&operation.steps) == "remove" => ResourceState::Removed,
         Step::Done(_) => ResourceState::Ready,
-        Step::Failed(_) | Step::Undo(_) => ResourceState::Failed,
+        Step::Failed(_) | Step::Undo { .. } => ResourceState::Failed,
         Step::Attention(_) | Step::Wait => ResourceState::NeedsAttention,
     };
     let from = [ResourceState::Provisioning, ResourceState::Removing, ResourceState::NeedsAttention];

@@ -120,8 +120,8 @@ pub struct Resource {
 /// The provider's platforms, by the driver's kind.
 pub type Drivers = Arc<HashMap<String, Arc<dyn drivers::Driver>>>;
 
-/// Which driver makes a plan: asked with the ids of the service and the plan.
-pub type FindBinding = Arc<dyn Fn(&str, &str) -> Option<Binding> + Send + Sync>;
+/// Which driver makes a service: asked with its id. `None`: the catalog's files no longer have it.
+pub type FindBinding = Arc<dyn Fn(&str) -> Option<Binding> + Send + Sync>;
 
 /// What buying and keeping resources needs to reach.
 #[derive(Clone)]
@@ -132,11 +132,11 @@ pub struct Desk {
     pub drivers: Drivers,
     /// Seals credentials.
     pub credential_sealer: Arc<Sealer>,
-    /// The driver settings of each plan, as the catalog's files have them: they are never published.
+    /// The driver settings of each service, as the catalog's files have them: they are never published.
     pub bindings: FindBinding,
 }
 
-/// Which driver makes a plan, and with which settings.
+/// Which driver makes a service, and with which settings.
 #[derive(Debug, Clone)]
 pub struct Binding {
     /// The driver's kind: `static`.

@@ -1,6 +1,6 @@
 //! The OpenAPI document: committed as it is generated, and each operation in it has its unauthorized case.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use portreeve::fetch::Outgoing;
@@ -16,6 +16,18 @@ const OTHERS: [(&str, &str, u16, &str); 3] = [
     ("POST", "/v1/accounts", 401, "invalid_attestation"),
     ("POST", "/v1/usage", 401, "unauthorized"),
     ("POST", "/oauth/token", 400, "invalid_grant"),
+];
+
+/// What can be read and is no operation.
+const ALSO: [&str; 8] = [
+    "/",
+    "/catalog",
+    "/catalog.jws",
+    "/catalog/revisions/1",
+    "/oauth/jwks",
+    "/openapi.json",
+    "/llms.txt",
+    "/docs/problems",
 ];
 
 #[test]
@@ -62,6 +74,49 @@ on_both! {
         app.stop().await;
     }
 
+    async fn a_method_that_is_not_documented_is_refused_with_those_that_are(db: TestDb) {
+        let app = TestApp::start(&db).await;
+        for (path, has) in methods() {
+            let path = path.replace("{id}", "res_x");
+            for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"] {
+                if has.contains(method) {
+                    continue;
+                }
+                let answer = app.stranger().raw(method, &path).await;
+                let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+                assert!(head.starts_with("HTTP/1.1 405 "), "{method} {path}: {answer}");
+                let mut allow = head.lines().filter_map(|line| line.strip_prefix("allow: "));
+                let listed: BTreeSet<&str> = allow.next().unwrap_or_default().split(", ").collect();
+                assert_eq!(listed, has.iter().map(String::as_str).collect(), "{method} {path}");
+                assert!(allow.next().is_none() && head.contains("content-type: application/problem+json"), "{head}");
+                if method == "HEAD" {
+                    assert_eq!(body, "");
+                } else {
+                    let problem: Value = serde_json::from_str(body).unwrap();
+                    assert_eq!((&problem["code"], &problem["status"]), (&json!("method_not_allowed"), &json!(405)));
+                }
+            }
+        }
+        app.stop().await;
+    }
+
+    async fn head_is_answered_as_get_without_the_body(db: TestDb) {
+        let app = TestApp::start(&db).await;
+        let agent = app.agent().await;
+        let made = agent.buys("sandbox", "free").await.expect_status(201).json();
+        let id = made["resource"]["id"].as_str().unwrap();
+        let documented = methods().into_iter().filter(|(_, has)| has.contains("GET"));
+        let paths = documented.map(|(path, _)| path.replace("{id}", id)).chain(ALSO.map(str::to_owned));
+        for path in paths {
+            let (got, head) = (agent.client.get(&path).await, agent.client.head(&path).await);
+            assert_eq!((got.status(), head.status(), head.bytes()), (200, 200, &b""[..]), "{path}");
+            for header in ["content-type", "content-length", "cache-control"] {
+                assert_eq!(got.header(header), head.header(header), "{path}");
+            }
+        }
+        app.stop().await;
+    }
+
     async fn the_served_document_is_the_committed_one_with_its_address(db: TestDb) {
         let app = TestApp::start(&db).await;
         let mut served = app.stranger().get("/openapi.json").await.expect_status(200).json();
@@ -83,6 +138,19 @@ fn documented() -> Vec<(String, String, Value)> {
         }
     }
     operations
+}
+
+/// Each path with its methods; HEAD comes with GET.
+fn methods() -> BTreeMap<String, BTreeSet<String>> {
+    let mut methods: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (method, path, _) in documented() {
+        let has = methods.entry(path).or_default();
+        if method == "GET" {
+            has.insert("HEAD".to_owned());
+        }
+        has.insert(method);
+    }
+    methods
 }
 
 fn unauthorized(stranger: &Client, path: &str) -> Outgoing {

@@ -22,6 +22,7 @@ mod mock_issuer;
 mod money;
 mod opening;
 mod proofs;
+mod recovery;
 mod secrets;
 mod served_catalog;
 mod structure;

@@ -1,9 +1,9 @@
 //! `/oauth/token`: the JWT bearer grant (RFC 7523 §2.1), the same use-case as `POST /v1/accounts` in the token
 //! endpoint's envelope (RFC 6749 §5).
 
+use actix_web::HttpResponse;
 use actix_web::http::{StatusCode, header};
 use actix_web::web::Data;
-use actix_web::{HttpResponse, post};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
@@ -126,10 +126,10 @@ fn refused(app: &App, error: ExchangeError) -> TokenRefusal {
 }
 
 /// Exchanges an identity token for an access token; opens the account when there is none.
-#[utoipa::path(tag = "oauth", request_body(content = TokenRequest, content_type = "application/x-www-form-urlencoded"),
+#[utoipa::path(post, path = "/oauth/token", tag = "oauth",
+    request_body(content = TokenRequest, content_type = "application/x-www-form-urlencoded"),
     params(("DPoP" = Option<String>, Header, description = "A proof (RFC 9449): the token is bound to its key.")),
     responses((status = 200, body = TokenResponse), (status = 400, description = "RFC 6749 §5.2 error"), (status = 503)))]
-#[post("/oauth/token")]
 pub(crate) async fn token(
     app: Data<App>,
     bound_to: Result<BoundTo, Problem>,

@@ -75,6 +75,14 @@ pub type Usage = BTreeMap<String, rust_decimal::Decimal>;
 
 /// The provider's platform. What a driver does not override, it refuses.
 pub trait Driver: Send + Sync {
+    /// Whether it can work with these settings of the catalog's files; if not, why, by the name of the key.
+    ///
+    /// # Errors
+    /// What is missing or wrong, for whoever writes the files.
+    fn check(&self, _settings: &serde_json::Map<String, serde_json::Value>) -> Result<(), String> {
+        Ok(())
+    }
+
     /// Makes the resource exist.
     fn create<'a>(&'a self, work: &'a Work) -> BoxFuture<'a, Outcome<Credentials>>;
 

@@ -7,7 +7,7 @@ use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures_util::future::BoxFuture;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{Credentials, Driver, Outcome, Work};
 
@@ -68,6 +68,17 @@ impl StaticDriver {
 }
 
 impl Driver for StaticDriver {
+    fn check(&self, settings: &Map<String, Value>) -> Result<(), String> {
+        let templates = settings.get("credentials").and_then(Value::as_object);
+        for (name, template) in templates.into_iter().flatten() {
+            let template = template.as_str().ok_or_else(|| format!("the template of `{name}` is no text"))?;
+            if template.contains("{platform_url}") && self.platform_url.is_none() {
+                return Err(format!("the template of `{name}` needs `static_driver.platform_url`, which is not set"));
+            }
+        }
+        Ok(())
+    }
+
     /// The same operation always gives the same credentials.
     fn create<'a>(&'a self, work: &'a Work) -> BoxFuture<'a, Outcome<Credentials>> {
         Box::pin(async move {
@@ -151,8 +162,12 @@ mod tests {
     #[tokio::test]
     async fn a_template_that_cannot_be_filled_is_refused_and_one_that_needs_nothing_is_not() {
         let needs = work(json!({"credentials": {"URL": "{platform_url}"}}));
+        let why = driver(None).check(&needs.settings).unwrap_err();
+        assert_eq!(why, "the template of `URL` needs `static_driver.platform_url`, which is not set");
+        driver(Some("https://api.example")).check(&needs.settings).unwrap();
         assert_eq!(created(&driver(None), &needs).await.unwrap_err(), "`static_driver.platform_url` is not set");
         let number = work(json!({"credentials": {"URL": 7}}));
+        assert_eq!(driver(None).check(&number.settings).unwrap_err(), "the template of `URL` is no text");
         assert_eq!(created(&driver(None), &number).await.unwrap_err(), "the template of `URL` is no text");
         assert_eq!(created(&driver(None), &work(json!({"credentials": {"A": "b"}}))).await.unwrap().len(), 1);
         assert_eq!(created(&driver(None), &work(json!({}))).await.unwrap(), []);

@@ -1,8 +1,8 @@
 //! `POST /v1/usage`: the provider's platform reports what was used (CloudEvents 1.0, JSON format, one event).
 
+use actix_web::HttpResponse;
 use actix_web::http::header;
 use actix_web::web::Data;
-use actix_web::{HttpResponse, post};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use crate::app::App;
 use crate::catalog::{MeterId, PlanId, Price, ServiceId, Version};
 use crate::clock::Timestamp;
-use crate::http::caller::{Body, Meter};
+use crate::http::caller::{Event, Meter};
 use crate::http::problem::{Problem, table};
 use crate::ids::ResourceId;
 use crate::payment::budget;
@@ -117,17 +117,17 @@ async fn metering(app: &App, resource: &Resource, meter: &str) -> Result<Meterin
 }
 
 /// Records one usage event and charges for it; refused with 402 when it no longer fits under a ceiling.
-#[utoipa::path(tag = "usage", request_body(content = UsageRequest, content_type = "application/cloudevents+json"),
+#[utoipa::path(post, path = "/v1/usage", tag = "usage",
+    request_body(content = UsageRequest, content_type = "application/cloudevents+json"),
     responses((status = 200, body = UsageResponse), (status = 400), (status = 401), (status = 402), (status = 404),
         (status = 409), (status = 422)),
     security(("meter_key" = [])))]
-#[post("/v1/usage")]
 pub(crate) async fn record_usage(
     app: Data<App>,
     meter: Meter,
-    body: Body<UsageRequest>,
+    body: Event<UsageRequest>,
 ) -> Result<HttpResponse, Problem> {
-    let (subject, event) = read(&body.value, meter.now)?;
+    let (subject, event) = read(&body.0, meter.now)?;
     let found = app.db.read(move |conn| resource::owner_of(conn, &subject)).await?;
     let resource = found.ok_or_else(|| Problem::new(&table::NOT_FOUND, "`subject` is no resource."))?;
     let metering = metering(&app, &resource, &event.meter).await?;
