@@ -95,7 +95,7 @@ pub fn decide(attestation: &Attestation, orchestrator: &Orchestrator, facts: &Fa
     let taken = facts.same_email.is_some();
     let flags = Flags { look_alike: facts.look_alike, collision: taken && facts.same_issuer, sidecar: taken };
     let email = match (&facts.same_email, verified, orchestrator.existing_account) {
-        (Some(owner), true, ExistingAccount::UserConsent) => {
+        (Some(owner), true, ExistingAccount::UserConsent | ExistingAccount::LinkSilently) => {
             return Decision::NeedsConsent { owner: owner.clone(), collision: facts.same_issuer };
         }
         (Some(_), true, ExistingAccount::Sidecar) | (None, false, _) => EmailUse::Keep,

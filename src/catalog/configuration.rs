@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::names::FieldName;
 use super::text::{AgentNote, Title};
@@ -72,6 +72,19 @@ impl Configuration {
     #[must_use]
     pub fn fields(&self) -> &BTreeMap<FieldName, Field> {
         &self.0
+    }
+
+    /// The published form: a flat JSON Schema (draft 2020-12).
+    #[must_use]
+    pub fn schema(&self) -> Value {
+        let schema = Schema::from(self.clone());
+        let properties = schema.properties.iter().map(|(name, property)| (name.to_string(), property.json()));
+        json!({
+            "type": schema.object,
+            "additionalProperties": schema.additional_properties,
+            "properties": properties.collect::<Map<_, _>>(),
+            "required": schema.required.iter().map(FieldName::as_str).collect::<Vec<_>>(),
+        })
     }
 
     /// Whether `given` fits.
@@ -167,6 +180,20 @@ impl From<Field> for Property {
     }
 }
 
+impl Property {
+    /// As `serde` would write it, without its errors.
+    fn json(&self) -> Value {
+        let mut members = Map::new();
+        members.insert("type".to_owned(), self.kind.as_str().into());
+        members.insert("description".to_owned(), self.description.as_str().into());
+        if !self.choices.is_empty() {
+            members.insert("enum".to_owned(), self.choices.iter().map(Title::as_str).collect());
+        }
+        members.extend(self.max_length.map(|most| ("maxLength".to_owned(), most.into())));
+        Value::Object(members)
+    }
+}
+
 /// A published schema that is not of the flat form.
 #[derive(Debug, thiserror::Error)]
 #[error("the configuration field `{0}` has an unknown type")]
@@ -193,7 +220,6 @@ impl TryFrom<Schema> for Configuration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     fn region() -> Configuration {
         let kind = FieldKind::Text(vec!["eu".parse().unwrap(), "us".parse().unwrap()]);
@@ -215,6 +241,7 @@ mod tests {
     fn the_published_schema_reads_back() {
         let published = serde_json::to_value(region()).unwrap();
         assert_eq!(published["properties"]["region"]["enum"], json!(["eu", "us"]));
+        assert_eq!(published, region().schema());
         assert_eq!(serde_json::from_value::<Configuration>(published).unwrap(), region());
     }
 }
