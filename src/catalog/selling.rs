@@ -95,15 +95,12 @@ impl Edition {
     #[must_use]
     pub fn offer_of_wire_id(&self, id: &str) -> Option<&Offer> {
         let listed = &self.wire_services;
-        let at = listed.binary_search_by(|known| known.id.as_str().cmp(id));
-        let found = match at {
-            Ok(index) => listed.get(index),
-            Err(_) => {
-                let (service, plan) = id.split_once(':')?;
-                let meant = PlanRef { service: service.parse().ok()?, plan: plan.parse().ok()? };
-                listed.iter().find(|known| known.plan == meant)
-            }
-        };
-        self.offer(&found?.plan)
+        if let Ok(index) = listed.binary_search_by(|known| known.id.as_str().cmp(id)) {
+            return self.offer(&listed.get(index)?.plan);
+        }
+        let (service, plan) = id.split_once(':')?;
+        let meant = PlanRef { service: service.parse().ok()?, plan: plan.parse().ok()? };
+        let found = listed.iter().find(|known| known.plan == meant)?;
+        self.offer(&found.plan)
     }
 }

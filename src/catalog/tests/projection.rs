@@ -60,8 +60,8 @@ fn rules_between_plans_are_answered() {
     assert_eq!(edition.parents(&bucket).len(), 2);
 
     let price = |active: &[PlanRef]| edition.price_under(&bucket, active).unwrap().map(ToString::to_string);
-    assert_eq!(price(&[pro.clone()]).unwrap(), "$5.00 a month");
-    assert_eq!(price(&[free.clone()]).unwrap(), "free");
+    assert_eq!(price(std::slice::from_ref(&pro)).unwrap(), "$5.00 a month");
+    assert_eq!(price(std::slice::from_ref(&free)).unwrap(), "free");
     assert_eq!(price(&[pro.clone(), free.clone()]).unwrap(), "free", "the first parent in the catalog decides");
     let refused = price(&[plan("postgres/small")]).unwrap_err();
     assert_eq!(refused.to_string(), "this plan needs one of these to be active first: team/free, team/pro");
