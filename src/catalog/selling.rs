@@ -62,8 +62,8 @@ impl Edition {
         reached
     }
 
-    /// What this plan costs while `active` plans are active in its scope: under the first of its parents, in the order of
-    /// the catalog, that is one of them. Without parents it is the plan's own price. `None`: there is no such plan.
+    /// What this plan costs while these plans are `active`, each in the scope of its own service (an account's tier counts
+    /// in every project): under the first of its parents, in the order of the catalog, that is one of them. Without parents it is the plan's own price. `None`: there is no such plan.
     #[must_use]
     pub fn price_under(&self, plan: &PlanRef, active: &[PlanRef]) -> Option<Result<&Price, ParentNeeded>> {
         let plan = &self.offer(plan)?.plan;
