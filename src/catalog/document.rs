@@ -5,19 +5,14 @@ use std::path::Path;
 
 use toml::de::DeTable;
 
-use super::fields::{At, Fields};
-use super::llm_context::{LlmContext, PageFile};
-use super::names::{PlanId, ServiceId};
-use super::plan_document::plan;
+use super::fields::Fields;
+use super::llm_context::LlmContext;
+use super::names::PlanId;
 use super::references::{self, BadReference, Rule};
-use super::rules_document::Places;
-use super::service::{BadService, Plan, Provider, Service, ServiceDraft};
+use super::service::Provider;
+use super::service_document::{Mark, Read, provider, service};
 use super::source::{MAX_FILES, Mistake, Source};
-use super::words::{KycField, Scope, WireCategory};
-use super::{Catalog, Content, Driver, binding};
-
-/// The most categories of one service.
-const MAX_CATEGORIES: usize = 10;
+use super::{Catalog, Content};
 
 /// Reads and checks the catalog in `folder`.
 ///
@@ -69,15 +64,6 @@ pub fn mistakes_in(name: &str, text: &str) -> Vec<Mistake> {
     source.into_mistakes()
 }
 
-/// A service that was read, with where its id and its statements about other plans stand.
-struct Read {
-    service: Service,
-    driver: Driver,
-    id: Mark,
-    page: Option<(PageFile, Mark)>,
-    rules: Vec<(PlanId, Rule, Mark)>,
-}
-
 /// Adds the page that stands in a file of its own.
 fn with_page(folder: &Path, read: Read, mistakes: &mut Vec<Mistake>) -> Option<Read> {
     let Some((file, mark)) = &read.page else { return Some(read) };
@@ -116,19 +102,6 @@ fn untrue(read: &[(String, Read)]) -> Vec<Mistake> {
     references::check(&services).into_iter().filter_map(place).collect()
 }
 
-/// A place in a file, kept after the file was closed.
-struct Mark(Mistake);
-
-impl Mark {
-    fn named(&self, file: &str, message: String) -> Mistake {
-        Mistake { file: file.to_owned(), message, ..self.0.clone() }
-    }
-
-    fn saying(&self, message: String) -> Mistake {
-        Mistake { message, ..self.0.clone() }
-    }
-}
-
 fn catalog(provider: Provider, read: Vec<(String, Read)>) -> Catalog {
     let mut drivers = BTreeMap::new();
     let mut services = Vec::new();
@@ -165,7 +138,10 @@ fn service_files(folder: &Path) -> Result<Files, Vec<Mistake>> {
             Some("toml") => &mut files.services,
             Some("md") => &mut files.pages,
             _ => {
-                mistakes.push(Mistake::whole(&path, "only `.toml` files are read here: rename this or move it away"));
+                mistakes.push(Mistake::whole(
+                    &path,
+                    "only `.toml` files and `.md` pages are read here: rename this or move it away",
+                ));
                 continue;
             }
         };
@@ -215,113 +191,4 @@ fn parse<T>(source: &Source, read: fn(&Source, Fields<'_>) -> Option<T>) -> Opti
         return None;
     }
     read(source, Fields::new(source, table.get_ref(), 0..0, "this file"))
-}
-
-fn provider(_: &Source, fields: Fields<'_>) -> Option<Provider> {
-    let name = fields.required("name", "name = \"Acme Cloud\"", fields.text("name"));
-    let description = fields.required("description", "description = \"…\"", fields.text("description"));
-    let website = fields.text("website").map(value);
-    let support = fields.text("support").map(value);
-    let terms = fields.text("terms").map(value);
-    let privacy = fields.text("privacy").map(value);
-    fields.finish();
-    Some(Provider { name: name?.value, description: description?.value, website, support, terms, privacy })
-}
-
-fn value<T>(at: At<T>) -> T {
-    at.value
-}
-
-fn service(source: &Source, fields: Fields<'_>) -> Option<Read> {
-    let id = fields.required("id", "id = \"postgres\"", fields.text::<ServiceId>("id"));
-    let title = fields.required("title", "title = \"Postgres\"", fields.text("title"));
-    let description = fields.required("description", "description = \"…\"", fields.text("description"));
-    let categories = fields.texts("categories", MAX_CATEGORIES);
-    let use_when = fields.required("use_when", "use_when = \"…\"", fields.text("use_when"));
-    let not_when = fields.required("not_when", "not_when = \"…\"", fields.text("not_when"));
-    let irreversible = fields.flag("irreversible");
-    let scope = fields.text::<Scope>("scope").map(value);
-    let group = fields.text("group").map(value);
-    let kyc = fields.texts("kyc", KycField::ALL.len());
-    let wire_categories = fields.texts("wire_categories", WireCategory::ALL.len());
-    let page = page(&fields);
-    let driver = binding::driver(source, &fields);
-    let plans = plans(&fields, id.as_ref().map(|id| &id.value));
-    if let (Some(driver), Some(plans)) = (&driver, &plans) {
-        binding::covers(source, driver, plans);
-    }
-    let whole = fields.offset();
-    fields.finish();
-    let (id, plans) = (id?, plans?);
-    let mark = |offset| Mark(source.place(offset, String::new()));
-    let rules = plans.iter().flat_map(|plan| {
-        let (plan, places) = &plan.value;
-        places.iter().map(|(rule, offset)| (plan.id.clone(), *rule, mark(*offset)))
-    });
-    let rules = rules.collect();
-    let places: Vec<_> = plans.iter().map(|plan| (plan.value.0.id.clone(), plan.offset)).collect();
-    let (inline, page) = match page {
-        Some(At { value: Page::Inline(page), .. }) => (Some(page), None),
-        Some(At { value: Page::File(file), offset }) => (None, Some((file, mark(offset)))),
-        None => (None, None),
-    };
-    let draft = ServiceDraft {
-        id: id.value,
-        title: title?.value,
-        description: description?.value,
-        categories,
-        use_when: use_when?.value,
-        not_when: not_when?.value,
-        irreversible,
-        scope: scope.unwrap_or_default(),
-        group,
-        kyc,
-        wire_categories,
-        llm_context: inline,
-        plans: plans.into_iter().map(|plan| plan.value.0).collect(),
-    };
-    match Service::try_from(draft) {
-        Ok(service) => Some(Read { service, driver: driver?, id: mark(id.offset), page, rules }),
-        Err(error) => {
-            source.wrong(culprit(&error, &places).unwrap_or(whole), error.to_string());
-            None
-        }
-    }
-}
-
-/// A page for agents: in a file beside this one, or here.
-enum Page {
-    File(PageFile),
-    Inline(LlmContext),
-}
-
-fn page(fields: &Fields<'_>) -> Option<At<Page>> {
-    if !fields.is_table("llm_context") {
-        return fields.text("llm_context").map(|file| At { value: Page::File(file.value), offset: file.offset });
-    }
-    let table = fields.table("llm_context", "this page")?;
-    let text = table.required("text", "text = \"…\"", table.text("text"));
-    table.finish();
-    text.map(|text| At { value: Page::Inline(text.value), offset: text.offset })
-}
-
-/// `None` when one could not be read: then the rules about all plans would mislead.
-fn plans(fields: &Fields<'_>, service: Option<&ServiceId>) -> Option<Vec<At<(Plan, Places)>>> {
-    let tables = fields.tables("plans", "this plan", Service::MAX_PLANS);
-    let read = tables.into_iter().map(|table| {
-        let offset = table.offset();
-        plan(table, service).map(|value| At { value, offset })
-    });
-    // All are read before the first that failed counts, so that every mistake is told.
-    read.collect::<Vec<_>>().into_iter().collect()
-}
-
-/// Where the plan stands that breaks a rule about all of them.
-fn culprit(error: &BadService, places: &[(PlanId, usize)]) -> Option<usize> {
-    let found = match error {
-        BadService::PlanTwice(id) => places.iter().rfind(|(known, _)| known == id),
-        BadService::IrreversiblePrice(id) => places.iter().find(|(known, _)| known == id),
-        BadService::NoPlans | BadService::ManyPlans => None,
-    };
-    found.map(|(_, offset)| *offset)
 }

@@ -28,6 +28,7 @@ mod rules;
 mod rules_document;
 mod selling;
 mod service;
+mod service_document;
 mod source;
 mod store;
 mod text;

@@ -109,16 +109,12 @@ impl<'a> Known<'a> {
     }
 
     fn missing(&self, to: &PlanRef) -> BadRule {
-        match self.services.iter().find(|service| *service.id() == to.service) {
-            Some(service) => {
-                let plans: Vec<_> = service.plans().iter().map(|plan| plan.id.as_str()).collect();
-                BadRule::NoPlan(to.clone(), suggestion(to.plan.as_str(), &plans))
-            }
-            None => {
-                let ids: Vec<_> = self.services.iter().map(|service| service.id().as_str()).collect();
-                BadRule::NoService(to.service.clone(), suggestion(to.service.as_str(), &ids))
-            }
+        if let Some(service) = self.services.iter().find(|service| *service.id() == to.service) {
+            let plans: Vec<_> = service.plans().iter().map(|plan| plan.id.as_str()).collect();
+            return BadRule::NoPlan(to.clone(), suggestion(to.plan.as_str(), &plans));
         }
+        let ids: Vec<_> = self.services.iter().map(|service| service.id().as_str()).collect();
+        BadRule::NoService(to.service.clone(), suggestion(to.service.as_str(), &ids))
     }
 
     fn updates(&self, this: &PlanRef, plan: &Plan, wrong: &mut Wrong) {

@@ -62,8 +62,8 @@ impl Edition {
         reached
     }
 
-    /// What this plan costs while `active` plans are active in its scope: under the first of its parents, in the order of
-    /// the catalog, that is one of them. Without parents it is the plan's own price. `None`: there is no such plan.
+    /// What this plan costs while these plans are `active`, each in the scope of its own service (an account's tier counts
+    /// in every project): under the first of its parents, in the order of the catalog, that is one of them. Without parents it is the plan's own price. `None`: there is no such plan.
     #[must_use]
     pub fn price_under(&self, plan: &PlanRef, active: &[PlanRef]) -> Option<Result<&Price, ParentNeeded>> {
         let plan = &self.offer(plan)?.plan;
@@ -95,15 +95,12 @@ impl Edition {
     #[must_use]
     pub fn offer_of_wire_id(&self, id: &str) -> Option<&Offer> {
         let listed = &self.wire_services;
-        let at = listed.binary_search_by(|known| known.id.as_str().cmp(id));
-        let found = match at {
-            Ok(index) => listed.get(index),
-            Err(_) => {
-                let (service, plan) = id.split_once(':')?;
-                let meant = PlanRef { service: service.parse().ok()?, plan: plan.parse().ok()? };
-                listed.iter().find(|known| known.plan == meant)
-            }
-        };
-        self.offer(&found?.plan)
+        if let Ok(index) = listed.binary_search_by(|known| known.id.as_str().cmp(id)) {
+            return self.offer(&listed.get(index)?.plan);
+        }
+        let (service, plan) = id.split_once(':')?;
+        let meant = PlanRef { service: service.parse().ok()?, plan: plan.parse().ok()? };
+        let found = listed.iter().find(|known| known.plan == meant)?;
+        self.offer(&found.plan)
     }
 }

@@ -128,7 +128,7 @@ pub struct ServiceDraft {
     /// Whether what was bought cannot be given back.
     pub irreversible: bool,
     /// Where limits and exclusions count.
-    #[serde(default, skip_serializing_if = "Scope::is_project")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub scope: Scope,
     /// With which services it stands together in a listing, where that is not only itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -144,6 +144,10 @@ pub struct ServiceDraft {
     pub llm_context: Option<LlmContext>,
     /// What can be bought, in the order in which it is shown.
     pub plans: Vec<Plan>,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// Why the parts of a service do not fit.

@@ -60,25 +60,15 @@ macro_rules! words {
 
 words!(
     /// Where limits and exclusions of a service count.
+    #[derive(Default)]
     Scope, "a scope", {
         /// In each project of the orchestrator for itself.
+        #[default]
         Project = "project",
         /// In the whole account.
         Account = "account",
     }
 );
-
-impl Scope {
-    pub(super) fn is_project(&self) -> bool {
-        *self == Self::Project
-    }
-}
-
-impl Default for Scope {
-    fn default() -> Self {
-        Self::Project
-    }
-}
 
 words!(
     /// What buying a plan gives.
