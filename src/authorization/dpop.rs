@@ -1,6 +1,7 @@
 //! Proofs that the caller holds a key (DPoP, RFC 9449): a token that is bound to the key is of no use without it.
 //!
-//! Every proof carries a nonce of ours, so that none can be made ahead, and is good for one request.
+//! Every proof carries a nonce of ours, so that none can be made ahead, and is good for one request. Using it up is a
+//! write: it is done last, when everything else about the request holds, so that strangers cause none.
 
 use aws_lc_rs::hmac;
 use base64::Engine as _;
@@ -137,9 +138,9 @@ pub fn verify_proof(
     if claims.htm != request.method {
         return Err(ProofError::Request("htm"));
     }
-    if bare(&claims.htu).is_none_or(|proven| Some(proven) != bare(request.url)) {
+    let Some(proven) = bare(&claims.htu).filter(|proven| Some(proven) == bare(request.url).as_ref()) else {
         return Err(ProofError::Request("htu"));
-    }
+    };
     if claims.ath != request.access_token.map(|token| sha256_base64url(token.as_bytes())) {
         return Err(ProofError::Request("ath"));
     }
@@ -153,7 +154,7 @@ pub fn verify_proof(
     if !claims.nonce.is_some_and(|nonce| nonces.accepts(&nonce, now)) {
         return Err(ProofError::Nonce);
     }
-    let hash = sha256_base64url(format!("{thumbprint}\n{}\n{}", claims.htu, claims.jti).as_bytes());
+    let hash = sha256_base64url(format!("{thumbprint}\n{}\n{}", proven, claims.jti).as_bytes());
     // Its nonce is older than that by then.
     let refused_from = now.plus(TimeDelta::seconds(3 * NONCE_WINDOW));
     Ok(VerifiedProof { thumbprint, hash, refused_from })
@@ -178,10 +179,10 @@ pub fn use_proof(conn: &mut DbConnection, proof: &VerifiedProof) -> Result<(), P
     })
 }
 
-/// Forgets the proofs whose nonces nobody accepts any more. Answers how many.
+/// Forgets at most `limit` of the proofs whose nonces nobody accepts any more. Answers how many.
 ///
 /// # Errors
 /// When the database fails.
-pub fn forget_proofs(conn: &mut DbConnection, now: Timestamp) -> Result<usize, DbError> {
-    Ok(store::delete_proofs_before(conn, now)?)
+pub fn forget_proofs(conn: &mut DbConnection, now: Timestamp, limit: i64) -> Result<usize, DbError> {
+    Ok(store::delete_proofs_before(conn, now, limit)?)
 }

@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::access_token::{self, ACCESS_TOKEN_LIFETIME, LogIn};
+use super::dpop::{self, ProofError, VerifiedProof};
 use super::grant::Grant;
 use super::scope::Scopes;
 use super::store;
@@ -48,8 +49,8 @@ pub struct ExchangeRequest {
     pub resource: Option<String>,
     /// SHA-256 of the request that carries the assertion: a retry is the same request.
     pub request_hash: String,
-    /// Thumbprint of the key that the caller proved to hold: the token is bound to it (RFC 9449 §5).
-    pub bound_to: Option<String>,
+    /// That the caller holds a key: the token is bound to it (RFC 9449 §5). Used up when the assertion holds.
+    pub proof: Option<VerifiedProof>,
 }
 
 /// What was given.
@@ -77,6 +78,9 @@ pub enum ExchangeError {
     /// The assertion is not believed.
     #[error(transparent)]
     Attestation(#[from] AttestationError),
+    /// The proof was used before.
+    #[error("the proof was used before")]
+    ProofUsed,
     /// The assertion was used before, by another request or too long ago.
     #[error("the assertion was used before")]
     Replayed,
@@ -110,6 +114,26 @@ pub enum ExchangeError {
     /// The database failed.
     #[error(transparent)]
     Db(#[from] DbError),
+}
+
+/// What the one transaction of an exchange can end with.
+#[derive(Debug, thiserror::Error)]
+enum SettleError {
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error(transparent)]
+    Proof(#[from] ProofError),
+    #[error(transparent)]
+    Db(#[from] DbError),
+}
+
+impl From<ProofError> for ExchangeError {
+    fn from(error: ProofError) -> Self {
+        match error {
+            ProofError::Db(error) => Self::Db(error),
+            _ => Self::ProofUsed,
+        }
+    }
 }
 
 /// The codes of RFC 6749 §5.2 and RFC 8707 §2 that an exchange can end with.
@@ -148,7 +172,9 @@ impl ExchangeError {
             | Self::MayNotOpen => Some(OAuthError::InvalidGrant),
             Self::Scope => Some(OAuthError::InvalidScope),
             Self::Target => Some(OAuthError::InvalidTarget),
-            Self::Contended | Self::Seal(_) | Self::Signing(_) | Self::Answer(_) | Self::Db(_) => None,
+            Self::ProofUsed | Self::Contended | Self::Seal(_) | Self::Signing(_) | Self::Answer(_) | Self::Db(_) => {
+                None
+            }
         }
     }
 }
@@ -180,18 +206,21 @@ pub async fn exchange(
     for _ in 0..ATTEMPTS {
         let (past, facts) = look(parts.db, &attestation).await?;
         if let Some(past) = past {
-            return answer_again(parts, &past, &attestation, &orchestrator, &request.request_hash, now).await;
+            return answer_again(parts, &past, &attestation, &orchestrator, &request, now).await;
         }
         let (opening, grant, answer) = prepare(parts, &attestation, &orchestrator, &facts, &scopes, &request, now)?;
         let lane = format!("{}/{}/{}", orchestrator.id, attestation.tenant, attestation.subject);
+        let proof = request.proof.clone();
         let settled = parts.db.write(&lane, move |conn| {
             account::open(conn, &opening, now)?;
-            grant.map_or(Ok(()), |grant| Ok(store::insert(conn, &grant)?))
+            proof.map_or(Ok(()), |proof| dpop::use_proof(conn, &proof))?;
+            grant.map_or(Ok(()), |grant| Ok(store::insert(conn, &grant).map_err(DbError::from)?))
         });
         match settled.await {
             Ok(()) => return conclude(parts.db, orchestrator, answer).await,
-            Err(OpenError::AlreadyUsed | OpenError::Changed) => {}
-            Err(OpenError::Db(error)) => return Err(error.into()),
+            Err(SettleError::Open(OpenError::AlreadyUsed | OpenError::Changed)) => {}
+            Err(SettleError::Proof(error)) => return Err(error.into()),
+            Err(SettleError::Open(OpenError::Db(error)) | SettleError::Db(error)) => return Err(error.into()),
         }
     }
     Err(ExchangeError::Contended)
@@ -254,11 +283,11 @@ fn prepare(
                 parts.issuer,
                 parts.audience,
                 grant,
-                request.bound_to.as_deref(),
+                request.proof.as_ref().map(|proof| proof.thumbprint.as_str()),
                 &LogIn { at: attestation.auth_time, acr: attestation.acr.clone() },
             )?,
             scope: scopes.to_string(),
-            bound: request.bound_to.is_some(),
+            bound: request.proof.is_some(),
             opened,
         },
         (_, None) => Answer::MayNotOpen,
@@ -285,10 +314,14 @@ async fn answer_again(
     past: &PastUse,
     attestation: &Attestation,
     orchestrator: &Orchestrator,
-    request_hash: &str,
+    request: &ExchangeRequest,
     now: Timestamp,
 ) -> Result<Exchanged, ExchangeError> {
-    if past.is_retry(attestation, request_hash, now) {
+    if past.is_retry(attestation, &request.request_hash, now) {
+        if let Some(proof) = request.proof.clone() {
+            let lane = attestation.orchestrator_id.as_str().to_owned();
+            parts.db.write(&lane, move |conn| dpop::use_proof(conn, &proof)).await?;
+        }
         let opened = parts.sealer.open(&place(attestation), &past.sealed_answer)?;
         return conclude(parts.db, orchestrator.clone(), serde_json::from_slice(&opened)?).await;
     }

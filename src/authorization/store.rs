@@ -54,6 +54,12 @@ pub(super) fn insert_proof(conn: &mut DbConnection, hash: &str, refused_from: Ti
         .map(drop)
 }
 
-pub(super) fn delete_proofs_before(conn: &mut DbConnection, now: Timestamp) -> QueryResult<usize> {
-    diesel::delete(dpop_proofs::table.filter(dpop_proofs::refused_from.lt(now))).execute(conn)
+pub(super) fn delete_proofs_before(conn: &mut DbConnection, now: Timestamp, limit: i64) -> QueryResult<usize> {
+    let old: Vec<String> = dpop_proofs::table
+        .filter(dpop_proofs::refused_from.lt(now))
+        .order(dpop_proofs::refused_from)
+        .select(dpop_proofs::proof_hash)
+        .limit(limit)
+        .load(conn)?;
+    diesel::delete(dpop_proofs::table.filter(dpop_proofs::proof_hash.eq_any(old))).execute(conn)
 }

@@ -13,7 +13,9 @@ use tokio::task::JoinHandle;
 use super::wire::well_known::Discovery;
 use super::{private, request_log, routes};
 use crate::app::App;
+use crate::clock::Timestamp;
 use crate::config::ServerConfig;
+use crate::db::DbConnection;
 use crate::signing::SigningError;
 use crate::{account, authorization, catalog, resource};
 
@@ -134,16 +136,29 @@ async fn work(app: Data<App>) {
             tracing::error!(error = %error, "operations could not be taken up");
         }
         if turn % 3600 == 60 {
-            let forgotten = app.db.write(crate::app::HOUSE, move |conn| {
-                account::forget_uses(conn, now)?;
-                authorization::forget_proofs(conn, now)
-            });
-            if let Err(error) = forgotten.await {
-                tracing::error!(error = %error, "old assertions and proofs could not be forgotten");
+            let forgotten = app.db.write(crate::app::HOUSE, move |conn| account::forget_uses(conn, now)).await;
+            if let Err(error) = forgotten {
+                tracing::error!(error = %error, "old assertions could not be forgotten");
             }
+        }
+        if turn % 60 == 30 {
+            forget_proofs(&app, now).await;
         }
         turn = turn.wrapping_add(1);
         tokio::time::sleep(TURN).await;
+    }
+}
+
+/// In pieces, between which others write.
+async fn forget_proofs(app: &App, now: Timestamp) {
+    const PIECE: i64 = 2_000;
+    loop {
+        let piece = move |conn: &mut DbConnection| authorization::forget_proofs(conn, now, PIECE);
+        match app.db.write(crate::app::HOUSE, piece).await {
+            Ok(forgotten) if i64::try_from(forgotten).is_ok_and(|forgotten| forgotten == PIECE) => {}
+            Ok(_) => return,
+            Err(error) => return tracing::error!(error = %error, "old proofs could not be forgotten"),
+        }
     }
 }
 

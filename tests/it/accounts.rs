@@ -117,7 +117,7 @@ fn request(assertion: &str) -> ExchangeRequest {
         scope: None,
         resource: None,
         request_hash: "accounts".to_owned(),
-        bound_to: None,
+        proof: None,
     }
 }
 

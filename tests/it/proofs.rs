@@ -170,6 +170,32 @@ on_both! {
         app.stop().await;
     }
 
+    async fn what_does_not_hold_otherwise_writes_nothing(db: TestDb) {
+        let app = TestApp::start(&db).await;
+        let (holder, thief) = (Holder::new(Algorithm::Es256), Holder::new(Algorithm::Es256));
+        let token = bound_token(&app, &holder).await;
+        let of_accounts = holder.proves(&claims(&app, "POST", "/v1/accounts", None));
+        let client = app.stranger();
+        let send = |body: Value, proof: String| {
+            client.send(Outgoing::post_json(client.url("/v1/accounts"), &body).header("dpop", proof))
+        };
+        // A body that is none, an assertion that is none, a stolen token, a scope that it lacks: the proofs stay good.
+        send(json!({"x": 1}), of_accounts.clone()).await.problem(400, "invalid_request");
+        send(json!({"id_token": "x"}), of_accounts.clone()).await.problem(401, "invalid_attestation");
+        let stolen = thief.proves(&claims(&app, "GET", "/v1/budget", Some(&token)));
+        for _ in 0..2 {
+            refused(&app, "stolen", &asks(&app, "DPoP", &token, std::slice::from_ref(&stolen)).await, "invalid_dpop_proof");
+        }
+        let now = app.now().plus(TimeDelta::hours(1));
+        let kept = app.app().db.write("x", move |conn| portreeve::authorization::forget_proofs(conn, now, 100));
+        assert_eq!(kept.await.unwrap(), 1, "the one that opened the account");
+        let opened = send(json!({"id_token": app.id_token(&user("later"))}), of_accounts.clone()).await.expect_status(201);
+        assert_eq!(opened.json()["token_type"], "DPoP");
+        let again = send(json!({"id_token": app.id_token(&user("later"))}), of_accounts).await;
+        again.problem(401, "invalid_dpop_proof");
+        app.stop().await;
+    }
+
     async fn one_proof_is_good_for_one_of_many_at_once(db: TestDb) {
         let app = TestApp::start(&db).await;
         let holder = Holder::new(Algorithm::Es256);
@@ -181,7 +207,7 @@ on_both! {
         // What is forgotten is refused for its nonce.
         app.pass(TimeDelta::seconds(451));
         let now = app.now();
-        let forgotten = app.app().db.write("x", move |conn| portreeve::authorization::forget_proofs(conn, now));
+        let forgotten = app.app().db.write("x", move |conn| portreeve::authorization::forget_proofs(conn, now, 100));
         assert_eq!(forgotten.await.unwrap(), 2);
         app.stop().await;
     }

@@ -12,7 +12,7 @@ use actix_web::{FromRequest, HttpMessage as _, HttpRequest, web};
 use super::challenge::{Challenge, Scheme};
 use super::proof;
 use crate::app::App;
-use crate::authorization::{self, Access, AccessError, Scope, Scopes};
+use crate::authorization::{self, Access, AccessError, Scope, Scopes, VerifiedProof};
 use crate::clock::Timestamp;
 use crate::http::problem::{Problem, table};
 use crate::http::request_log::AccountOfRequest;
@@ -94,12 +94,12 @@ async fn check<N: Needs>(request: &HttpRequest) -> Result<(Access, Timestamp), P
     };
     let believed = authorization::verify_access_token(&token, &app.ring, &app.audience, &app.base_url, now)
         .map_err(|error| refused(error.to_string()))?;
-    match (scheme, &believed.bound_to) {
-        (Scheme::Bearer, None) => {}
+    let proof = match (scheme, &believed.bound_to) {
+        (Scheme::Bearer, None) => None,
         (Scheme::Bearer, Some(_)) => return Err(refused("a bound token was sent as a bearer token".to_owned())),
         (Scheme::Dpop, None) => return Err(refused("the token is not bound to a key".to_owned())),
-        (Scheme::Dpop, Some(key)) => prove(&app, request, &token, key, &challenge, now).await?,
-    }
+        (Scheme::Dpop, Some(key)) => Some(holder(&app, request, &token, key, &challenge, now)?),
+    };
     let access =
         app.db.read(move |conn| authorization::access(conn, &believed)).await.map_err(|error| match error {
             AccessError::Db(error) => error.into(),
@@ -110,32 +110,37 @@ async fn check<N: Needs>(request: &HttpRequest) -> Result<(Access, Timestamp), P
         let problem = Problem::new(&table::STEP_UP, "The log-in behind the access token does not suffice for this.");
         return Err(challenge.step_up(problem, scheme, &app.step_up));
     }
+    if let Some(proof) = proof {
+        let used = proof::use_up(&app, access.account.id.as_str(), proof, now).await;
+        used.map_err(|problem| challenged(&challenge, problem))?;
+    }
     request.extensions_mut().insert(AccountOfRequest(access.account.id.clone()));
     Ok((access, now))
 }
 
-/// The holder of a bound token proves to hold its key (RFC 9449 §7).
-async fn prove(
+/// That the caller holds the key of a bound token (RFC 9449 §7).
+fn holder(
     app: &App,
     request: &HttpRequest,
     token: &str,
     key: &str,
     challenge: &Challenge<'_>,
     now: Timestamp,
-) -> Result<(), Problem> {
-    let missing = || Problem::new(&table::INVALID_PROOF, "The call carries no `DPoP` header.");
-    let proven = match proof::proven_key(app, request, Some(token), now).await {
-        Ok(Some(proven)) if proven == key => return Ok(()),
-        Ok(Some(_)) => {
-            Err(Problem::new(&table::INVALID_PROOF, "The proof is signed with another key than the token's."))
-        }
-        Ok(None) => Err(missing()),
-        Err(problem) => Err(problem),
+) -> Result<VerifiedProof, Problem> {
+    let invalid = |why: &str| Problem::new(&table::INVALID_PROOF, why);
+    let proven = match proof::proof_of(app, request, Some(token), now) {
+        Ok(Some(proof)) if proof.thumbprint == key => return Ok(proof),
+        Ok(Some(_)) => invalid("The proof is signed with another key than the token's."),
+        Ok(None) => invalid("The call carries no `DPoP` header."),
+        Err(problem) => problem,
     };
-    proven.map_err(|problem| {
-        let code = problem.doc.code;
-        if problem.doc.status == 401 { challenge.error(problem, Scheme::Dpop, code) } else { problem }
-    })
+    Err(challenged(challenge, proven))
+}
+
+/// A proof that does not hold is answered with the challenge.
+fn challenged(challenge: &Challenge<'_>, problem: Problem) -> Problem {
+    let code = problem.doc.code;
+    if problem.doc.status == 401 { challenge.error(problem, Scheme::Dpop, code) } else { problem }
 }
 
 fn enough(has: &Scopes, needs: &[Scope], challenge: &Challenge<'_>, scheme: Scheme) -> Result<(), Problem> {

@@ -9,31 +9,32 @@ use actix_web::{FromRequest, HttpRequest};
 
 use super::bearer::app;
 use crate::app::App;
-use crate::authorization::{self, ProofError, ProvenRequest};
+use crate::authorization::{self, ProofError, ProvenRequest, VerifiedProof};
 use crate::clock::Timestamp;
 use crate::http::problem::{Problem, table};
 
 /// Where a good nonce is told (RFC 9449 §8).
 pub(crate) const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
 
-/// The key that a new token is to be bound to: the one that the caller of a token endpoint proves to hold, if any.
+/// The key that a new token is to be bound to: the one that the caller of a token endpoint proves to hold, if any. The
+/// proof holds, and is still to be used up.
 #[derive(Debug)]
-pub(crate) struct BoundTo(pub(crate) Option<String>);
+pub(crate) struct BoundTo(pub(crate) Option<VerifiedProof>);
 
 impl BoundTo {
     /// Tells requests apart that differ only in who sends them.
     pub(crate) fn as_bytes(&self) -> &[u8] {
-        self.0.as_deref().unwrap_or_default().as_bytes()
+        self.0.as_ref().map(|proof| proof.thumbprint.as_bytes()).unwrap_or_default()
     }
 }
 
-/// The thumbprint of the key that the caller proves to hold; `None` when there is no proof. A proof is good once.
-pub(super) async fn proven_key(
+/// That the caller holds a key; `None` when there is no proof. Nothing was written: see [`use_up`].
+pub(super) fn proof_of(
     app: &App,
     request: &HttpRequest,
     access_token: Option<&str>,
     now: Timestamp,
-) -> Result<Option<String>, Problem> {
+) -> Result<Option<VerifiedProof>, Problem> {
     let mut headers = request.headers().get_all("dpop");
     let (first, second) = (headers.next(), headers.next());
     let Some(first) = first else { return Ok(None) };
@@ -42,17 +43,22 @@ pub(super) async fn proven_key(
     };
     let url = format!("{}{}", app.base_url, request.path());
     let proven = ProvenRequest { method: request.method().as_str(), url: &url, access_token };
-    let refused = |error: ProofError| match error {
+    authorization::verify_proof(proof, proven, &app.nonces, now).map(Some).map_err(|error| refused(app, error, now))
+}
+
+/// Uses a proof up: it is good once. A write, so it comes when everything else about the request holds.
+pub(super) async fn use_up(app: &App, lane: &str, proof: VerifiedProof, now: Timestamp) -> Result<(), Problem> {
+    let used = app.db.write(lane, move |conn| authorization::use_proof(conn, &proof)).await;
+    used.map_err(|error| refused(app, error, now))
+}
+
+fn refused(app: &App, error: ProofError, now: Timestamp) -> Problem {
+    match error {
         ProofError::Db(error) => error.into(),
         ProofError::Nonce => Problem::new(&table::PROOF_NONCE, "The proof carries no nonce that is good now.")
             .header(DPOP_NONCE, app.nonces.current(now)),
         other => Problem::new(&table::INVALID_PROOF, format!("{other}.")),
-    };
-    let proof = authorization::verify_proof(proof, proven, &app.nonces, now).map_err(refused)?;
-    let thumbprint = proof.thumbprint.clone();
-    let lane = thumbprint.clone();
-    app.db.write(&lane, move |conn| authorization::use_proof(conn, &proof)).await.map_err(refused)?;
-    Ok(Some(thumbprint))
+    }
 }
 
 impl FromRequest for BoundTo {
@@ -64,7 +70,7 @@ impl FromRequest for BoundTo {
         Box::pin(async move {
             let app = app(&request)?;
             let now = app.clock.now();
-            Ok(Self(proven_key(&app, &request, None, now).await?))
+            Ok(Self(proof_of(&app, &request, None, now)?))
         })
     }
 }

@@ -82,6 +82,7 @@ impl From<ExchangeError> for Problem {
             ExchangeError::Attestation(error) => {
                 Self::new(&table::INVALID_ATTESTATION, "The identity token is not believed.").because(error)
             }
+            error @ ExchangeError::ProofUsed => Self::new(&table::INVALID_PROOF, format!("{error}.")),
             ExchangeError::Replayed => {
                 Self::new(&table::INVALID_ATTESTATION, "The identity token was used before.").because("replayed")
             }

@@ -147,7 +147,7 @@ pub(crate) async fn token(
         scope: request.scope,
         resource: request.resource,
         request_hash: sha256_base64url(&[b"/oauth/token\n", bound_to.as_bytes(), b"\n", &bytes].concat()),
-        bound_to: bound_to.0,
+        proof: bound_to.0,
     };
     let now = app.clock.now();
     let given =

@@ -110,7 +110,7 @@ pub(crate) async fn open_account(
         scope: body.value.scope,
         resource: None,
         request_hash: sha256_base64url(&[b"/v1/accounts\n", bound_to.as_bytes(), b"\n", &body.bytes].concat()),
-        bound_to: bound_to.0,
+        proof: bound_to.0,
     };
     let given =
         authorization::exchange(exchange_parts(&app), exchange, now).await.map_err(|error| refused(&app, error))?;
