@@ -49,6 +49,8 @@ pub struct App {
     pub desk: Desk,
     /// Seals answers that are kept for retries.
     pub answer_sealer: Arc<Sealer>,
+    /// Seals the secrets of the provisioning wire.
+    pub wire_sealer: Arc<Sealer>,
     /// What DPoP proofs must carry.
     pub nonces: Nonces,
     /// How fresh and strong the log-in must be before what cannot be taken back.
@@ -147,6 +149,7 @@ impl App {
             audience: format!("{base_url}/v1"),
             desk,
             answer_sealer: Arc::new(Sealer::new(&master, "answers")?),
+            wire_sealer: Arc::new(wire_sealer(&master)?),
             nonces: Nonces::new(&*master.derive("dpop nonces")?),
             step_up: step_up(config)?,
             meter_key: meter_key(config)?.hash(),
@@ -327,6 +330,14 @@ fn static_driver(config: &Config, master: &MasterKey) -> Result<StaticDriver, St
 /// When it cannot be derived.
 pub fn platform_key(master: &MasterKey) -> Result<zeroize::Zeroizing<[u8; 32]>, SealError> {
     master.derive("static driver")
+}
+
+/// What seals the secrets of the provisioning wire.
+///
+/// # Errors
+/// When the key cannot be derived.
+pub fn wire_sealer(master: &MasterKey) -> Result<Sealer, SealError> {
+    Sealer::new(master, "provisioning wire")
 }
 
 /// The configured master key, or the one in its file.
