@@ -348,6 +348,10 @@ fn of_a_published_set_only_good_keys_count() {
     ] {
         assert_eq!(read_keys(&[bad.clone(), good.clone()]).len(), 1, "{bad}");
     }
-    let without_type = { let mut key = good.clone(); key.as_object_mut().unwrap().remove("kty"); key };
+    let without_type = {
+        let mut key = good.clone();
+        key.as_object_mut().unwrap().remove("kty");
+        key
+    };
     assert_eq!(read_keys(&[without_type, with(good, "expires_at", Value::Null)]).len(), 2);
 }

@@ -118,7 +118,8 @@ impl UnverifiedRequest<'_> {
             context.update(b".");
             context.update(self.body);
             let tag = context.sign();
-            let fits = header.signatures.iter().fold(subtle::Choice::from(0), |fits, one| fits | tag.as_ref().ct_eq(one));
+            let fits =
+                header.signatures.iter().fold(subtle::Choice::from(0), |fits, one| fits | tag.as_ref().ct_eq(one));
             if bool::from(fits) && fitting.is_none() {
                 fitting = Some(secret);
             }

@@ -165,7 +165,8 @@ pub(super) fn read_keys(listed: &[Value]) -> Vec<PublicKey> {
 fn read_key(listed: &Value) -> Option<PublicKey> {
     let text = |name: &str| listed.get(name).and_then(Value::as_str);
     let (kid, x) = (text("kid")?, text("x")?);
-    let ours = text("crv") == Some("Ed25519") && matches!(listed.get("kty"), None | Some(Value::Null)) || is_okp(listed);
+    let ours =
+        text("crv") == Some("Ed25519") && matches!(listed.get("kty"), None | Some(Value::Null)) || is_okp(listed);
     if !ours || kid.is_empty() || URL_SAFE_NO_PAD.decode(x).ok()?.len() != 32 {
         return None;
     }
