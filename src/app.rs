@@ -18,7 +18,7 @@ use crate::config::{Config, LimitsConfig, WireConfig};
 use crate::db::{Db, DbError, DbSettings};
 use crate::fetch::{Fetch, FetchSettings};
 use crate::idempotency;
-use crate::orchestrator::KeyCache;
+use crate::orchestrator::{Courier, KeyCache};
 use crate::payment::cashier::Cashier;
 use crate::payment::settlement::Settlement;
 use crate::resource::drivers::{Driver, StaticDriver, StaticDriverError};
@@ -56,6 +56,8 @@ pub struct App {
     pub wire_secrets: SecretBook,
     /// The keys of their second signature.
     pub wire_keys: PublicKeyCache,
+    /// What tells orchestrators of events.
+    pub courier: Courier,
     /// How the provisioning wire is set up.
     pub wire: WireConfig,
     /// How often anybody may do what.
@@ -158,6 +160,7 @@ impl App {
         let wire_sealer = Arc::new(wire_sealer(&master)?);
         let files = Arc::new(RwLock::new(catalog));
         let desk = desk(config, &master, &db, &ring, &fetch, &files)?;
+        let courier = Courier { db: db.clone(), fetch: fetch.clone(), sealer: wire_sealer.clone() };
         Ok(Self {
             clock,
             db,
@@ -170,6 +173,7 @@ impl App {
             wire_secrets: SecretBook::new(wire_sealer.clone()),
             wire_keys: PublicKeyCache::new(patient, wire_sealer.clone()),
             wire_sealer,
+            courier,
             wire: config.wire.clone(),
             limits: config.limits.clone(),
             behind_tls_proxy: config.server.behind_tls_proxy,
