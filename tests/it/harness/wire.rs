@@ -249,10 +249,11 @@ pub(crate) async fn add_secret(app: &TestApp, orchestrator: &OrchestratorId) -> 
     let secret = WireSecret { orchestrator_id, id: secret_id, sealed, created_at: now, retired_at: None };
     let added = app.app().db.write(HOUSE, move |conn| orchestrator::add_secret(conn, &secret));
     added.await.expect("the secret is stored");
+    app.app().wire_secrets.forget();
     (id, text)
 }
 
-/// The secret is no longer good.
+/// The secret is no longer good: at once in the database, within seconds in the process.
 pub(crate) async fn retire_secret(app: &TestApp, orchestrator: &OrchestratorId, id: &WireSecretId) {
     let (orchestrator, id, now) = (orchestrator.clone(), id.clone(), app.now());
     let retired = app
