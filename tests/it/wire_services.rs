@@ -54,7 +54,7 @@ on_both! {
         let same = again(etag.clone()).await.expect_status(304);
         assert!(same.bytes().is_empty() && same.has_header("portreeve-catalog-digest"));
         again("\"another\"".to_owned()).await.expect_status(200);
-        app.publishes("services/sandbox.toml", "Sandbox", "Sandpit").await;
+        app.publishes("services/sandbox.toml", "A small place", "A tiny place").await;
         let changed = again(etag).await.expect_status(200);
         assert_ne!(changed.header("portreeve-catalog-digest"), first.header("portreeve-catalog-digest"));
         app.stop().await;
