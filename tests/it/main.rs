@@ -27,3 +27,7 @@ mod secrets;
 mod served_catalog;
 mod structure;
 mod usage;
+mod wire_limits;
+mod wire_notifications;
+mod wire_services;
+mod wire_signature;

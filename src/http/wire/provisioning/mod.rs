@@ -2,4 +2,43 @@
 //! envelopes. It hangs under `/` and under every configured prefix.
 
 pub(crate) mod envelope;
+pub(crate) mod services;
 pub(crate) mod signed;
+
+mod unknown;
+
+use actix_web::Resource;
+use actix_web::web::{self, ServiceConfig};
+
+use crate::app::App;
+
+pub(crate) use unknown::{is_wire, nothing_here};
+
+/// Every endpoint of the wire, under `/` and under each prefix. The token endpoint hangs under `/` already.
+pub(crate) fn configure(config: &mut ServiceConfig, app: &App) {
+    endpoints(config);
+    for prefix in &app.wire.prefixes {
+        let scope = web::scope(prefix.as_str()).configure(endpoints).configure(token_endpoint);
+        config.service(scope.default_service(web::to(nothing_here)));
+    }
+}
+
+/// The token endpoint, which answers unknown methods like every endpoint of the wire.
+pub(crate) fn token_endpoint(config: &mut ServiceConfig) {
+    config.service(at("/oauth/token").post(super::oauth::token));
+}
+
+/// An endpoint of the wire: other methods are refused in its own envelope.
+fn at(path: &str) -> Resource {
+    web::resource(path).default_service(web::to(nothing_here))
+}
+
+fn endpoints(config: &mut ServiceConfig) {
+    config.configure(services::configure);
+}
+
+/// A path (and query) as it stands under `/`.
+pub(crate) fn without_prefix<'a>(app: &App, path: &'a str) -> &'a str {
+    let below = |prefix: &str| path.strip_prefix(prefix).filter(|rest| rest.starts_with('/'));
+    app.wire.prefixes.iter().find_map(|prefix| below(prefix.as_str())).unwrap_or(path)
+}
