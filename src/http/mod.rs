@@ -20,6 +20,12 @@ use crate::app::App;
 use problem::{Problem, table};
 use wire::{provisioning, v1};
 
+/// Reads the body of a token request as the endpoint does.
+#[cfg(fuzzing)]
+pub fn fuzz_token_request(bytes: &[u8]) {
+    drop(serde_urlencoded::from_bytes::<wire::oauth::TokenRequest>(bytes));
+}
+
 /// Every public route. A path is one resource with all its methods, so that a refusal of another one can list them;
 /// HEAD comes with GET (`request_log`).
 fn routes(config: &mut ServiceConfig, app: &App) {
