@@ -38,6 +38,9 @@ pub(crate) const MAX_BODY: usize = 64 * 1024;
 /// How long a whole body may take: a caller that stalls holds a connection.
 const MAX_WAIT: Duration = Duration::from_secs(10);
 
+/// How long a request waits for keys that are only asked for advice.
+const ADVICE_WAIT: Duration = Duration::from_secs(2);
+
 /// A request whose signature holds: who sent it, and the bytes that they signed.
 #[derive(Debug)]
 pub(crate) struct Signed<E: Envelope> {
@@ -240,14 +243,17 @@ async fn check_v2<E: Envelope>(
     }
     let sealed_token = settings.sealed_public_keys_token.as_deref();
     let source = PublicKeySource { url: settings.public_keys_url.as_ref(), sealed_token };
-    match unverified.verify_v2(signed, &source, &app.wire_keys, now).await {
-        Ok(()) => Ok(()),
-        Err(error) if required => Err(refusal(&error.to_string())),
-        Err(error) => {
-            tracing::warn!(orchestrator = %signed.orchestrator_id(), error = %error, "a second signature does not hold");
-            Ok(())
-        }
+    let judged = unverified.verify_v2(signed, &source, &app.wire_keys, now);
+    if required {
+        return judged.await.map_err(|error| refusal(&error.to_string()));
     }
+    let reason = match tokio::time::timeout(ADVICE_WAIT, judged).await {
+        Ok(Ok(())) => return Ok(()),
+        Ok(Err(error)) => error.to_string(),
+        Err(_elapsed) => "its keys did not come in time".to_owned(),
+    };
+    tracing::warn!(orchestrator = %signed.orchestrator_id(), reason, "a second signature does not hold");
+    Ok(())
 }
 
 /// One coarse answer for every reason; the reason goes to the log.
@@ -284,5 +290,62 @@ impl<E: Envelope> From<Limited> for Refusal<E> {
     fn from(limited: Limited) -> Self {
         let refusal = Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", limited.message());
         limited.headers().into_iter().fold(refusal, |refusal, (name, value)| refusal.header(name, value))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::super::envelope::Typed;
+    use super::*;
+
+    #[derive(Debug, Deserialize, PartialEq)]
+    struct Wanted {
+        email: Option<String>,
+        count: Option<u32>,
+    }
+
+    fn read(content_type: &str, body: &[u8]) -> Result<Wanted, (u16, &'static str)> {
+        parse_json::<Wanted, Typed>(content_type, body).map_err(|refusal| (refusal.status.as_u16(), refusal.code))
+    }
+
+    #[test]
+    fn a_body_is_read_tolerantly_where_nothing_can_be_misunderstood() {
+        let dana = Wanted { email: Some("dana@example.com".to_owned()), count: None };
+        let body = br#"{"email": "dana@example.com", "count": null, "unknown": {"a": [1]}}"#;
+        for kind in ["application/json", "Application/JSON; charset=utf-8", "application/vnd.x+json", ""] {
+            assert_eq!(read(kind, body), Ok(Wanted { ..read("", body).unwrap() }), "{kind}");
+        }
+        assert_eq!(read("application/json", body), Ok(dana));
+        let nothing = Wanted { email: None, count: None };
+        assert_eq!(read("", b""), Ok(Wanted { ..nothing }), "no body at all");
+    }
+
+    #[test]
+    fn anything_else_is_refused_and_says_why() {
+        for kind in ["text/plain", "application/x-www-form-urlencoded", "application/jsonp", "json"] {
+            assert_eq!(read(kind, b"{}"), Err((415, "invalid_request")), "{kind}");
+        }
+        assert_eq!(read("", b"{\"email\": \"\xff\"}"), Err((400, "body_not_decodable")));
+        let deep = "[".repeat(10_000);
+        for body in [
+            "{",
+            "[]",
+            "null",
+            "1",
+            "\"a\"",
+            "{\"email\": 1}",
+            "{\"count\": -1}",
+            "{\"count\": 1.5}",
+            "{} {}",
+            "\u{feff}{}",
+            "{\"email\": \"a\", \"email\": \"b\"}",
+            "{'email': 'a'}",
+            "{\"email\": \"\\ud800\"}",
+            deep.as_str(),
+        ] {
+            assert_eq!(read("", body.as_bytes()), Err((400, "invalid_request")), "{body:.40}");
+        }
     }
 }
