@@ -9,10 +9,11 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use secrecy::ExposeSecret as _;
 
+use crate::attestation::request_signature::{PublicKeyCache, SecretBook};
 use crate::authorization::{Nonces, StepUp};
 use crate::catalog::{self, Catalog, DriverKind, Edition, ServiceId, Version};
 use crate::clock::{Clock, Timestamp};
-use crate::config::Config;
+use crate::config::{Config, LimitsConfig, WireConfig};
 use crate::db::{Db, DbError, DbSettings};
 use crate::fetch::{Fetch, FetchSettings};
 use crate::idempotency;
@@ -48,6 +49,18 @@ pub struct App {
     pub desk: Desk,
     /// Seals answers that are kept for retries.
     pub answer_sealer: Arc<Sealer>,
+    /// Seals the secrets of the provisioning wire.
+    pub wire_sealer: Arc<Sealer>,
+    /// The secrets with which orchestrators sign.
+    pub wire_secrets: SecretBook,
+    /// The keys of their second signature.
+    pub wire_keys: PublicKeyCache,
+    /// How the provisioning wire is set up.
+    pub wire: WireConfig,
+    /// How often anybody may do what.
+    pub limits: LimitsConfig,
+    /// Whether a proxy in front says who calls.
+    pub behind_tls_proxy: bool,
     /// What DPoP proofs must carry.
     pub nonces: Nonces,
     /// How fresh and strong the log-in must be before what cannot be taken back.
@@ -140,6 +153,13 @@ impl App {
             timeout: Duration::from_secs(config.outgoing.timeout_seconds),
             ..FetchSettings::default()
         })?;
+        // The keys of the second signature may take ten seconds.
+        let patient = Fetch::new(&FetchSettings {
+            special_hosts: config.outgoing.special_hosts.clone(),
+            timeout: Duration::from_secs(10),
+            ..FetchSettings::default()
+        })?;
+        let wire_sealer = Arc::new(wire_sealer(&master)?);
         let files = Arc::new(RwLock::new(catalog));
         let desk = desk(&master, &db, &ring, &fetch, drivers, &files)?;
         Ok(Self {
@@ -151,6 +171,12 @@ impl App {
             audience: format!("{base_url}/v1"),
             desk,
             answer_sealer: Arc::new(Sealer::new(&master, "answers")?),
+            wire_secrets: SecretBook::new(wire_sealer.clone()),
+            wire_keys: PublicKeyCache::new(patient, wire_sealer.clone()),
+            wire_sealer,
+            wire: config.wire.clone(),
+            limits: config.limits.clone(),
+            behind_tls_proxy: config.server.behind_tls_proxy,
             nonces: Nonces::new(&*master.derive("dpop nonces")?),
             step_up: step_up(config)?,
             meter_key: meter_key(config)?.hash(),
@@ -355,6 +381,14 @@ fn static_driver(config: &Config, master: &MasterKey) -> Result<StaticDriver, St
 /// When it cannot be derived.
 pub fn platform_key(master: &MasterKey) -> Result<zeroize::Zeroizing<[u8; 32]>, SealError> {
     master.derive("static driver")
+}
+
+/// What seals the secrets of the provisioning wire.
+///
+/// # Errors
+/// When the key cannot be derived.
+pub fn wire_sealer(master: &MasterKey) -> Result<Sealer, SealError> {
+    Sealer::new(master, "provisioning wire")
 }
 
 /// The configured master key, or the one in its file.

@@ -8,6 +8,7 @@
 pub(crate) mod attacks;
 mod email;
 mod id_token;
+pub mod request_signature;
 
 use crate::clock::Timestamp;
 use crate::ids::OrchestratorId;

@@ -220,6 +220,7 @@ impl TryFrom<Schema> for Configuration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn region() -> Configuration {
         let kind = FieldKind::Text(vec!["eu".parse().unwrap(), "us".parse().unwrap()]);
@@ -243,5 +244,41 @@ mod tests {
         assert_eq!(published["properties"]["region"]["enum"], json!(["eu", "us"]));
         assert_eq!(published, region().schema());
         assert_eq!(serde_json::from_value::<Configuration>(published).unwrap(), region());
+    }
+
+    fn field() -> impl Strategy<Value = Field> {
+        let texts = prop::collection::vec("[a-z]{1,4}", 0..4)
+            .prop_map(|texts| FieldKind::Text(texts.iter().map(|text| text.parse().unwrap()).collect()));
+        let kind = prop_oneof![texts, Just(FieldKind::Integer), Just(FieldKind::Boolean)];
+        (kind, any::<bool>()).prop_map(|(kind, required)| Field { kind, description: "A".parse().unwrap(), required })
+    }
+
+    fn value() -> impl Strategy<Value = Value> {
+        prop_oneof![
+            "[a-z]{0,4}".prop_map(Value::from),
+            (190_usize..210).prop_map(|length| Value::from("é".repeat(length))),
+            any::<i64>().prop_map(Value::from),
+            any::<bool>().prop_map(Value::from),
+            Just(json!(0.5)),
+            Just(Value::Null),
+            Just(json!([])),
+            Just(json!({})),
+        ]
+    }
+
+    proptest! {
+        /// Whole numbers beyond 64 bits, and those written with a fraction of zero, are left out: there we are stricter.
+        #[test]
+        fn what_fits_is_what_an_independent_validator_of_the_published_schema_says(
+            fields in prop::collection::btree_map("[a-d]", field(), 0..4),
+            given in prop::collection::btree_map("[a-e]", value(), 0..4),
+        ) {
+            let fields = fields.into_iter().map(|(name, field)| (name.parse().unwrap(), field));
+            let configuration = Configuration::new(fields.collect());
+            let given: Map<String, Value> = given.into_iter().collect();
+            let validator = jsonschema::draft202012::new(&configuration.schema()).unwrap();
+            let valid = validator.is_valid(&Value::Object(given.clone()));
+            prop_assert_eq!(configuration.check(&given).is_ok(), valid);
+        }
     }
 }

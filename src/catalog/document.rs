@@ -165,7 +165,10 @@ fn service_files(folder: &Path) -> Result<Files, Vec<Mistake>> {
             Some("toml") => &mut files.services,
             Some("md") => &mut files.pages,
             _ => {
-                mistakes.push(Mistake::whole(&path, "only `.toml` files are read here: rename this or move it away"));
+                mistakes.push(Mistake::whole(
+                    &path,
+                    "only `.toml` files and `.md` pages are read here: rename this or move it away",
+                ));
                 continue;
             }
         };
