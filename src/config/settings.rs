@@ -25,6 +25,8 @@ pub struct Config {
     pub step_up: StepUpConfig,
     /// Metering.
     pub usage: UsageConfig,
+    /// The provisioning wire.
+    pub wire: WireConfig,
     /// The `static` driver.
     pub static_driver: StaticDriverConfig,
     /// Logs.
@@ -111,6 +113,17 @@ pub struct UsageConfig {
     pub meter_key_file: PathBuf,
 }
 
+/// The provisioning wire of orchestrators.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WireConfig {
+    /// Lets public clients in that sign nothing and prove themselves with PKCE, through the orchestrators whose
+    /// signature mode is `unsigned`.
+    pub generic_clients: bool,
+    /// Lets such a client name itself by the URL of its metadata document (CIMD).
+    pub generic_metadata: bool,
+}
+
 /// The `static` driver.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -177,6 +190,10 @@ acr_values = []
 [usage]
 meter_key = ""
 meter_key_file = "meter.key"
+
+[wire]
+generic_clients = false
+generic_metadata = false
 
 [static_driver]
 key = ""
