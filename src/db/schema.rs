@@ -376,6 +376,7 @@ diesel::table! {
         id -> Text,
         orchestrator_id -> Text,
         request_key -> Text,
+        request_hash -> Text,
         tenant -> Text,
         subject -> Text,
         email_index -> Nullable<Text>,

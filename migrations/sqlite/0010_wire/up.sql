@@ -29,6 +29,7 @@ CREATE TABLE account_requests (
     id TEXT NOT NULL PRIMARY KEY,
     orchestrator_id TEXT NOT NULL REFERENCES orchestrators (id),
     request_key TEXT NOT NULL,
+    request_hash TEXT NOT NULL,
     tenant TEXT NOT NULL,
     subject TEXT NOT NULL,
     email_index TEXT,
@@ -43,6 +44,7 @@ CREATE TABLE account_requests (
     decided_at BIGINT
 );
 CREATE UNIQUE INDEX account_requests_by_key ON account_requests (orchestrator_id, request_key);
+CREATE INDEX account_requests_by_end ON account_requests (expires_at);
 CREATE INDEX account_requests_by_account ON account_requests (account_id, state);
 -- Authorization codes: one use, five minutes.
 CREATE TABLE authorization_codes (
@@ -72,6 +74,7 @@ CREATE TABLE refresh_tokens (
     revoked_at BIGINT
 );
 CREATE INDEX refresh_tokens_by_family ON refresh_tokens (family);
+CREATE INDEX refresh_tokens_by_end ON refresh_tokens (expires_at);
 CREATE INDEX refresh_tokens_by_account ON refresh_tokens (account_id);
 -- What an orchestrator calls a resource that it bought or linked. Without a row it may not touch it.
 CREATE TABLE wire_resources (
