@@ -113,6 +113,22 @@ pub(super) fn done_before(done: Done, keyed: &Keyed) -> Result<Option<Changed>, 
     Ok(operation.map(|operation| Changed { operation: Some(operation), repeated: true }))
 }
 
+/// What the request under this key changed before, if it did.
+///
+/// # Errors
+/// When the key was used for another request, or the database fails.
+pub fn changed_before(
+    conn: &mut DbConnection,
+    account: &AccountId,
+    keyed: &Keyed,
+    now: Timestamp,
+) -> Result<Option<Changed>, ChangeError> {
+    match idempotency::find(conn, account, keyed, now)? {
+        Some(done) => Ok(done_before(done, keyed)?),
+        None => Ok(None),
+    }
+}
+
 /// Changes a resource: only where the catalog allows it, upwards only for money, and once for each key.
 ///
 /// # Errors

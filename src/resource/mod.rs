@@ -24,7 +24,7 @@ mod wire_store;
 
 pub use advance::{AdvanceError, Progress, advance, resume_due};
 pub use buy::{BuyError, Purchase, Wanted, buy, charge_of, of_key, paid, standing};
-pub use change::{Change, ChangeError, Changed, change_plan};
+pub use change::{Change, ChangeError, Changed, change_plan, changed_before};
 pub use constraints::ConstraintError;
 pub use link::{Link, LinkError, link};
 pub use pay::PayError;

@@ -3,6 +3,7 @@
 
 pub(crate) mod bearer;
 pub(crate) mod envelope;
+pub(crate) mod resources;
 pub(crate) mod services;
 pub(crate) mod signed;
 
@@ -25,7 +26,7 @@ pub(crate) fn configure(config: &mut ServiceConfig, app: &App) {
 }
 
 fn endpoints(config: &mut ServiceConfig) {
-    config.configure(services::configure);
+    config.configure(services::configure).configure(resources::configure);
 }
 
 /// A path (and query) as it stands under `/`.
