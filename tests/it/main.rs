@@ -27,3 +27,7 @@ mod secrets;
 mod served_catalog;
 mod structure;
 mod usage;
+mod wire_removal;
+mod wire_resources;
+mod wire_rotation;
+mod wire_updates;
