@@ -23,6 +23,12 @@ use super::wire;
         wire::v1::deep_links::create_deep_link,
         wire::provisioning::services::health,
         wire::provisioning::services::list_services,
+        wire::provisioning::resources::create::create_resource,
+        wire::provisioning::resources::link::link_resource,
+        wire::provisioning::resources::show::show_resource,
+        wire::provisioning::resources::update::update_service,
+        wire::provisioning::resources::rotate::rotate_credentials,
+        wire::provisioning::resources::remove::remove_resource,
     ),
     modifiers(&Security)
 )]

@@ -18,9 +18,6 @@ use crate::config::ServerConfig;
 use crate::signing::SigningError;
 use crate::{account, authorization, catalog, orchestrator, resource};
 
-/// Open connections of each worker; more wait. Well below what a process may have open.
-const MAX_CONNECTIONS: usize = 256;
-
 /// How often the workers look for work.
 const TURN: Duration = Duration::from_secs(1);
 
@@ -94,7 +91,7 @@ pub fn serve(
         .workers(config.workers.max(1))
         .client_request_timeout(Duration::from_secs(10))
         .client_disconnect_timeout(Duration::from_secs(2))
-        .max_connections(MAX_CONNECTIONS)
+        .max_connections(config.connections.max(1))
         .shutdown_timeout(config.drain_seconds)
         .disable_signals()
         .listen(public)

@@ -104,6 +104,10 @@ on_both! {
         assert_eq!(registry(&add).0, Some(0));
         assert_eq!(registry(&add).0, Some(7), "the same name and issuer again");
         assert_eq!(registry(&["add", "Bad", "--issuer", "not a url", "--client-id", "acme"]).0, Some(5));
+        for name in ["Har\u{202e}bour", "Harb\u{200b}our", "Harbour\u{2069}", " Harbour", "", &"n".repeat(65)] {
+            let add = ["add", name, "--issuer", "https://other.example", "--client-id", "acme"];
+            assert_eq!(registry(&add).0, Some(5), "{name:?}");
+        }
         let (code, shown) = registry(&["suspend", "Harbour"]);
         assert_eq!(code, Some(0));
         assert!(shown.unwrap()["suspended_at"].is_string());
@@ -191,6 +195,38 @@ fn a_mistake_in_the_catalog_is_told_with_its_place() {
         told(&output).lines().find_map(|line| line.split_once("postgres.toml:").map(|(_, rest)| rest.to_owned()));
     let place = place.expect("the file is named");
     assert!(place.split(':').take(2).all(|part| part.trim().parse::<u32>().is_ok()), "{place}");
+}
+
+#[test]
+fn a_credential_that_no_driver_can_fill_is_told_before_anything_is_sold() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(run(folder.path(), &["init"]).status.success());
+    let change = |file: &str, was: &str, now: &str| {
+        let path = folder.path().join(file);
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains(was), "{text}");
+        std::fs::write(&path, text.replace(was, now)).unwrap();
+    };
+    let commands = [
+        ["catalog", "publish"].as_slice(),
+        &["catalog", "publish", "--dry-run"],
+        &["serve", "--listen", "127.0.0.1:0"],
+    ];
+    let refused = |names: [&str; 2]| {
+        for command in commands {
+            let output = run(folder.path(), command);
+            assert_ne!(output.status.code(), Some(0), "{command:?}");
+            let told = told(&output);
+            assert!(names.iter().all(|name| told.contains(name)), "{command:?}: {told}");
+        }
+    };
+    change("portreeve.toml", "platform_url = ", "# platform_url = ");
+    refused(["`weather`", "`static_driver.platform_url`"]);
+    change("portreeve.toml", "# platform_url = ", "platform_url = ");
+    change("catalog/services/weather.toml", "URL = \"{platform_url}/weather\"\n", "");
+    refused(["services/weather.toml:", "`URL`"]);
+    change("catalog/services/weather.toml", "\"API_KEY\", \"URL\"", "\"API_KEY\"");
+    assert_eq!(run(folder.path(), commands[0]).status.code(), Some(0));
 }
 
 #[test]

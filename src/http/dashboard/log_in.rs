@@ -1,8 +1,8 @@
 //! Logging in by a one-use link, and out.
 
+use actix_web::HttpResponse;
 use actix_web::http::{StatusCode, header};
 use actix_web::web::{Data, Path};
-use actix_web::{HttpResponse, get, post};
 
 use super::pages::{Frame, LinkPage, MessagePage, respond};
 use crate::app::{App, HOUSE};
@@ -21,7 +21,6 @@ fn link_page(app: &App, token: &str, gone: bool) -> HttpResponse {
 }
 
 /// Shows the link's button; uses nothing up, because mail scanners and previews open links too.
-#[get("/d/{token}")]
 pub(super) async fn show_link(app: Data<App>, token: Path<String>) -> Result<HttpResponse, Problem> {
     let (presented, now) = (Secret::presented(&token), app.clock.now());
     let state = app.db.read(move |conn| login::state(conn, &presented, now)).await?;
@@ -29,7 +28,6 @@ pub(super) async fn show_link(app: Data<App>, token: Path<String>) -> Result<Htt
 }
 
 /// Uses the link up and begins a session.
-#[post("/d/{token}")]
 pub(super) async fn use_link(app: Data<App>, _from: SameSite, token: Path<String>) -> Result<HttpResponse, Problem> {
     let (presented, now) = (Secret::presented(&token), app.clock.now());
     // A link that does not work is not worth a write.
@@ -52,7 +50,6 @@ pub(super) async fn use_link(app: Data<App>, _from: SameSite, token: Path<String
 }
 
 /// Ends the session, here and everywhere its cookie was copied to.
-#[post("/dashboard/logout")]
 pub(super) async fn log_out(app: Data<App>, _from: SameSite, user: User) -> Result<HttpResponse, Problem> {
     let (hash, now) = (user.session.hash, user.now);
     app.db.write(HOUSE, move |conn| login::end(conn, &hash, now)).await?;

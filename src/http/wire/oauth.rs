@@ -3,7 +3,7 @@
 
 use actix_web::http::{StatusCode, header};
 use actix_web::web::Data;
-use actix_web::{HttpRequest, HttpResponse, ResponseError as _, post};
+use actix_web::{HttpRequest, HttpResponse, ResponseError as _};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
@@ -142,11 +142,11 @@ fn refused(app: &App, error: ExchangeError) -> TokenRefusal {
 }
 
 /// Exchanges an identity token for an access token; opens the account when there is none.
-#[utoipa::path(tag = "oauth", request_body(content = TokenRequest, content_type = "application/x-www-form-urlencoded"),
+#[utoipa::path(post, path = "/oauth/token", tag = "oauth",
+    request_body(content = TokenRequest, content_type = "application/x-www-form-urlencoded"),
     params(("DPoP" = Option<String>, Header, description = "A proof (RFC 9449): the token is bound to its key.")),
     responses((status = 200, body = TokenResponse), (status = 400, description = "RFC 6749 §5.2 error"),
         (status = 429), (status = 503)))]
-#[post("/oauth/token")]
 pub(crate) async fn token(
     app: Data<App>,
     limits: Data<Limits>,

@@ -1,7 +1,9 @@
 //! The provisioning wire of orchestrators (APP 0.1d): faces over the use-cases that `/v1` uses, in the wire's own
 //! envelopes. It hangs under `/` and under every configured prefix.
 
+pub(crate) mod bearer;
 pub(crate) mod envelope;
+pub(crate) mod resources;
 pub(crate) mod services;
 pub(crate) mod signed;
 
@@ -17,13 +19,14 @@ pub(crate) use unknown::{is_wire, nothing_here};
 pub(crate) fn configure(config: &mut ServiceConfig, app: &App) {
     endpoints(config);
     for prefix in &app.wire.prefixes {
-        let scope = web::scope(prefix.as_str()).configure(endpoints).service(super::oauth::token);
+        let token = web::resource("/oauth/token").post(super::oauth::token);
+        let scope = web::scope(prefix.as_str()).configure(endpoints).service(token);
         config.service(scope.default_service(web::to(nothing_here)));
     }
 }
 
 fn endpoints(config: &mut ServiceConfig) {
-    config.configure(services::configure);
+    config.configure(services::configure).configure(resources::configure);
 }
 
 /// A path (and query) as it stands under `/`.
