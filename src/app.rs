@@ -10,10 +10,11 @@ use chrono::TimeDelta;
 use secrecy::ExposeSecret as _;
 use serde_json::{Map, Value};
 
+use crate::attestation::request_signature::{PublicKeyCache, SecretBook};
 use crate::authorization::{Confirmation, Nonces, RedirectWithCode, StepUp};
 use crate::catalog::{self, Catalog, DriverKind, Edition, PlanId, ServiceId, Version};
 use crate::clock::{Clock, Timestamp};
-use crate::config::Config;
+use crate::config::{Config, LimitsConfig, WireConfig};
 use crate::db::{Db, DbError, DbSettings};
 use crate::fetch::{Fetch, FetchSettings};
 use crate::idempotency;
@@ -47,8 +48,6 @@ pub struct App {
     pub audience: String,
     /// `{base_url}/provisioning`: what access tokens of the provisioning wire are for.
     pub wire_audience: String,
-    /// Which clients may come without a signature.
-    pub generic: GenericClients,
     /// How orchestrators hear that a human answered.
     pub confirmation: Arc<dyn Confirmation>,
     /// Outgoing calls.
@@ -59,6 +58,16 @@ pub struct App {
     pub answer_sealer: Arc<Sealer>,
     /// Seals the secrets of the provisioning wire.
     pub wire_sealer: Arc<Sealer>,
+    /// The secrets with which orchestrators sign.
+    pub wire_secrets: SecretBook,
+    /// The keys of their second signature.
+    pub wire_keys: PublicKeyCache,
+    /// How the provisioning wire is set up.
+    pub wire: WireConfig,
+    /// How often anybody may do what.
+    pub limits: LimitsConfig,
+    /// Whether a proxy in front says who calls.
+    pub behind_tls_proxy: bool,
     /// What DPoP proofs must carry.
     pub nonces: Nonces,
     /// How fresh and strong the log-in must be before what cannot be taken back.
@@ -69,15 +78,6 @@ pub struct App {
     files: Arc<RwLock<Arc<Catalog>>>,
     edition: RwLock<Arc<Edition>>,
     older: RwLock<VecDeque<Arc<Edition>>>,
-}
-
-/// Public clients of the provisioning wire: they sign nothing and prove themselves with PKCE. Off unless set.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct GenericClients {
-    /// Whether there are any.
-    pub clients: bool,
-    /// Whether a client may be the URL of its own metadata document, instead of a registered name.
-    pub metadata: bool,
 }
 
 impl fmt::Debug for App {
@@ -155,6 +155,13 @@ impl App {
             timeout: Duration::from_secs(config.outgoing.timeout_seconds),
             ..FetchSettings::default()
         })?;
+        // The keys of the second signature may take ten seconds.
+        let patient = Fetch::new(&FetchSettings {
+            special_hosts: config.outgoing.special_hosts.clone(),
+            timeout: Duration::from_secs(10),
+            ..FetchSettings::default()
+        })?;
+        let wire_sealer = Arc::new(wire_sealer(&master)?);
         let files = Arc::new(RwLock::new(catalog));
         let desk = desk(config, &master, &db, &ring, &fetch, &files)?;
         Ok(Self {
@@ -165,12 +172,16 @@ impl App {
             base_url: base_url.to_owned(),
             audience: format!("{base_url}/v1"),
             wire_audience: format!("{base_url}/provisioning"),
-            generic: GenericClients { clients: config.wire.generic_clients, metadata: config.wire.generic_metadata },
             confirmation: Arc::new(RedirectWithCode),
             fetch,
             desk,
             answer_sealer: Arc::new(Sealer::new(&master, "answers")?),
-            wire_sealer: Arc::new(wire_sealer(&master)?),
+            wire_secrets: SecretBook::new(wire_sealer.clone()),
+            wire_keys: PublicKeyCache::new(patient, wire_sealer.clone()),
+            wire_sealer,
+            wire: config.wire.clone(),
+            limits: config.limits.clone(),
+            behind_tls_proxy: config.server.behind_tls_proxy,
             nonces: Nonces::new(&*master.derive("dpop nonces")?),
             step_up: step_up(config)?,
             meter_key: meter_key(config)?.hash(),

@@ -9,6 +9,7 @@ pub(crate) mod attacks;
 mod email;
 mod id_token;
 mod request;
+pub mod request_signature;
 
 use crate::clock::Timestamp;
 use crate::ids::OrchestratorId;

@@ -6,10 +6,14 @@ use std::path::Path;
 use toml::de::DeTable;
 
 use super::fields::{At, Fields};
+use super::llm_context::{LlmContext, PageFile};
 use super::names::{PlanId, ServiceId};
 use super::plan_document::plan;
+use super::references::{self, BadReference, Rule};
+use super::rules_document::Places;
 use super::service::{BadService, Plan, Provider, Service, ServiceDraft};
 use super::source::{MAX_FILES, Mistake, Source};
+use super::words::{KycField, Scope, WireCategory};
 use super::{Catalog, Content, Driver, DriverKind};
 
 /// The most categories of one service.
@@ -22,13 +26,14 @@ const MAX_CATEGORIES: usize = 10;
 pub fn validate(folder: &Path) -> Result<Catalog, Vec<Mistake>> {
     let mut mistakes = Vec::new();
     let provider = file(folder, "provider.toml", provider, &mut mistakes);
-    let names = service_files(folder).unwrap_or_else(|mut found| {
+    let files = service_files(folder).unwrap_or_else(|mut found| {
         mistakes.append(&mut found);
-        Vec::new()
+        Files::default()
     });
     let mut services: Vec<(String, Read)> = Vec::new();
-    for name in names {
+    for name in files.services {
         let Some(read) = file(folder, &name, service, &mut mistakes) else { continue };
+        let Some(read) = with_page(folder, read, &mut mistakes) else { continue };
         if let Some((other, _)) = services.iter().find(|(_, other)| other.service.id() == read.service.id()) {
             mistakes.push(
                 read.id.named(&name, format!("`id`: `{}` is the id of {other} too: rename one", read.service.id())),
@@ -39,17 +44,76 @@ pub fn validate(folder: &Path) -> Result<Catalog, Vec<Mistake>> {
     if services.is_empty() && mistakes.is_empty() {
         mistakes.push(Mistake::whole("services", "there is no service: write one, such as services/postgres.toml"));
     }
+    // Only when everything was read: what could not be read would seem to be missing.
+    if mistakes.is_empty() {
+        mistakes.extend(pages_of_nobody(&files.pages, &services));
+        mistakes.extend(untrue(&services));
+    }
     match provider {
         Some(provider) if mistakes.is_empty() => Ok(catalog(provider, services)),
         _ => Err(mistakes),
     }
 }
 
-/// A service that was read, with where its id stands.
+/// The mistakes in one file's text, as far as it can be judged alone: `provider.toml`, or otherwise a service.
+///
+/// For editors and for tests with hostile input; nothing is read from the disk.
+#[must_use]
+pub fn mistakes_in(name: &str, text: &str) -> Vec<Mistake> {
+    let source = Source::from_text(name, text.to_owned());
+    if name == "provider.toml" {
+        parse(&source, provider);
+    } else {
+        parse(&source, service);
+    }
+    source.into_mistakes()
+}
+
+/// A service that was read, with where its id and its statements about other plans stand.
 struct Read {
     service: Service,
     driver: Driver,
     id: Mark,
+    page: Option<(PageFile, Mark)>,
+    rules: Vec<(PlanId, Rule, Mark)>,
+}
+
+/// Adds the page that stands in a file of its own.
+fn with_page(folder: &Path, read: Read, mistakes: &mut Vec<Mistake>) -> Option<Read> {
+    let Some((file, mark)) = &read.page else { return Some(read) };
+    let path = file.path();
+    let page = Source::read(folder, &path).and_then(|source| {
+        source.text().parse::<LlmContext>().map_err(|error| Mistake::whole(&path, error.to_string()))
+    });
+    match page {
+        Ok(page) => Some(Read { service: read.service.with_llm_context(page), ..read }),
+        Err(mistake) => {
+            let message = format!("`llm_context`: {}: {}", mistake.file, mistake.message);
+            mistakes.push(mark.saying(message));
+            None
+        }
+    }
+}
+
+/// Pages that no service names: a misspelled name would otherwise be passed over.
+fn pages_of_nobody(pages: &[String], services: &[(String, Read)]) -> Vec<Mistake> {
+    let named: Vec<_> = services.iter().filter_map(|(_, read)| Some(read.page.as_ref()?.0.path())).collect();
+    let nobody = pages.iter().filter(|page| !named.contains(page));
+    nobody
+        .map(|page| Mistake::whole(page, "no service names this page: write `llm_context = \"…\"`, or move it away"))
+        .collect()
+}
+
+/// What plans say about other plans and is not true.
+fn untrue(read: &[(String, Read)]) -> Vec<Mistake> {
+    let services: Vec<_> = read.iter().map(|(_, read)| read.service.clone()).collect();
+    let place = |bad: BadReference| {
+        let (_, read) = read.iter().find(|(_, read)| *read.service.id() == bad.plan.service)?;
+        let here = |(plan, rule, _): &&(PlanId, Rule, Mark)| *plan == bad.plan.plan && *rule == bad.rule;
+        let (_, _, mark) = read.rules.iter().find(here)?;
+        Some(mark.saying(bad.why.to_string()))
+    };
+    references::check(&services).into_iter().filter_map(place).collect()
 }
 
 /// A place in a file, kept after the file was closed.
@@ -58,6 +122,10 @@ struct Mark(Mistake);
 impl Mark {
     fn named(&self, file: &str, message: String) -> Mistake {
         Mistake { file: file.to_owned(), message, ..self.0.clone() }
+    }
+
+    fn saying(&self, message: String) -> Mistake {
+        Mistake { message, ..self.0.clone() }
     }
 }
 
@@ -72,31 +140,48 @@ fn catalog(provider: Provider, read: Vec<(String, Read)>) -> Catalog {
     Catalog { content: Content { provider, services }, drivers }
 }
 
-/// The files of services, by name. Files of editors (`.x`, `x~`) are passed over; anything else that is no TOML is told.
-fn service_files(folder: &Path) -> Result<Vec<String>, Vec<Mistake>> {
+/// The files beside each other in `services`.
+#[derive(Default)]
+struct Files {
+    services: Vec<String>,
+    pages: Vec<String>,
+}
+
+/// The files of services, by name. Files of editors (`.x`, `x~`) are passed over; anything else that is neither TOML nor
+/// a page is told.
+fn service_files(folder: &Path) -> Result<Files, Vec<Mistake>> {
     let unreadable = |error: std::io::Error| {
         let message = format!("the folder cannot be read: {error}; write one with `portreeve catalog init`");
         vec![Mistake::whole("services", message)]
     };
-    let (mut names, mut mistakes) = (Vec::new(), Vec::new());
+    let (mut files, mut mistakes) = (Files::default(), Vec::new());
     for entry in folder.join("services").read_dir().map_err(unreadable)? {
         let name = entry.map_err(unreadable)?.file_name().to_string_lossy().into_owned();
         let path = format!("services/{name}");
         if name.starts_with('.') || name.ends_with('~') {
             continue;
         }
-        if Path::new(&name).extension().is_none_or(|extension| extension != "toml") {
-            mistakes.push(Mistake::whole(&path, "only `.toml` files are read here: rename this or move it away"));
-        } else if names.len() < MAX_FILES {
-            names.push(path);
-        } else {
+        let of_kind = match Path::new(&name).extension().and_then(|extension| extension.to_str()) {
+            Some("toml") => &mut files.services,
+            Some("md") => &mut files.pages,
+            _ => {
+                mistakes.push(Mistake::whole(
+                    &path,
+                    "only `.toml` files and `.md` pages are read here: rename this or move it away",
+                ));
+                continue;
+            }
+        };
+        if of_kind.len() >= MAX_FILES {
             let message = format!("there are more than {MAX_FILES} files: join some");
             return Err(vec![Mistake::whole("services", message)]);
         }
+        of_kind.push(path);
     }
-    names.sort();
+    files.services.sort();
+    files.pages.sort();
     if mistakes.is_empty() {
-        Ok(names)
+        Ok(files)
     } else {
         mistakes.sort_by(|a, b| a.file.cmp(&b.file));
         Err(mistakes)
@@ -158,13 +243,28 @@ fn service(source: &Source, fields: Fields<'_>) -> Option<Read> {
     let use_when = fields.required("use_when", "use_when = \"…\"", fields.text("use_when"));
     let not_when = fields.required("not_when", "not_when = \"…\"", fields.text("not_when"));
     let irreversible = fields.flag("irreversible");
+    let scope = fields.text::<Scope>("scope").map(value);
+    let group = fields.text("group").map(value);
+    let kyc = fields.texts("kyc", KycField::ALL.len());
+    let wire_categories = fields.texts("wire_categories", WireCategory::ALL.len());
+    let page = page(&fields);
     let driver = driver(source, &fields);
-    let plans = plans(&fields);
+    let plans = plans(&fields, id.as_ref().map(|id| &id.value));
     let whole = fields.offset();
     fields.finish();
     let (id, plans) = (id?, plans?);
-    let mark = Mark(source.place(id.offset, String::new()));
-    let places: Vec<_> = plans.iter().map(|plan| (plan.value.id.clone(), plan.offset)).collect();
+    let mark = |offset| Mark(source.place(offset, String::new()));
+    let rules = plans.iter().flat_map(|plan| {
+        let (plan, places) = &plan.value;
+        places.iter().map(|(rule, offset)| (plan.id.clone(), *rule, mark(*offset)))
+    });
+    let rules = rules.collect();
+    let places: Vec<_> = plans.iter().map(|plan| (plan.value.0.id.clone(), plan.offset)).collect();
+    let (inline, page) = match page {
+        Some(At { value: Page::Inline(page), .. }) => (Some(page), None),
+        Some(At { value: Page::File(file), offset }) => (None, Some((file, mark(offset)))),
+        None => (None, None),
+    };
     let draft = ServiceDraft {
         id: id.value,
         title: title?.value,
@@ -173,10 +273,15 @@ fn service(source: &Source, fields: Fields<'_>) -> Option<Read> {
         use_when: use_when?.value,
         not_when: not_when?.value,
         irreversible,
-        plans: plans.into_iter().map(value).collect(),
+        scope: scope.unwrap_or_default(),
+        group,
+        kyc,
+        wire_categories,
+        llm_context: inline,
+        plans: plans.into_iter().map(|plan| plan.value.0).collect(),
     };
     match Service::try_from(draft) {
-        Ok(service) => Some(Read { service, driver: driver?, id: mark }),
+        Ok(service) => Some(Read { service, driver: driver?, id: mark(id.offset), page, rules }),
         Err(error) => {
             source.wrong(culprit(&error, &places).unwrap_or(whole), error.to_string());
             None
@@ -184,12 +289,28 @@ fn service(source: &Source, fields: Fields<'_>) -> Option<Read> {
     }
 }
 
+/// A page for agents: in a file beside this one, or here.
+enum Page {
+    File(PageFile),
+    Inline(LlmContext),
+}
+
+fn page(fields: &Fields<'_>) -> Option<At<Page>> {
+    if !fields.is_table("llm_context") {
+        return fields.text("llm_context").map(|file| At { value: Page::File(file.value), offset: file.offset });
+    }
+    let table = fields.table("llm_context", "this page")?;
+    let text = table.required("text", "text = \"…\"", table.text("text"));
+    table.finish();
+    text.map(|text| At { value: Page::Inline(text.value), offset: text.offset })
+}
+
 /// `None` when one could not be read: then the rules about all plans would mislead.
-fn plans(fields: &Fields<'_>) -> Option<Vec<At<Plan>>> {
+fn plans(fields: &Fields<'_>, service: Option<&ServiceId>) -> Option<Vec<At<(Plan, Places)>>> {
     let tables = fields.tables("plans", "this plan", Service::MAX_PLANS);
     let read = tables.into_iter().map(|table| {
         let offset = table.offset();
-        plan(table).map(|value| At { value, offset })
+        plan(table, service).map(|value| At { value, offset })
     });
     // All are read before the first that failed counts, so that every mistake is told.
     read.collect::<Vec<_>>().into_iter().collect()

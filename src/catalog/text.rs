@@ -56,7 +56,7 @@ impl<const MAX: usize> Text<MAX> {
 }
 
 /// Characters that a reader does not see, or that reorder what is seen.
-fn is_hidden(c: char) -> bool {
+pub(super) fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(c,
             '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{3164}'

@@ -73,11 +73,12 @@ fn init(folder: &std::path::Path, json: bool) -> Result<(), Failure> {
 fn validate(folder: &std::path::Path, json: bool) -> Result<catalog::Catalog, Failure> {
     match catalog::validate(folder) {
         Ok(catalog) => {
-            let services = catalog.content().services.len();
+            let (services, notes) = (catalog.content().services.len(), catalog.notes());
             if json {
-                say(&json!({"valid": true, "services": services}).to_string())?;
+                say(&json!({"valid": true, "services": services, "notes": notes}).to_string())?;
             } else {
                 say(&format!("{}: {services} services, no mistakes", folder.display()))?;
+                notes.iter().try_for_each(|note| say(&format!("note: {note}")))?;
             }
             Ok(catalog)
         }

@@ -6,6 +6,7 @@ pub mod openapi;
 pub mod problem;
 
 mod caller;
+mod limit;
 mod private;
 mod request_log;
 mod server;
@@ -17,14 +18,16 @@ use actix_web::web::{self, Data, ServiceConfig};
 
 use crate::app::App;
 use problem::{Problem, table};
-use wire::v1;
+use wire::{provisioning, v1};
 
 /// Every public route.
-fn routes(config: &mut ServiceConfig) {
+fn routes(config: &mut ServiceConfig, app: &App) {
+    provisioning::configure(config, app);
     config
         // Discovery: everybody.
         .configure(wire::well_known::configure)
         .configure(wire::catalog::configure)
+        .service(provisioning::services::llm_context)
         .service(wire::docs::home)
         .service(wire::docs::problems)
         .service(wire::docs::problem)
@@ -56,7 +59,11 @@ fn routes(config: &mut ServiceConfig) {
 }
 
 /// Paths under `/v1` belong to the API: without a token they say where to get one. Anything else is a real 404.
+/// Paths of the provisioning wire have envelopes of their own.
 async fn nothing_here(request: actix_web::HttpRequest, app: Data<App>) -> Result<actix_web::HttpResponse, Problem> {
+    if provisioning::is_wire(&app, request.path()) {
+        return Ok(provisioning::nothing_here(request, app).await);
+    }
     let known = request.resource_map().has_resource(request.path());
     let problem = if known {
         Problem::new(&table::METHOD, format!("{} is not allowed here.", request.method()))

@@ -10,6 +10,7 @@ use actix_web::web::Data;
 use actix_web::{App as Actix, HttpServer, middleware};
 use tokio::task::JoinHandle;
 
+use super::limit::Limits;
 use super::wire::well_known::Discovery;
 use super::{private, request_log, routes};
 use crate::app::App;
@@ -81,12 +82,14 @@ pub fn serve(
     let draining = Arc::new(AtomicBool::new(false));
     let server = {
         let (app, discovery) = (app.clone(), discovery.clone());
+        let limits = Data::new(Limits::new(&app));
         HttpServer::new(move || {
             Actix::new()
                 .app_data(app.clone())
                 .app_data(discovery.clone())
+                .app_data(limits.clone())
                 .wrap(middleware::from_fn(request_log::run))
-                .configure(routes)
+                .configure(|config| routes(config, &app))
         })
         .workers(config.workers.max(1))
         .client_request_timeout(Duration::from_secs(10))

@@ -114,6 +114,9 @@ problems! {
     OTHER_CURRENCY: "currency_mismatch" 422 "The currencies differ",
         "The price, the payment token and the budget do not count in the same currency. Nothing is converted silently.",
         agent "Ask the orchestrator for a payment token in the currency of the price.", human "", retry false;
+    RATE_LIMITED: "rate_limited" 429 "Too many requests",
+        "This was asked for more often than the limit that RateLimit-Policy names allows. Nothing was done.",
+        agent "Wait as long as Retry-After says, then send the same request again.", human "", retry true;
     PRECONDITION: "outcome_unknown" 500 "Nobody knows yet whether it happened",
         "The answer of the database was lost. Retrying with the same Idempotency-Key finds out, and never does it twice.",
         agent "Retry with the same Idempotency-Key.", human "", retry true;

@@ -3,15 +3,17 @@
 
 use actix_web::http::{StatusCode, header};
 use actix_web::web::Data;
-use actix_web::{HttpResponse, post};
+use actix_web::{HttpRequest, HttpResponse, ResponseError as _, post};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
 
+use super::provisioning::envelope::{Refusal, Typed};
 use super::v1::accounts::{exchange_parts, token_type};
 use crate::app::App;
 use crate::authorization::{self, ExchangeError, ExchangeRequest};
 use crate::http::caller::{BoundTo, DPOP_NONCE, Form};
+use crate::http::limit::{Limit, Limited, Limits};
 use crate::http::problem::Problem;
 use crate::secret::sha256_base64url;
 use secrecy::ExposeSecret as _;
@@ -106,6 +108,20 @@ fn bad(error: &'static str, description: &str) -> TokenRefusal {
     TokenRefusal { status, error, description, uri: None, nonce: None, cause: None }
 }
 
+/// 429: in the typed envelope for the grants of the provisioning wire, as its orchestrators know it; else in OAuth's.
+pub(crate) fn too_many(grant_type: Option<&str>, limited: Limited) -> HttpResponse {
+    if matches!(grant_type, Some("authorization_code" | "refresh_token")) {
+        return Refusal::<Typed>::from(limited).error_response();
+    }
+    let mut builder = HttpResponse::TooManyRequests();
+    for (name, value) in limited.headers() {
+        builder.insert_header((name, value));
+    }
+    builder
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .json(json!({"error": "rate_limited", "error_description": limited.message()}))
+}
+
 fn refused(app: &App, error: ExchangeError) -> TokenRefusal {
     let uri = matches!(error, ExchangeError::NeedsConsent).then(|| format!("{}/consent/needed", app.base_url));
     match error.oauth() {
@@ -128,14 +144,20 @@ fn refused(app: &App, error: ExchangeError) -> TokenRefusal {
 /// Exchanges an identity token for an access token; opens the account when there is none.
 #[utoipa::path(tag = "oauth", request_body(content = TokenRequest, content_type = "application/x-www-form-urlencoded"),
     params(("DPoP" = Option<String>, Header, description = "A proof (RFC 9449): the token is bound to its key.")),
-    responses((status = 200, body = TokenResponse), (status = 400, description = "RFC 6749 §5.2 error"), (status = 503)))]
+    responses((status = 200, body = TokenResponse), (status = 400, description = "RFC 6749 §5.2 error"),
+        (status = 429), (status = 503)))]
 #[post("/oauth/token")]
 pub(crate) async fn token(
     app: Data<App>,
+    limits: Data<Limits>,
+    http: HttpRequest,
     bound_to: Result<BoundTo, Problem>,
     form: Result<Form<TokenRequest>, Problem>,
 ) -> Result<HttpResponse, TokenRefusal> {
     let (bound_to, Form(request, bytes)) = (bound_to?, form?);
+    if let Err(limited) = limits.take(&[(Limit::AddressTokens, &limits.address(&http))]) {
+        return Ok(too_many(request.grant_type.as_deref(), limited));
+    }
     match request.grant_type.as_deref() {
         Some(JWT_BEARER) => {}
         Some(_) => return Err(bad("unsupported_grant_type", "Only the JWT bearer grant is supported.")),

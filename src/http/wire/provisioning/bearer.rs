@@ -40,7 +40,7 @@ pub(crate) async fn caller(
     let body = read_body::<Status>(payload).await?;
     let id = access.orchestrator.id.clone();
     let own = app.db.read(move |conn| orchestrator::wire_of(conn, &id)).await?;
-    let unsigned = own.filter(|own| app.generic.clients && own.signature_mode == SignatureMode::Unsigned);
+    let unsigned = own.filter(|own| app.wire.generic_clients && own.signature_mode == SignatureMode::Unsigned);
     let (settings, request_hash) = match unsigned {
         Some(settings) => (settings, None),
         None => {

@@ -3,4 +3,32 @@
 
 pub(crate) mod bearer;
 pub(crate) mod envelope;
+pub(crate) mod services;
 pub(crate) mod signed;
+
+mod unknown;
+
+use actix_web::web::{self, ServiceConfig};
+
+use crate::app::App;
+
+pub(crate) use unknown::{is_wire, nothing_here};
+
+/// Every endpoint of the wire, under `/` and under each prefix. The token endpoint hangs under `/` already.
+pub(crate) fn configure(config: &mut ServiceConfig, app: &App) {
+    endpoints(config);
+    for prefix in &app.wire.prefixes {
+        let scope = web::scope(prefix.as_str()).configure(endpoints).service(super::oauth::token);
+        config.service(scope.default_service(web::to(nothing_here)));
+    }
+}
+
+fn endpoints(config: &mut ServiceConfig) {
+    config.configure(services::configure);
+}
+
+/// A path (and query) as it stands under `/`.
+pub(crate) fn without_prefix<'a>(app: &App, path: &'a str) -> &'a str {
+    let below = |prefix: &str| path.strip_prefix(prefix).filter(|rest| rest.starts_with('/'));
+    app.wire.prefixes.iter().find_map(|prefix| below(prefix.as_str())).unwrap_or(path)
+}
