@@ -23,6 +23,8 @@ use super::wire;
         wire::v1::deep_links::create_deep_link,
         wire::provisioning::services::health,
         wire::provisioning::services::list_services,
+        wire::provisioning::account_requests::request_account,
+        wire::provisioning::deep_links::make_deep_link,
     ),
     modifiers(&Security)
 )]

@@ -1,8 +1,10 @@
 //! What the user sees and can do in a browser.
 
+pub(crate) mod onward;
 pub mod pages;
 
 mod change;
+mod consent;
 mod facts;
 mod log_in;
 mod overview;
@@ -15,6 +17,9 @@ pub(super) fn configure(config: &mut ServiceConfig) {
         .service(log_in::show_link)
         .service(log_in::use_link)
         .service(log_in::log_out)
+        .service(consent::show_question)
+        .service(consent::allow)
+        .service(consent::deny)
         .service(overview::show_overview)
         .service(change::lower_cap)
         .service(change::stop)

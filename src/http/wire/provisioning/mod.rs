@@ -1,10 +1,13 @@
 //! The provisioning wire of orchestrators (APP 0.1d): faces over the use-cases that `/v1` uses, in the wire's own
 //! envelopes. It hangs under `/` and under every configured prefix.
 
+pub(crate) mod account_requests;
 pub(crate) mod bearer;
+pub(crate) mod deep_links;
 pub(crate) mod envelope;
 pub(crate) mod services;
 pub(crate) mod signed;
+pub(crate) mod tokens;
 
 mod unknown;
 
@@ -24,7 +27,7 @@ pub(crate) fn configure(config: &mut ServiceConfig, app: &App) {
 }
 
 fn endpoints(config: &mut ServiceConfig) {
-    config.configure(services::configure);
+    config.configure(services::configure).configure(account_requests::configure).configure(deep_links::configure);
 }
 
 /// A path (and query) as it stands under `/`.
