@@ -47,8 +47,6 @@ pub struct App {
     pub audience: String,
     /// `{base_url}/provisioning`: what access tokens of the provisioning wire are for.
     pub wire_audience: String,
-    /// Which clients may come without a signature.
-    pub generic: GenericClients,
     /// How orchestrators hear that a human answered.
     pub confirmation: Arc<dyn Confirmation>,
     /// Outgoing calls.
@@ -81,15 +79,6 @@ pub struct App {
     files: Arc<RwLock<Arc<Catalog>>>,
     edition: RwLock<Arc<Edition>>,
     older: RwLock<VecDeque<Arc<Edition>>>,
-}
-
-/// Public clients of the provisioning wire: they sign nothing and prove themselves with PKCE. Off unless set.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct GenericClients {
-    /// Whether there are any.
-    pub clients: bool,
-    /// Whether a client may be the URL of its own metadata document, instead of a registered name.
-    pub metadata: bool,
 }
 
 impl fmt::Debug for App {
@@ -190,7 +179,6 @@ impl App {
             base_url: base_url.to_owned(),
             audience: format!("{base_url}/v1"),
             wire_audience: format!("{base_url}/provisioning"),
-            generic: GenericClients { clients: config.wire.generic_clients, metadata: config.wire.generic_cimd },
             confirmation: Arc::new(RedirectWithCode),
             fetch,
             desk,

@@ -155,10 +155,11 @@ async fn work(app: Data<App>) {
         if turn % 3600 == 60 {
             let forgotten = app.db.write(crate::app::HOUSE, move |conn| {
                 account::forget_uses(conn, now)?;
+                authorization::forget_ended(conn, now)?;
                 authorization::forget_proofs(conn, now)
             });
             if let Err(error) = forgotten.await {
-                tracing::error!(error = %error, "old assertions and proofs could not be forgotten");
+                tracing::error!(error = %error, "old assertions, codes and proofs could not be forgotten");
             }
         }
         turn = turn.wrapping_add(1);
