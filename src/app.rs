@@ -10,7 +10,7 @@ use chrono::TimeDelta;
 use secrecy::ExposeSecret as _;
 
 use crate::attestation::request_signature::{PublicKeyCache, SecretBook};
-use crate::authorization::{Nonces, StepUp};
+use crate::authorization::{Confirmation, Nonces, RedirectWithCode, StepUp};
 use crate::catalog::{self, Catalog, DriverKind, Edition, ServiceId, Version};
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, LimitsConfig, WireConfig};
@@ -45,6 +45,12 @@ pub struct App {
     pub base_url: String,
     /// `{base_url}/v1`: what access tokens are for.
     pub audience: String,
+    /// `{base_url}/provisioning`: what access tokens of the provisioning wire are for.
+    pub wire_audience: String,
+    /// How orchestrators hear that a human answered.
+    pub confirmation: Arc<dyn Confirmation>,
+    /// Outgoing calls.
+    pub fetch: Fetch,
     /// What buying and keeping resources needs.
     pub desk: Desk,
     /// Seals answers that are kept for retries.
@@ -168,10 +174,13 @@ impl App {
         Ok(Self {
             clock,
             db,
-            keys: KeyCache::new(fetch),
+            keys: KeyCache::new(fetch.clone()),
             ring,
             base_url: base_url.to_owned(),
             audience: format!("{base_url}/v1"),
+            wire_audience: format!("{base_url}/provisioning"),
+            confirmation: Arc::new(RedirectWithCode),
+            fetch,
             desk,
             answer_sealer: Arc::new(Sealer::new(&master, "answers")?),
             wire_secrets: SecretBook::new(wire_sealer.clone()),

@@ -323,14 +323,10 @@ pub fn replay(conn: &mut DbConnection, event: Option<&OutboxEventId>, now: Times
         outbox_deliveries::next_try_at.eq(Some(now)),
         outbox_deliveries::changed_at.eq(now),
     );
-    match event {
-        Some(id) => {
-            let rows = outbox_deliveries::table.filter(outbox_deliveries::event_id.eq(id));
-            diesel::update(rows).set(anew).execute(conn)
-        }
-        None => {
-            let rows = outbox_deliveries::table.filter(outbox_deliveries::state.eq(DeliveryState::Dead.as_str()));
-            diesel::update(rows).set(anew).execute(conn)
-        }
+    if let Some(id) = event {
+        let rows = outbox_deliveries::table.filter(outbox_deliveries::event_id.eq(id));
+        return diesel::update(rows).set(anew).execute(conn);
     }
+    let dead = outbox_deliveries::table.filter(outbox_deliveries::state.eq(DeliveryState::Dead.as_str()));
+    diesel::update(dead).set(anew).execute(conn)
 }

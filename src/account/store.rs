@@ -218,6 +218,16 @@ pub(super) fn insert_budget(
         .map(drop)
 }
 
+/// Whether the account has a budget at the orchestrator.
+pub(super) fn has_budget(
+    conn: &mut DbConnection,
+    account_id: &AccountId,
+    orchestrator_id: &OrchestratorId,
+) -> QueryResult<bool> {
+    let count: i64 = budgets::table.find((account_id, orchestrator_id)).count().get_result(conn)?;
+    Ok(count > 0)
+}
+
 /// Whether the account was `from` and is `to` now.
 pub(super) fn change_state(
     conn: &mut DbConnection,

@@ -290,8 +290,8 @@ fn apply(settings: &mut WireSettings, args: &SetArgs, sealer: &Sealer) -> Result
         }
     }
     if let Some(path) = &args.public_keys_token_file {
-        let sealed = sealer.seal(&PublicKeySource::place(&id), secret_text(path)?.as_bytes())?;
-        settings.sealed_public_keys_token = Some(sealed);
+        let hidden = sealer.seal(&PublicKeySource::place(&id), secret_text(path)?.as_bytes())?;
+        settings.sealed_public_keys_token = Some(hidden);
     }
     if let Some(client_id) = &args.client_id {
         settings.client_id = Some(client_id.clone()).filter(|id| !id.is_empty());
@@ -383,9 +383,9 @@ async fn add_secret(
         None => (zeroize::Zeroizing::new(Secret::generate("whsec")?.expose().to_owned()), true),
     };
     let id = WireSecretId::new(now);
-    let sealed = sealer.seal(&WireSecret::place(&orchestrator, &id), text.as_bytes())?;
+    let hidden = sealer.seal(&WireSecret::place(&orchestrator, &id), text.as_bytes())?;
     let secret =
-        WireSecret { orchestrator_id: orchestrator, id: id.clone(), sealed, created_at: now, retired_at: None };
+        WireSecret { orchestrator_id: orchestrator, id: id.clone(), sealed: hidden, created_at: now, retired_at: None };
     db.write(HOUSE, move |conn| {
         orchestrator::add_secret(conn, &secret)?;
         let detail = json!({"orchestrator_id": secret.orchestrator_id});

@@ -38,7 +38,6 @@ fn routes(config: &mut ServiceConfig, app: &App) {
         .configure(wire::docs::configure)
         .configure(assets::configure)
         // Orchestrators and agents.
-        .configure(provisioning::token_endpoint)
         .service(web::resource("/v1/accounts").post(v1::accounts::open_account))
         .service(web::resource("/v1/resources").get(v1::resources::list_resources).post(v1::resources::create_resource))
         .service(

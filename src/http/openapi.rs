@@ -23,6 +23,14 @@ use super::wire;
         wire::v1::deep_links::create_deep_link,
         wire::provisioning::services::health,
         wire::provisioning::services::list_services,
+        wire::provisioning::resources::create::create_resource,
+        wire::provisioning::resources::link::link_resource,
+        wire::provisioning::resources::show::show_resource,
+        wire::provisioning::resources::update::update_service,
+        wire::provisioning::resources::rotate::rotate_credentials,
+        wire::provisioning::resources::remove::remove_resource,
+        wire::provisioning::account_requests::request_account,
+        wire::provisioning::deep_links::make_deep_link,
     ),
     modifiers(&Security)
 )]

@@ -155,9 +155,12 @@ async fn work(app: Data<App>) {
             tracing::error!(error = %error, "operations could not be taken up");
         }
         if turn % 3600 == 60 {
-            let forgotten = app.db.write(crate::app::HOUSE, move |conn| account::forget_uses(conn, now)).await;
-            if let Err(error) = forgotten {
-                tracing::error!(error = %error, "old assertions could not be forgotten");
+            let forgotten = app.db.write(crate::app::HOUSE, move |conn| {
+                account::forget_uses(conn, now)?;
+                authorization::forget_ended(conn, now)
+            });
+            if let Err(error) = forgotten.await {
+                tracing::error!(error = %error, "old assertions and codes could not be forgotten");
             }
         }
         if turn % 60 == 30 {

@@ -31,7 +31,9 @@ pub use profile::{
 };
 pub use store::{by_id, by_issuer, by_name_or_id, list};
 pub use wire::{AccountAnswer, SignatureMode, WireSecret, WireSettings};
-pub use wire_store::{add_secret, retire_secret, secrets, secrets_of, set_wire, wire_of};
+pub use wire_store::{
+    add_secret, retire_secret, secrets, secrets_of, set_wire, unsigned_wires, wire_by_client_id, wire_of,
+};
 
 /// A platform with signed-in users that attests identity and issues payment tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -107,9 +107,8 @@ async fn send(
         Ok(secret) => secret,
         Err(error) => return Try::Failed(error.to_string()),
     };
-    let outgoing = match signed(url, due, &secret, now) {
-        Some(outgoing) => outgoing,
-        None => return Try::Failed("the secret is not `whsec_` and base64".to_owned()),
+    let Some(outgoing) = signed(url, due, &secret, now) else {
+        return Try::Failed("the secret is not `whsec_` and base64".to_owned());
     };
     match courier.fetch.send(outgoing).await {
         Ok(answer) if (200..300).contains(&answer.status) => Try::Delivered,

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use diesel::prelude::*;
 
-use super::{WireSecret, WireSettings};
+use super::{SignatureMode, WireSecret, WireSettings};
 use crate::clock::Timestamp;
 use crate::db::schema::{wire_secrets, wire_settings};
 use crate::db::{DbConnection, DbError};
@@ -13,6 +13,8 @@ use crate::secret::SecretHash;
 
 /// The most secrets of all orchestrators together that are looked at.
 const MAX_SECRETS: i64 = 256;
+/// The most orchestrators that are looked at for one client.
+const MAX_SAME_CLIENT: i64 = 16;
 
 #[derive(Queryable, Insertable)]
 #[diesel(table_name = wire_settings)]
@@ -163,4 +165,30 @@ pub fn retire_secret(
     let row = wire_secrets::table.find((orchestrator, id)).filter(wire_secrets::retired_at.is_null());
     let changed = diesel::update(row).set(wire_secrets::retired_at.eq(Some(now))).execute(conn)?;
     Ok(changed == 1)
+}
+
+/// The orchestrators that have this client id at our token endpoint: one, unless the operator gave it twice.
+///
+/// # Errors
+/// When the database fails or holds an impossible row.
+pub fn wire_by_client_id(conn: &mut DbConnection, client_id: &str) -> Result<Vec<WireSettings>, DbError> {
+    let rows: Vec<Row> = wire_settings::table
+        .filter(wire_settings::client_id.eq(client_id))
+        .order(wire_settings::orchestrator_id)
+        .limit(MAX_SAME_CLIENT)
+        .load(conn)?;
+    rows.into_iter().map(WireSettings::try_from).collect()
+}
+
+/// The orchestrators whose clients sign nothing, oldest first.
+///
+/// # Errors
+/// When the database fails or holds an impossible row.
+pub fn unsigned_wires(conn: &mut DbConnection) -> Result<Vec<WireSettings>, DbError> {
+    let rows: Vec<Row> = wire_settings::table
+        .filter(wire_settings::signature_mode.eq(SignatureMode::Unsigned.as_str()))
+        .order(wire_settings::orchestrator_id)
+        .limit(MAX_SAME_CLIENT)
+        .load(conn)?;
+    rows.into_iter().map(WireSettings::try_from).collect()
 }

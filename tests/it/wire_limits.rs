@@ -6,6 +6,7 @@ use serde_json::json;
 
 use crate::harness::app::{TestApp, user};
 use crate::harness::client::Answer;
+use crate::harness::wire::WireAgent;
 
 #[track_caller]
 fn says_when(answer: &Answer, policy: &str, wait: &str) {
@@ -70,6 +71,46 @@ on_both! {
             from("198.51.100.9, 198.51.100.1").await.expect_status(429);
             app.stop().await;
         }
+    }
+
+    async fn a_person_and_an_orchestrator_ask_for_accounts_so_often_and_the_longest_wait_is_told(db: TestDb) {
+        let limits = [("wire.account_requests_per_hour", "2"), ("wire.orchestrator_requests_per_hour", "3")];
+        let app = TestApp::start_with(&db, &limits).await;
+        let agent = WireAgent::register(&app).await;
+        for _ in 0..2 {
+            let answer = agent.asks_for_account(&user("dana")).await.expect_status(200);
+            assert!(answer.header("ratelimit").starts_with("\"account-requests\";r="), "{}", answer.header("ratelimit"));
+        }
+        let refused = agent.asks_for_account(&user("dana")).await;
+        says_when(&refused, "\"account-requests\";q=2;w=3600", "1800");
+        let body = refused.json();
+        assert_eq!((&body["type"], &body["error"]["code"]), (&json!("error"), &json!("rate_limited")), "{body}");
+        // The refused request counted for its orchestrator: somebody else is held up by that, for less long.
+        says_when(&agent.asks_for_account(&user("eve")).await, "\"orchestrator\";q=3;w=3600", "1200");
+        let both = agent.asks_for_account(&user("dana")).await;
+        says_when(&both, "\"account-requests\";q=2;w=3600", "1800");
+        app.pass(TimeDelta::seconds(1800));
+        agent.asks_for_account(&user("dana")).await.expect_status(200);
+        app.stop().await;
+    }
+
+    async fn an_account_gets_so_many_tokens_and_resources_an_hour(db: TestDb) {
+        let limits = [("wire.token_exchanges_per_hour", "1"), ("wire.resource_creates_per_hour", "1")];
+        let app = TestApp::start_with(&db, &limits).await;
+        let agent = WireAgent::register(&app).await;
+        let (caller, _) = agent.opens_account(&user("dana")).await;
+        let again = agent.asks_for_account(&user("dana")).await.expect_status(200).json();
+        let code = again["oauth"]["code"].as_str().unwrap();
+        let refused = agent.token(&[("grant_type", "authorization_code"), ("code", code)]).await;
+        says_when(&refused, "\"token-exchanges\";q=1;w=3600", "3600");
+        assert_eq!((&refused.json()["type"], &refused.json()["error"]["code"]), (&json!("error"), &json!("rate_limited")));
+        let free = json!({"service_id": "sandbox", "project_id": "proj_1", "orchestrator_resource_id": "fres_1"});
+        caller.post("/provisioning/resources", &free).await.expect_status(200);
+        let refused = caller.post("/provisioning/resources", &free).await;
+        says_when(&refused, "\"resource-creates\";q=1;w=3600", "3600");
+        let body = refused.json();
+        assert_eq!((&body["status"], &body["id"], &body["error"]["code"]), (&json!("error"), &json!(""), &json!("rate_limited")));
+        app.stop().await;
     }
 
     async fn a_limit_of_none_is_no_limit(db: TestDb) {

@@ -110,7 +110,7 @@ on_both! {
                     "/oauth/token" => assert_eq!(body["error"], "invalid_request"),
                     _ => assert_eq!(body["error"]["code"], "invalid_request", "{body}"),
                 }
-                let status = path.starts_with("/provisioning/resources");
+                let status = path.starts_with("/provisioning/resources") || path.ends_with("deep_links");
                 assert_eq!(body.get("status").is_some(), status, "{path}: {body}");
                 assert_eq!(body.get("id").is_some(), status, "{path}: {body}");
                 assert_eq!(body.get("type").is_some(), path.ends_with("account_requests"), "{path}: {body}");

@@ -184,11 +184,16 @@ fn activity(fact: &RecordedFact, account: &AccountId, orchestrator: &Orchestrato
         "Somebody".to_owned()
     } else if fact.actor == "system" {
         "Portreeve".to_owned()
+    } else if fact.action == "account.linked" {
+        text("orchestrator")
     } else {
         orchestrator.name.to_string()
     };
     let what = match fact.action.as_str() {
         "account.opened" => "opened the account".to_owned(),
+        "account.linked" if here => format!("allowed {} to act for this account", text("orchestrator")),
+        "account.linked" => "was linked to this account by the provider's rule".to_owned(),
+        "link.denied" => format!("refused {}", text("orchestrator")),
         "resource.bought" if fact.detail.get("amount").and_then(Value::as_i64) == Some(0) => {
             format!("chose {}", text("title"))
         }

@@ -130,10 +130,37 @@ await check("a new secret counts within seconds, the old one no longer after it 
   await refused(path, { "stripe-signature": first("") }, "retired");
   assert.equal((await call(path, { "stripe-signature": first("", { with_: next }) })).status, 200);
 });
-// What was told, if anything was, is believed by the receivers' own library.
-for (const { headers, body } of heard) {
-  await check("a notification", () => new Webhook(notificationSecret).verify(body, headers));
-}
+await check("an account and a free resource with three signed calls, and two notifications of them", async () => {
+  const next = JSON.parse(wire("secret", "add", "Stripe", "--json")).secret;
+  await new Promise((resolve) => setTimeout(resolve, 1100));
+  const post = async (path, payload, type, headers = {}) => {
+    const signature = first(payload, { with_: next });
+    const sent = { "api-version": "0.1d", "content-type": type, "stripe-signature": signature, ...headers };
+    const answer = await fetch(base + path, { method: "POST", body: payload, headers: sent });
+    const body = await answer.json();
+    assert.equal(answer.status, 200, `${path}: ${JSON.stringify(body)}`);
+    return body;
+  };
+  const request = {
+    id: "acctreq_1", object: "account_request", email: "dana@example.com", name: "Dana Ruiz", scopes: [],
+    client_capabilities: ["browser"], confirmation_secret: "cs_1", expires_at: new Date(Date.now() + 600_000),
+    orchestrator: { type: "stripe", stripe: { account: "acct_1AbC" } },
+  };
+  const asked = await post("/provisioning/account_requests", JSON.stringify(request), "application/json");
+  assert.equal(asked.type, "oauth");
+  const form = new URLSearchParams({ grant_type: "authorization_code", code: asked.oauth.code }).toString();
+  const tokens = await post("/oauth/token", form, "application/x-www-form-urlencoded");
+  const bearer = { authorization: `Bearer ${tokens.access_token}` };
+  const wanted = JSON.stringify({ service_id: "sandbox", project_id: "proj_1", orchestrator_resource_id: "fres_1" });
+  const made = await post("/provisioning/resources", wanted, "application/json", bearer);
+  assert.equal(made.status, "complete");
+  for (let tries = 0; heard.length < 2 && tries < 100; tries += 1) {
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+  const told = heard.map(({ headers, body }) => new Webhook(notificationSecret).verify(body, headers));
+  assert.deepEqual(told.map((event) => event.type).sort(), ["account.opened", "resource.ready"]);
+  assert.equal(told.find((event) => event.type === "resource.ready").data.resource.id, made.id);
+});
 
 console.log(JSON.stringify({ checks, notifications: heard.length }));
 process.exit(0);

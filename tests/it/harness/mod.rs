@@ -36,6 +36,7 @@ pub(crate) mod app;
 pub(crate) mod client;
 pub(crate) mod databases;
 pub(crate) mod receiver;
+pub(crate) mod tenant;
 pub(crate) mod wire;
 
 /// Runs `test` on four threads of its own, for what must hold when callers really run at once.

@@ -2,14 +2,14 @@
 //! the signed revision and from nothing else.
 
 use actix_web::http::header::{self, HeaderName};
-use actix_web::web::{Data, Path, ServiceConfig};
+use actix_web::web::{self, Data, Path, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::at;
 use super::envelope::{Flat, Refusal};
+use super::nothing_here;
 use super::signed::{API_VERSION, Signed};
 use crate::app::App;
 use crate::catalog::{AllowedUpdatesShape, CatalogShape, NextCursor as Cursor, PaidShape as Paid, ServiceId};
@@ -25,6 +25,7 @@ pub(crate) const CATALOG_DIGEST: HeaderName = HeaderName::from_static("portreeve
 
 /// Routes.
 pub(super) fn configure(config: &mut ServiceConfig) {
+    let at = |path: &str| web::resource(path).default_service(web::to(nothing_here));
     config.service(at("/provisioning/health").get(health)).service(at("/provisioning/services").get(list_services));
 }
 
