@@ -3,8 +3,11 @@
 //!
 //! Steps: `authorize` (the issuer sets the money aside), `create` (the driver makes the thing, still without giving out
 //! its credentials), `capture` (the issuer takes the money), `remove`; and for what was refused, `void` (the issuer sets
-//! the money free) and `unmake` (the driver takes back what was made). Each step speaks to the outside first, and then
-//! writes what it learned and the next step in one transaction.
+//! the money free), `unmake` (the driver takes back what was made) and `withdraw` (it does, although the money is not
+//! free). Each step speaks to the outside first, and then writes what it learned and the next step in one transaction.
+//!
+//! What follows `void` says what to do in either case. `void unmake`: something was made; unmake it, or hand it over
+//! when the issuer took the money after all. `void create`: nothing was made yet; fail, or make it when it is paid.
 
 use std::sync::Arc;
 
@@ -17,7 +20,7 @@ use super::{Desk, Resource, ResourceState};
 use crate::clock::{Clock, Timestamp};
 use crate::db::{DbConnection, DbError};
 use crate::ids::{AccountId, HoldId, OperationId};
-use crate::payment::cashier::{Cash, CashierError};
+use crate::payment::cashier::{Cash, CashierError, GivenBack};
 use crate::signing::SealError;
 
 /// How often one call may go from step to step.
@@ -67,10 +70,16 @@ enum Step {
     Done(Option<Credentials>),
     /// For good: why. The money is free again.
     Failed(String),
-    /// For good, while money is set aside: give it back first. `made`: then take back what the driver made.
-    Undo { why: String, made: bool },
+    /// For good, while money is set aside: give it back first, and then go on with these steps.
+    Undo { why: String, then: &'static str },
+    /// What was to be undone is paid after all: it stays.
+    Paid,
+    /// The money cannot be given back, for good: what was made is taken back all the same.
+    Withdraw(String),
     /// Not without a human.
     Attention(String),
+    /// What was made is taken back; its money needs a human.
+    Withdrawn(String),
     /// Not yet.
     Wait,
 }
@@ -134,18 +143,14 @@ async fn run(desk: &Desk, operation: &Operation, resource: &Resource, now: Times
         }),
         "capture" => Ok(match desk.cashier.capture(account, hold(resource)?, now).await? {
             Cash::Done => Step::Done(None),
-            Cash::Refused(why) => Step::Undo { why, made: true },
+            Cash::Refused(why) => Step::Undo { why, then: after_refusal(&operation.steps) },
             Cash::Unknown => Step::Wait,
         }),
-        "void" => Ok(match desk.cashier.void(account, hold(resource)?, now).await? {
-            Cash::Done if !rest(&operation.steps).is_empty() => Step::Done(None),
-            Cash::Done => Step::Failed(reason(operation)),
-            Cash::Refused(code) => Step::Attention(format!("the money could not be given back: {code}")),
-            Cash::Unknown => Step::Wait,
-        }),
+        "void" => Ok(given_back(desk.cashier.void(account, hold(resource)?, now).await?, operation)),
         "create" => create(desk, operation, resource).await,
         "remove" => remove(desk, operation, resource).await,
         "unmake" => unmake(desk, operation, resource).await,
+        "withdraw" => withdraw(desk, operation, resource).await,
         _ => Err(AdvanceError::Inconsistent("an operation with an unknown step")),
     }
 }
@@ -156,6 +161,38 @@ fn hold(resource: &Resource) -> Result<&HoldId, AdvanceError> {
 
 fn reason(operation: &Operation) -> String {
     operation.reason.clone().unwrap_or_else(|| "refused".to_owned())
+}
+
+/// What is left to do after a refused capture's money was given back, or was taken after all: something to unmake when
+/// it was made, something to make when that comes only after the capture.
+fn after_refusal(steps: &str) -> &'static str {
+    if rest(steps).split(' ').any(|step| step == "create") { "create" } else { "unmake" }
+}
+
+fn given_back(given: GivenBack, operation: &Operation) -> Step {
+    let then = rest(&operation.steps);
+    match given {
+        GivenBack::Done if then == "unmake" => Step::Done(None),
+        GivenBack::Done => Step::Failed(reason(operation)),
+        GivenBack::Taken if then == "unmake" => Step::Paid,
+        GivenBack::Taken if then == "create" => Step::Done(None),
+        GivenBack::Taken => Step::Attention(format!("paid, and not made: {}", reason(operation))),
+        GivenBack::Refused(code) => {
+            let why = format!("the money could not be given back: {code}");
+            if then == "unmake" { Step::Withdraw(why) } else { Step::Attention(why) }
+        }
+        GivenBack::Unknown => Step::Wait,
+    }
+}
+
+/// The issuer keeps money that is not ours: what was made is unmade, and a human settles the rest.
+async fn withdraw(desk: &Desk, operation: &Operation, resource: &Resource) -> Result<Step, AdvanceError> {
+    let why = reason(operation);
+    Ok(match remove(desk, operation, resource).await? {
+        Step::Done(_) => Step::Withdrawn(why),
+        Step::Wait => Step::Wait,
+        _ => Step::Attention(format!("{why}, and the platform does not remove what it made")),
+    })
 }
 
 /// The money cannot be had after the thing was made: it is unmade, as far as the driver can.
@@ -169,7 +206,7 @@ async fn unmake(desk: &Desk, operation: &Operation, resource: &Resource) -> Resu
 }
 
 async fn create(desk: &Desk, operation: &Operation, resource: &Resource) -> Result<Step, AdvanceError> {
-    let undo = |why: String| Step::Undo { why, made: false };
+    let undo = |why: String| Step::Undo { why, then: "" };
     let Some((driver, work)) = work(desk, operation, resource)? else {
         return Ok(undo("the catalog's files no longer say how this is made".to_owned()));
     };
@@ -254,16 +291,20 @@ async fn write(
     let account = operation.account_id.clone();
     let work = move |conn: &mut DbConnection| {
         let left = match &step {
-            Step::Done(_) => rest(&operation.steps),
-            Step::Undo { made: true, .. } => "void unmake",
-            Step::Undo { .. } if resource.hold_id.is_some() => "void",
-            _ => "",
+            Step::Done(_) => rest(&operation.steps).to_owned(),
+            Step::Undo { then, .. } if resource.hold_id.is_some() => format!("void {then}").trim_end().to_owned(),
+            Step::Withdraw(_) => "withdraw".to_owned(),
+            _ => String::new(),
         };
         let why = match &step {
-            Step::Failed(why) | Step::Undo { why, .. } | Step::Attention(why) => Some(why.as_str()),
-            Step::Done(_) | Step::Wait => None,
+            Step::Failed(why)
+            | Step::Undo { why, .. }
+            | Step::Withdraw(why)
+            | Step::Withdrawn(why)
+            | Step::Attention(why) => Some(why.as_str()),
+            Step::Done(_) | Step::Paid | Step::Wait => None,
         };
-        if !store::set_steps(conn, &operation, left, why, now)? {
+        if !store::set_steps(conn, &operation, &left, why, now)? {
             return Ok(());
         }
         let whose = (&operation.account_id, &resource.id);
@@ -296,14 +337,14 @@ fn finish(
 ) -> Result<(), AdvanceError> {
     let to = match step {
         Step::Done(_) if first(&operation.steps) == "remove" => ResourceState::Removed,
-        Step::Done(_) => ResourceState::Ready,
+        Step::Done(_) | Step::Paid => ResourceState::Ready,
         Step::Failed(_) | Step::Undo { .. } => ResourceState::Failed,
-        Step::Attention(_) | Step::Wait => ResourceState::NeedsAttention,
+        Step::Withdraw(_) | Step::Withdrawn(_) | Step::Attention(_) | Step::Wait => ResourceState::NeedsAttention,
     };
     let from = [ResourceState::Provisioning, ResourceState::Removing, ResourceState::NeedsAttention];
     let whose = (&operation.account_id, &resource.id);
     store::set_state(conn, whose, &from, to, why, now)?;
-    if matches!(to, ResourceState::Removed | ResourceState::Failed) {
+    if matches!(to, ResourceState::Removed | ResourceState::Failed) || matches!(step, Step::Withdrawn(_)) {
         store::set_credentials(conn, whose, None)?;
     }
     Ok(super::remove::record(conn, resource, to, why, now)?)

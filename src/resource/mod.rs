@@ -10,12 +10,14 @@ mod advance;
 mod buy;
 mod read;
 mod remove;
+mod settle;
 mod store;
 
 pub use advance::{AdvanceError, Progress, advance, resume_due};
 pub use buy::{BuyError, Purchase, Wanted, buy, charge_of, of_key, paid};
 pub use read::{OpenCredentialsError, Shown, open_credentials};
 pub use remove::{RemoveError, remove};
+pub use settle::{SettleError, Verdict, settle_hold};
 pub use store::{by_id, list, owner_of};
 
 use std::collections::HashMap;
