@@ -156,11 +156,7 @@ impl App {
             Some(edition) if now < edition.expires_at && edition.document.iss == base_url => edition,
             _ => publish(&db, &ring, &catalog, base_url, now).await?,
         };
-        let fetch = Fetch::new(&FetchSettings {
-            special_hosts: config.outgoing.special_hosts.clone(),
-            timeout: Duration::from_secs(config.outgoing.timeout_seconds),
-            ..FetchSettings::default()
-        })?;
+        let fetch = outgoing(config)?;
         // The keys of the second signature may take ten seconds.
         let patient = Fetch::new(&FetchSettings {
             special_hosts: config.outgoing.special_hosts.clone(),
@@ -349,6 +345,32 @@ fn word(kind: DriverKind) -> &'static str {
     }
 }
 
+fn outgoing(config: &Config) -> Result<Fetch, reqwest::Error> {
+    Fetch::new(&FetchSettings {
+        special_hosts: config.outgoing.special_hosts.clone(),
+        timeout: Duration::from_secs(config.outgoing.timeout_seconds),
+        ..FetchSettings::default()
+    })
+}
+
+fn cashier(master: &MasterKey, db: &Db, ring: &Arc<KeyRing>, fetch: &Fetch) -> Result<Cashier, SealError> {
+    Ok(Cashier {
+        db: db.clone(),
+        settlement: Settlement::new(fetch.clone(), ring.clone()),
+        sealer: Arc::new(Sealer::new(master, "payment tokens")?),
+    })
+}
+
+/// What reaches the issuers of payment tokens, for a command beside the running provider.
+///
+/// # Errors
+/// When a key is missing, or the database cannot be reached.
+pub async fn open_cashier(config: &Config, db: &Db, now: Timestamp) -> Result<Cashier, StartError> {
+    let master = master_key(config)?;
+    let ring = Arc::new(ring(db, &master, KeyOrigin::Instance, now).await?);
+    Ok(cashier(&master, db, &ring, &outgoing(config)?)?)
+}
+
 fn desk(
     master: &MasterKey,
     db: &Db,
@@ -357,14 +379,9 @@ fn desk(
     drivers: Drivers,
     files: &Arc<RwLock<Arc<Catalog>>>,
 ) -> Result<Desk, StartError> {
-    let cashier = Cashier {
-        db: db.clone(),
-        settlement: Settlement::new(fetch.clone(), ring.clone()),
-        sealer: Arc::new(Sealer::new(master, "payment tokens")?),
-    };
     let files = files.clone();
     Ok(Desk {
-        cashier,
+        cashier: cashier(master, db, ring, fetch)?,
         drivers,
         credential_sealer: Arc::new(Sealer::new(master, "credentials")?),
         bindings: Arc::new(move |service| {

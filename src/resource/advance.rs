@@ -4,8 +4,13 @@
 //! Steps: `authorize` (the issuer sets the money aside), `create` (the driver makes the thing, still without giving out
 //! its credentials), `capture` (the issuer takes the money), `change` (the driver moves it to another plan or
 //! configuration), `rotate`, `remove`; and for what was refused, `void` (the issuer sets the money free), `unmake` (the
-//! driver takes back what was made) and `revert` (the driver moves it back). Each step speaks to the outside first, and
-//! then writes what it learned and the next step in one transaction.
+//! driver takes back what was made), `revert` (the driver moves it back) and `withdraw` (it takes back what was made,
+//! although the money is not free). Each step speaks to the outside first, and then writes what it learned and the next
+//! step in one transaction.
+//!
+//! What follows `void` says what to do in either case. `void unmake`: something was made; unmake it, or hand it over
+//! when the issuer took the money after all. `void revert`: the same for a change. `void create`: nothing was made yet;
+//! fail, or make it when it is paid.
 
 use std::sync::Arc;
 
@@ -19,7 +24,7 @@ use super::{Desk, Resource, ResourceState, usage};
 use crate::clock::{Clock, Timestamp};
 use crate::db::{DbConnection, DbError};
 use crate::ids::{AccountId, HoldId, OperationId};
-use crate::payment::cashier::{Cash, CashierError};
+use crate::payment::cashier::{Cash, CashierError, GivenBack};
 use crate::signing::SealError;
 
 /// How often one call may go from step to step.
@@ -100,10 +105,16 @@ enum Step {
     Done(Made),
     /// For good: why. The money is free again.
     Failed(String),
-    /// For good, while money is set aside: give it back first. `made`: then take back what the driver made.
-    Undo { why: String, made: bool },
+    /// For good, while money is set aside: give it back first, and then go on with these steps.
+    Undo { why: String, then: &'static str },
+    /// What was to be undone is paid after all: it stays.
+    Paid,
+    /// The money cannot be given back, for good: what was made is taken back all the same.
+    Withdraw(String),
     /// Not without a human.
     Attention(String),
+    /// What was made is taken back; its money needs a human.
+    Withdrawn(String),
     /// Not yet.
     Wait,
 }
@@ -168,27 +179,59 @@ async fn run(desk: &Desk, job: &Job, now: Timestamp) -> Result<Step, AdvanceErro
         }),
         "capture" => Ok(match desk.cashier.capture(account, job.needed_hold()?, now).await? {
             Cash::Done => Step::Done(Made::default()),
-            Cash::Refused(why) => Step::Undo { why, made: true },
+            Cash::Refused(why) => Step::Undo { why, then: after_refusal(job) },
             Cash::Unknown => Step::Wait,
         }),
-        "void" => Ok(match desk.cashier.void(account, job.needed_hold()?, now).await? {
-            Cash::Done if !rest(&job.operation.steps).is_empty() => Step::Done(Made::default()),
-            Cash::Done => Step::Failed(reason(&job.operation)),
-            Cash::Refused(code) => Step::Attention(format!("the money could not be given back: {code}")),
-            Cash::Unknown => Step::Wait,
-        }),
+        "void" => Ok(given_back(desk.cashier.void(account, job.needed_hold()?, now).await?, &job.operation)),
         "create" => create(desk, job).await,
         "change" => change(desk, job).await,
         "rotate" => rotate(desk, job).await,
         "remove" => remove(desk, job).await,
         "unmake" => unmake(desk, job).await,
         "revert" => revert(desk, job).await,
+        "withdraw" => withdraw(desk, job).await,
         _ => Err(AdvanceError::Inconsistent("an operation with an unknown step")),
     }
 }
 
 fn reason(operation: &Operation) -> String {
     operation.reason.clone().unwrap_or_else(|| "refused".to_owned())
+}
+
+/// What is left to do after a refused capture's money was given back, or was taken after all: something to unmake when
+/// it was made, something to move back when it was changed, something to make when that comes only after the capture.
+fn after_refusal(job: &Job) -> &'static str {
+    if job.change.is_some() {
+        return "revert";
+    }
+    if rest(&job.operation.steps).split(' ').any(|step| step == "create") { "create" } else { "unmake" }
+}
+
+fn given_back(given: GivenBack, operation: &Operation) -> Step {
+    let then = rest(&operation.steps);
+    let made = matches!(then, "unmake" | "revert");
+    match given {
+        GivenBack::Done if made => Step::Done(Made::default()),
+        GivenBack::Done => Step::Failed(reason(operation)),
+        GivenBack::Taken if made => Step::Paid,
+        GivenBack::Taken if then == "create" => Step::Done(Made::default()),
+        GivenBack::Taken => Step::Attention(format!("paid, and not made: {}", reason(operation))),
+        GivenBack::Refused(code) => {
+            let why = format!("the money could not be given back: {code}");
+            if then == "unmake" { Step::Withdraw(why) } else { Step::Attention(why) }
+        }
+        GivenBack::Unknown => Step::Wait,
+    }
+}
+
+/// The issuer keeps money that is not ours: what was made is unmade, and a human settles the rest.
+async fn withdraw(desk: &Desk, job: &Job) -> Result<Step, AdvanceError> {
+    let why = reason(&job.operation);
+    Ok(match remove(desk, job).await? {
+        Step::Done(_) => Step::Withdrawn(why),
+        Step::Wait => Step::Wait,
+        _ => Step::Attention(format!("{why}, and the platform does not remove what it made")),
+    })
 }
 
 /// The money cannot be had after the thing was made: it is unmade, as far as the driver can.
@@ -218,7 +261,7 @@ async fn revert(desk: &Desk, job: &Job) -> Result<Step, AdvanceError> {
 const NOT_SOLD: &str = "the catalog's files no longer say how this is made";
 
 fn undo(why: impl Into<String>) -> Step {
-    Step::Undo { why: why.into(), made: false }
+    Step::Undo { why: why.into(), then: "" }
 }
 
 fn unknown(job: &Job, why: &str) -> Step {
@@ -343,17 +386,22 @@ async fn write(desk: &Desk, job: Job, step: Step, now: Timestamp) -> Result<(), 
     let work = move |conn: &mut DbConnection| {
         let operation = &job.operation;
         let left = match &step {
-            Step::Done(_) => rest(&operation.steps),
-            Step::Undo { made: true, .. } if job.change.is_some() => "void revert",
-            Step::Undo { made: true, .. } => "void unmake",
-            Step::Undo { .. } if first(&operation.steps) != "rotate" && job.hold().is_some() => "void",
-            _ => "",
+            Step::Done(_) => rest(&operation.steps).to_owned(),
+            Step::Undo { then, .. } if first(&operation.steps) != "rotate" && job.hold().is_some() => {
+                format!("void {then}").trim_end().to_owned()
+            }
+            Step::Withdraw(_) => "withdraw".to_owned(),
+            _ => String::new(),
         };
         let why = match &step {
-            Step::Failed(why) | Step::Undo { why, .. } | Step::Attention(why) => Some(why.as_str()),
-            Step::Done(_) | Step::Wait => None,
+            Step::Failed(why)
+            | Step::Undo { why, .. }
+            | Step::Withdraw(why)
+            | Step::Withdrawn(why)
+            | Step::Attention(why) => Some(why.as_str()),
+            Step::Done(_) | Step::Paid | Step::Wait => None,
         };
-        if !store::set_steps(conn, operation, left, why, now)? {
+        if !store::set_steps(conn, operation, &left, why, now)? {
             return Ok(());
         }
         match (&sealed, &job.change, operation.verb.as_str()) {
@@ -388,11 +436,16 @@ fn finish(
 ) -> Result<(), AdvanceError> {
     let resource = &job.resource;
     let action = match (job.operation.verb.as_str(), step) {
-        (_, Step::Attention(_) | Step::Wait) => {
+        (_, Step::Withdrawn(_)) => {
+            arrive(conn, resource, ResourceState::NeedsAttention, why, now)?;
+            store::set_credentials(conn, (&resource.account_id, &resource.id), None)?;
+            "resource.needs_attention"
+        }
+        (_, Step::Attention(_) | Step::Withdraw(_) | Step::Wait) => {
             arrive(conn, resource, ResourceState::NeedsAttention, why, now)?;
             "resource.needs_attention"
         }
-        ("change", Step::Done(_)) => {
+        ("change", Step::Done(_) | Step::Paid) => {
             let change = job.change.as_ref().ok_or(AdvanceError::Inconsistent("a change to nothing"))?;
             change_store::apply(conn, resource, change, sealed.or(change.sealed_credentials.as_deref()))?;
             if (&resource.service, &resource.plan) != (&change.service, &change.plan) {
@@ -419,7 +472,7 @@ fn finish(
             arrive(conn, resource, ResourceState::Removed, why, now)?;
             "resource.removed"
         }
-        (_, Step::Done(_)) => {
+        (_, Step::Done(_) | Step::Paid) => {
             arrive(conn, resource, ResourceState::Ready, why, now)?;
             "resource.ready"
         }

@@ -19,6 +19,7 @@ mod read;
 mod remove;
 mod rotate;
 mod sale;
+mod settle;
 mod store;
 mod wire_store;
 
@@ -34,6 +35,7 @@ pub use read::{OpenCredentialsError, Shown, open_credentials, public_values};
 pub use remove::{RemoveError, remove};
 pub use rotate::{LONGEST_OVERLAP, RotateError, rotate};
 pub use sale::price_under;
+pub use settle::{SettleError, Verdict, settle_hold};
 pub use store::{by_id, list, owner_of};
 pub use wire_store::holder;
 

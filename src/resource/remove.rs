@@ -16,7 +16,7 @@ pub enum RemoveError {
     /// The account has no such resource.
     #[error("the account has no such resource")]
     NotFound,
-    /// Work on it is not finished.
+    /// Work on it is not finished, or needs a human.
     #[error("the resource is being made or its outcome is unknown: {0:?}")]
     Busy(ResourceState),
     /// The work could not go on; a worker takes it up.

@@ -124,6 +124,28 @@ pub fn owner_of(conn: &mut DbConnection, id: &ResourceId) -> Result<Option<Resou
     found.first::<ResourceRow>(conn).optional()?.map(Resource::try_from).transpose()
 }
 
+/// The resource that a hold pays for.
+pub(super) fn of_hold(
+    conn: &mut DbConnection,
+    account: &AccountId,
+    hold: &HoldId,
+) -> Result<Option<Resource>, DbError> {
+    let found = resources::table
+        .filter(resources::account_id.eq(account))
+        .filter(resources::hold_id.eq(hold))
+        .select(ResourceRow::as_select());
+    found.first::<ResourceRow>(conn).optional()?.map(Resource::try_from).transpose()
+}
+
+/// Whether a worker still goes on with something of this resource.
+pub(super) fn is_worked_on(conn: &mut DbConnection, account: &AccountId, id: &ResourceId) -> QueryResult<bool> {
+    let open = operations::table
+        .filter(operations::account_id.eq(account))
+        .filter(operations::resource_id.eq(id))
+        .filter(operations::finished_at.is_null());
+    Ok(open.count().get_result::<i64>(conn)? > 0)
+}
+
 /// Resources of an account, newest first, at most `limit`, older than `before`.
 ///
 /// # Errors

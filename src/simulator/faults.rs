@@ -23,6 +23,14 @@ pub enum Fault {
     ServerError,
     /// Only late.
     Delay,
+    /// It is done, and the answer says that it was refused: 402 `declined`.
+    RefuseAfterEffect,
+    /// A look-up that tells everything as captured, with nothing taken.
+    TellCapturedNothing,
+    /// A look-up that tells another amount: one minor unit.
+    TellOtherAmount,
+    /// A look-up that tells another currency: JPY.
+    TellOtherCurrency,
 }
 
 /// Which settlement call fails.

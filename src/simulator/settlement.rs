@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use super::books::{Asked, Authorization, Refused};
+use super::books::{Asked, Authorization, AuthorizationStatus, Refused};
 use super::client::{NotTheClient, authenticate};
 use super::faults::{Fault, SettlementVerb};
 use super::state::{State, World};
@@ -64,8 +64,8 @@ async fn authorize(state: web::Data<State>, request: HttpRequest, body: web::Byt
     }
     let promised = read_payment_token(&state, &asked.payment_token);
     let now = state.clock.now();
-    failing(&state, SettlementVerb::Authorize, move |world, declined| {
-        answer(201, world.books.authorize(&key, asked, promised, declined, now))
+    failing(&state, SettlementVerb::Authorize, move |world, fault| {
+        answer(201, world.books.authorize(&key, asked, promised, fault == Some(Fault::Decline), now))
     })
     .await
 }
@@ -90,8 +90,8 @@ async fn capture(
         Err(refusal) => return *refusal,
     };
     let now = state.clock.now();
-    failing(&state, SettlementVerb::Capture, move |world, declined| {
-        answer(200, world.books.capture(&id, asked.amount, declined, now))
+    failing(&state, SettlementVerb::Capture, move |world, fault| {
+        answer(200, world.books.capture(&id, asked.amount, fault == Some(Fault::Decline), now))
     })
     .await
 }
@@ -101,8 +101,8 @@ async fn void(state: web::Data<State>, request: HttpRequest, id: web::Path<Strin
         return *refusal;
     }
     let now = state.clock.now();
-    failing(&state, SettlementVerb::Void, move |world, declined| {
-        answer(200, if declined { Err(Refused::Declined) } else { world.books.void(&id, now) })
+    failing(&state, SettlementVerb::Void, move |world, fault| {
+        answer(200, if fault == Some(Fault::Decline) { Err(Refused::Declined) } else { world.books.void(&id, now) })
     })
     .await
 }
@@ -120,31 +120,53 @@ async fn lookup(state: web::Data<State>, request: HttpRequest) -> HttpResponse {
         return problem(400, "query_invalid", "`reference` is missing.");
     };
     let now = state.clock.now();
-    failing(&state, SettlementVerb::Lookup, move |world, _declined| {
-        HttpResponse::Ok().json(json!({"data": world.books.lookup(&which.reference, now)}))
+    failing(&state, SettlementVerb::Lookup, move |world, fault| {
+        let mut found = world.books.lookup(&which.reference, now);
+        for authorization in &mut found {
+            untrue(authorization, fault);
+        }
+        HttpResponse::Ok().json(json!({"data": found}))
     })
     .await
+}
+
+/// An authorization as a look-up tells it that was ordered to lie.
+fn untrue(told: &mut Authorization, fault: Option<Fault>) {
+    match fault {
+        Some(Fault::TellCapturedNothing) => {
+            (told.status, told.captured) = (AuthorizationStatus::Captured, Amount::ZERO);
+        }
+        Some(Fault::TellOtherAmount) => {
+            told.amount = Amount::from_minor(1).unwrap_or(Amount::ZERO);
+            told.captured = told.captured.min(told.amount);
+        }
+        Some(Fault::TellOtherCurrency) => told.currency = "JPY".parse().unwrap_or(told.currency),
+        _ => {}
+    }
 }
 
 /// Does `effect` unless, or although, this call was ordered to fail.
 async fn failing(
     state: &State,
     verb: SettlementVerb,
-    effect: impl FnOnce(&mut World, bool) -> HttpResponse,
+    effect: impl FnOnce(&mut World, Option<Fault>) -> HttpResponse,
 ) -> HttpResponse {
     let fault = state.world().faults.take(verb);
     if let Some((_, delay)) = fault {
         tokio::time::sleep(delay).await;
     }
     match fault.map(|(fault, _)| fault) {
-        None | Some(Fault::Delay) => effect(&mut state.world(), false),
-        Some(Fault::Decline) => effect(&mut state.world(), true),
+        Some(Fault::RefuseAfterEffect) => {
+            effect(&mut state.world(), None);
+            problem(402, "declined", "It was done all the same.")
+        }
         Some(Fault::ServerError) => problem(500, "internal", "Nothing was done."),
         Some(Fault::TimeOutBeforeEffect) => cut(),
         Some(Fault::TimeOutAfterEffect) => {
-            effect(&mut state.world(), false);
+            effect(&mut state.world(), None);
             cut()
         }
+        honest_or_not => effect(&mut state.world(), honest_or_not),
     }
 }
 

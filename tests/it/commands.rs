@@ -5,6 +5,8 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
+use portreeve::app::HOUSE;
+use portreeve::db::{DbConnection, DbError};
 use portreeve::fetch::{Fetch, FetchSettings, Outgoing};
 use secrecy::ExposeSecret as _;
 use serde_json::Value;
@@ -89,6 +91,49 @@ on_both! {
         assert_eq!(serving.status(&format!("{}/v1/budget", serving.base)).await, 401);
         assert_eq!(serving.status(&format!("{}/readyz", serving.private)).await, 200);
         assert_eq!(serving.stop(), Some(0));
+    }
+
+    async fn the_books_are_checked_while_somebody_writes_and_only_of_accounts_that_exist(db: TestDb) {
+        let folder = tempfile::tempdir().unwrap();
+        let audit = |more: &[&str]| {
+            let mut command = program(folder.path(), &["audit", "verify"]);
+            let output = command.args(more).env("PORTREEVE__DATABASE__URL", db.settings().url.expose_secret()).output();
+            output.unwrap()
+        };
+        let nobody = "acct_01m7y8g5g4ffwsvdswctyvv55x";
+        assert_eq!(audit(&["--account", nobody]).status.code(), Some(3));
+        let (began, running) = std::sync::mpsc::channel();
+        let (release, released) = std::sync::mpsc::channel::<()>();
+        let house = db.db().clone();
+        let busy = tokio::spawn(async move {
+            let work = move |_: &mut DbConnection| {
+                began.send(()).unwrap();
+                released.recv().unwrap();
+                Ok::<_, DbError>(())
+            };
+            house.write(HOUSE, work).await
+        });
+        tokio::task::spawn_blocking(move || running.recv().unwrap()).await.unwrap();
+        let checked = audit(&[]);
+        assert_eq!(checked.status.code(), Some(0), "{}", told(&checked));
+        release.send(()).unwrap();
+        busy.await.unwrap().unwrap();
+    }
+
+    async fn a_hold_is_settled_by_hand_only_with_one_verdict_and_only_when_it_is_there(db: TestDb) {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(run(folder.path(), &["init"]).status.success());
+        let (account, hold) = ("acct_01m7y8g5g4ffwsvdswctyvv55x", "hold_01m7y8g5g4ffwsvdswctyvv55x");
+        let settle = |more: &[&str]| {
+            let mut command = program(folder.path(), &["account", "settle-hold", account, hold]);
+            let output = command.args(more).env("PORTREEVE__DATABASE__URL", db.settings().url.expose_secret()).output();
+            output.unwrap()
+        };
+        assert_eq!(settle(&[]).status.code(), Some(2));
+        assert_eq!(settle(&["--captured", "--released"]).status.code(), Some(2));
+        assert_eq!(settle(&["--released", "--force", " "]).status.code(), Some(5));
+        let missing = settle(&["--released", "--force", "because"]);
+        assert_eq!(missing.status.code(), Some(3), "{}", told(&missing));
     }
 
     async fn the_registry_adds_shows_suspends_and_resumes(db: TestDb) {

@@ -126,6 +126,20 @@ on_both! {
         app.stop().await;
     }
 
+    async fn the_body_of_a_head_is_left_out_also_when_the_next_request_is_there_already(db: TestDb) {
+        let app = TestApp::start(&db).await;
+        // The first one waits for the database; meanwhile the server reads the second.
+        let path = "/d/dl_nobody";
+        let got = app.stranger().get(path).await.expect_status(410);
+        let answers = app.stranger().raw_pair(("HEAD", path), ("GET", "/oauth/jwks")).await;
+        let (first, second) = answers.split_once("\r\n\r\n").unwrap();
+        assert!(first.starts_with("HTTP/1.1 410 "), "{first}");
+        assert!(first.contains(&format!("content-length: {}", got.header("content-length"))), "{first}");
+        assert!(second.starts_with("HTTP/1.1 200 "), "{second}");
+        assert!(second.ends_with('}') && second.contains("\"keys\""), "{second}");
+        app.stop().await;
+    }
+
     async fn the_served_document_is_the_committed_one_with_its_address(db: TestDb) {
         let app = TestApp::start(&db).await;
         let mut served = app.stranger().get("/openapi.json").await.expect_status(200).json();

@@ -186,6 +186,8 @@ fn activity(fact: &RecordedFact, account: &AccountId, orchestrator: &Orchestrato
         "Portreeve".to_owned()
     } else if fact.action == "account.linked" {
         text("orchestrator")
+    } else if fact.actor == "operator" {
+        "The provider".to_owned()
     } else {
         orchestrator.name.to_string()
     };
@@ -202,6 +204,7 @@ fn activity(fact: &RecordedFact, account: &AccountId, orchestrator: &Orchestrato
         "resource.failed" => format!("could not buy {}: {}", text("name"), text("reason")),
         "resource.removed" => format!("removed {}", text("name")),
         "resource.needs_attention" => format!("needs a human for {}", text("name")),
+        "hold.settled" => format!("settled {} as {}", money("amount"), text("as")),
         "budget.lowered" => format!("lowered the cap from {} to {}", money("before"), money("after")),
         "spending.stopped" => "stopped new spending".to_owned(),
         "spending.resumed" => "allowed new spending again".to_owned(),

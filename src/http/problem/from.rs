@@ -11,7 +11,7 @@ use crate::money::Money;
 use crate::payment::hold::{CapRefusal, CounterKind};
 use crate::payment::token::PaymentTokenError;
 use crate::resource::usage::UsageError;
-use crate::resource::{AdvanceError, BuyError, OpenCredentialsError, PayError, RemoveError};
+use crate::resource::{AdvanceError, BuyError, OpenCredentialsError, PayError, RemoveError, ResourceState};
 
 impl From<DbError> for Problem {
     fn from(error: DbError) -> Self {
@@ -204,6 +204,11 @@ impl From<RemoveError> for Problem {
     fn from(error: RemoveError) -> Self {
         match error {
             RemoveError::NotFound => Self::new(&table::NOT_FOUND, "The account has no such resource."),
+            RemoveError::Busy(ResourceState::NeedsAttention) => {
+                Self::new(&table::NEEDS_HUMAN, "The resource cannot be removed before a human has looked at it.")
+                    .with("state", json!(ResourceState::NeedsAttention.as_str()))
+                    .next("tell_human", table::NEEDS_HUMAN.human)
+            }
             RemoveError::Busy(state) => {
                 Self::new(&table::BUSY, "The resource cannot be removed yet.").with("state", json!(state.as_str()))
             }

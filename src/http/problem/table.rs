@@ -90,6 +90,9 @@ problems! {
     BUSY: "resource_busy" 409 "Work on the resource is not finished",
         "The resource is being made or changed, or the outcome of that is unknown.",
         agent "Look at the resource again in a few seconds.", human "", retry true;
+    NEEDS_HUMAN: "resource_needs_attention" 409 "A human has to look at the resource",
+        "What became of the resource or of its money could not be settled by the provider's programs. Its `state_reason` says more.",
+        agent "Do not repeat the call: tell your human, who can ask the provider.", human "Ask the provider's support about this resource: its state says `needs_attention`.", retry false;
     NOT_READY: "resource_not_ready" 409 "The resource is not in use",
         "Usage was reported for a resource that is not ready: it was removed, or never came to be.",
         agent "Refuse the call that this usage is for.", human "", retry false;

@@ -284,7 +284,7 @@ impl Agent<'_> {
         assert_eq!((sum("spent_change"), sum("held_change")), (of("spent"), of("held")), "the ledger and the budget");
         assert_eq!(of("remaining"), of("ceiling") - of("spent") - of("held"), "{budget}");
         let account = self.account.parse().expect("an account id");
-        let verified = self.app.app().db.read(move |conn| {
+        let verified = self.app.app().db.read_snapshot(move |conn| {
             let verified = audit_chain::verify(conn, &account).expect("the ledger is whole");
             Ok::<_, DbError>(verified)
         });
