@@ -1,12 +1,14 @@
 //! What can be typed, and how a failure is told.
 
 mod account;
+mod agent;
 mod audit;
 mod catalog;
 mod config;
 mod demo;
 mod init;
 mod orchestrator;
+mod orchestrator_sim;
 mod serve;
 
 use std::io::Write as _;
@@ -51,6 +53,10 @@ enum Command {
     /// The registry of trusted orchestrators.
     #[command(subcommand)]
     Orchestrator(orchestrator::OrchestratorCommand),
+    /// Run a simulated orchestrator against any provider.
+    OrchestratorSim(orchestrator_sim::OrchestratorSimArgs),
+    /// Be the agent of an orchestrator's user: add, upgrade, rotate, remove.
+    Agent(agent::AgentArgs),
     /// Help one account.
     #[command(subcommand)]
     Account(account::AccountCommand),
@@ -106,6 +112,11 @@ impl Failure {
         Self { code: 7, message: message.into() }
     }
 
+    /// Another end that a program can act on.
+    fn with_code(code: u8, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+
     /// Tells it on standard error, and gives the exit code.
     pub(crate) fn report(self) -> ExitCode {
         // Nothing can be told when standard error is gone.
@@ -153,6 +164,8 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Migrate => migrate(&load(file)?, json).await,
         Command::Catalog(command) => catalog::run(command, file, json).await,
         Command::Orchestrator(command) => orchestrator::run(command, &load(file)?, json).await,
+        Command::OrchestratorSim(args) => orchestrator_sim::run(&args, json).await,
+        Command::Agent(args) => agent::run(&args, json).await,
         Command::Account(command) => account::run(command, &load(file)?, json).await,
         Command::Audit(command) => audit::run(command, &load(file)?, json).await,
         Command::Config(command) => config::run(&command, &layers(file)?, json),

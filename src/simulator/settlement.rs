@@ -51,18 +51,20 @@ async fn contract() -> HttpResponse {
 
 async fn authorize(state: web::Data<State>, request: HttpRequest, body: web::Bytes) -> HttpResponse {
     let ready = async {
-        provider(&state, request.headers()).await?;
+        let client = provider(&state, request.headers()).await?;
         let key = idempotency_key(request.headers())?;
-        Ok::<_, Box<HttpResponse>>((key, read_body::<Asked>(&body)?))
+        Ok::<_, Box<HttpResponse>>((client, key, read_body::<Asked>(&body)?))
     };
-    let (key, asked) = match ready.await {
+    let (client, key, asked) = match ready.await {
         Ok(ready) => ready,
         Err(refusal) => return *refusal,
     };
     if asked.reference.is_empty() || asked.reference.len() > 255 {
         return problem(400, "body_invalid", "`reference` has 1 to 255 characters.");
     }
-    let promised = read_payment_token(&state, &asked.payment_token);
+    let promised = read_payment_token(&state, &client, &asked.payment_token);
+    // Two providers may choose the same key.
+    let key = format!("{client} {key}");
     let now = state.clock.now();
     failing(&state, SettlementVerb::Authorize, move |world, declined| {
         answer(201, world.books.authorize(&key, asked, promised, declined, now))
@@ -82,27 +84,29 @@ async fn capture(
     body: web::Bytes,
 ) -> HttpResponse {
     let ready = async {
-        provider(&state, request.headers()).await?;
-        read_body::<Captured>(&body)
+        let client = provider(&state, request.headers()).await?;
+        Ok::<_, Box<HttpResponse>>((client, read_body::<Captured>(&body)?))
     };
-    let asked = match ready.await {
-        Ok(asked) => asked,
+    let (client, asked) = match ready.await {
+        Ok(ready) => ready,
         Err(refusal) => return *refusal,
     };
     let now = state.clock.now();
     failing(&state, SettlementVerb::Capture, move |world, declined| {
-        answer(200, world.books.capture(&id, asked.amount, declined, now))
+        answer(200, world.books.of(&client, &id).and_then(|()| world.books.capture(&id, asked.amount, declined, now)))
     })
     .await
 }
 
 async fn void(state: web::Data<State>, request: HttpRequest, id: web::Path<String>) -> HttpResponse {
-    if let Err(refusal) = provider(&state, request.headers()).await {
-        return *refusal;
-    }
+    let client = match provider(&state, request.headers()).await {
+        Ok(client) => client,
+        Err(refusal) => return *refusal,
+    };
     let now = state.clock.now();
     failing(&state, SettlementVerb::Void, move |world, declined| {
-        answer(200, if declined { Err(Refused::Declined) } else { world.books.void(&id, now) })
+        let outcome = world.books.of(&client, &id);
+        answer(200, if declined { Err(Refused::Declined) } else { outcome.and_then(|()| world.books.void(&id, now)) })
     })
     .await
 }
@@ -113,15 +117,16 @@ struct Which {
 }
 
 async fn lookup(state: web::Data<State>, request: HttpRequest) -> HttpResponse {
-    if let Err(refusal) = provider(&state, request.headers()).await {
-        return *refusal;
-    }
+    let client = match provider(&state, request.headers()).await {
+        Ok(client) => client,
+        Err(refusal) => return *refusal,
+    };
     let Ok(which) = web::Query::<Which>::from_query(request.query_string()) else {
         return problem(400, "query_invalid", "`reference` is missing.");
     };
     let now = state.clock.now();
     failing(&state, SettlementVerb::Lookup, move |world, _declined| {
-        HttpResponse::Ok().json(json!({"data": world.books.lookup(&which.reference, now)}))
+        HttpResponse::Ok().json(json!({"data": world.books.lookup(&client, &which.reference, now)}))
     })
     .await
 }
@@ -136,14 +141,26 @@ async fn failing(
     if let Some((_, delay)) = fault {
         tokio::time::sleep(delay).await;
     }
+    let effect = |declined| {
+        let mut world = state.world();
+        let answer = effect(&mut world, declined);
+        match world.keep_books() {
+            Ok(()) => answer,
+            Err(error) => problem(500, "not_kept", &error.to_string()),
+        }
+    };
     match fault.map(|(fault, _)| fault) {
-        None | Some(Fault::Delay) => effect(&mut state.world(), false),
-        Some(Fault::Decline) => effect(&mut state.world(), true),
+        None | Some(Fault::Delay) => effect(false),
+        Some(Fault::Decline) => effect(true),
         Some(Fault::ServerError) => problem(500, "internal", "Nothing was done."),
         Some(Fault::TimeOutBeforeEffect) => cut(),
         Some(Fault::TimeOutAfterEffect) => {
-            effect(&mut state.world(), false);
+            effect(false);
             cut()
+        }
+        Some(Fault::ServerErrorAfterEffect) => {
+            effect(false);
+            problem(500, "internal", "It was done, and this answer does not say so.")
         }
     }
 }
@@ -167,12 +184,12 @@ fn answer(done: u16, outcome: Result<Authorization, Refused>) -> HttpResponse {
 }
 
 /// The caller is the provider, or this refusal.
-async fn provider(state: &State, headers: &HeaderMap) -> Result<(), Box<HttpResponse>> {
+async fn provider(state: &State, headers: &HeaderMap) -> Result<String, Box<HttpResponse>> {
     let sent = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
     let refusal = match sent.and_then(|value| value.strip_prefix("Bearer ")) {
         None => NotTheClient::Untrue("there is no client assertion"),
         Some(assertion) => match authenticate(state, assertion).await {
-            Ok(()) => return Ok(()),
+            Ok(client) => return Ok(client),
             Err(refusal) => refusal,
         },
     };

@@ -11,6 +11,7 @@ fn promised(max: i64) -> Promised {
     Promised {
         iss: "http://issuer".into(),
         aud: "us".into(),
+        sub: "ada".into(),
         jti: "ptok_1".into(),
         exp: NOW.seconds() + 3600,
         currency: Currency::USD,
