@@ -195,6 +195,10 @@ impl Simulator {
             App::new()
                 .app_data(data.clone())
                 .app_data(web::PayloadConfig::new(settlement::MAX_BODY))
+                .app_data(
+                    web::JsonConfig::default().limit(settlement::MAX_BODY).error_handler(|error, _| malformed(error)),
+                )
+                .app_data(web::QueryConfig::default().error_handler(|error, _| malformed(error)))
                 .configure(issuer::routes)
                 .configure(settlement::routes)
                 .configure(faults::routes)
@@ -323,6 +327,12 @@ impl Simulator {
     pub fn now(&self) -> Timestamp {
         self.state.clock.now()
     }
+}
+
+/// What cannot be read is refused in the agent's envelope, which says what a problem document says too.
+fn malformed(error: impl fmt::Display) -> actix_web::Error {
+    let refusal = refusal::Refusal::new(400, "invalid_request", error.to_string());
+    actix_web::error::InternalError::from_response("malformed", refusal.answer()).into()
 }
 
 /// Takes the address, and only on loopback.

@@ -24,5 +24,6 @@ mod opening;
 mod proofs;
 mod secrets;
 mod served_catalog;
+mod simulator;
 mod structure;
 mod usage;

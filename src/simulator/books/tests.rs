@@ -120,9 +120,9 @@ fn what_can_follow_what() {
     let mut books = Books::default();
     let id = open(&mut books);
     assert_eq!(books.capture(&id, amount(10), false, late), Err(Refused::AuthorizationExpired));
-    assert_eq!(books.lookup("a", late)[0].status, AuthorizationStatus::Expired);
+    assert_eq!(books.lookup("us", "a", late)[0].status, AuthorizationStatus::Expired);
     assert_eq!(books.void("auth_unknown", NOW), Err(Refused::NotFound));
-    assert!(books.lookup("b", NOW).is_empty());
+    assert!(books.lookup("us", "b", NOW).is_empty());
 }
 
 proptest! {
@@ -147,4 +147,41 @@ proptest! {
             prop_assert!(totals.open + totals.captured <= 1000);
         }
     }
+}
+
+#[test]
+fn a_month_at_one_provider_ends_at_the_cap_whatever_the_tokens_allow() {
+    let mut books = Books::default();
+    books.cap("us", Some(vec![Cap { currency: Currency::USD, amount: amount(1000) }]));
+    let token = |jti: &str, sub: &str| Promised { jti: jti.into(), sub: sub.into(), ..promised(900) };
+    let first = books.authorize("1", asked("a", 900), Ok(token("t1", "ada")), false, NOW).unwrap();
+    let refused = books.authorize("2", asked("b", 101), Ok(token("t2", "ada")), false, NOW);
+    assert_eq!(refused, Err(Refused::CapExceeded { left: 100 }));
+    assert!(books.authorize("3", asked("c", 900), Ok(token("t3", "bo")), false, NOW).is_ok(), "of another user");
+    books.void(&first.id, NOW).unwrap();
+    assert!(books.authorize("4", asked("d", 101), Ok(token("t2", "ada")), false, NOW).is_ok());
+    assert_eq!(books.of("them", &first.id), Err(Refused::NotFound), "another seller's are as if they were not");
+    let euro = Promised { currency: "EUR".parse().unwrap(), ..token("t5", "ada") };
+    let asked_euro = Asked { currency: "EUR".parse().unwrap(), ..asked("e", 1) };
+    assert_eq!(books.authorize("5", asked_euro, Ok(euro), false, NOW), Err(Refused::CapExceeded { left: 0 }));
+}
+
+#[test]
+fn a_file_brings_back_entries_answers_and_revocations() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("books.db");
+    let mut store = super::super::store::Store::open(&path).unwrap();
+    let mut books = Books::default();
+    let first = books.authorize("1", asked("a", 600), Ok(promised(1000)), false, NOW);
+    let refused = books.authorize("2", asked("b", 600), Ok(promised(1000)), false, NOW);
+    books.revoke("ptok_1");
+    books.keep(&mut store).unwrap();
+    drop(store);
+    let mut store = super::super::store::Store::open(&path).unwrap();
+    let mut again = Books::restore(&mut store).unwrap();
+    assert_eq!(again.authorize("1", asked("a", 600), Ok(promised(1000)), false, NOW), first);
+    assert_eq!(again.authorize("2", asked("b", 600), Ok(promised(1000)), false, NOW), refused);
+    let third = again.authorize("3", asked("c", 1), Ok(promised(1000)), false, NOW);
+    assert_eq!(third, Err(Refused::TokenRevoked));
+    assert_eq!(again.capture(&first.unwrap().id, amount(600), false, NOW).unwrap().captured, amount(600));
 }
