@@ -184,11 +184,11 @@ async fn billing(state: web::Data<State>, request: HttpRequest) -> HttpResponse 
         let mut lines = Vec::new();
         for provider in world.providers.values() {
             for cap in provider.caps.iter().flatten() {
-                let used = world.books.taken(&provider.client_id, &user.subject, cap.currency, now);
+                let spent = world.books.taken(&provider.client_id, &user.subject, cap.currency, now);
                 let money = |amount| Money { amount, currency: cap.currency }.to_string();
                 lines.push(json!({"provider": provider.name, "currency": cap.currency, "cap": cap.amount,
-                    "used": used, "left": cap.amount.saturating_sub(used),
-                    "text": format!("{} of {} used", money(used), money(cap.amount))}));
+                    "used": spent, "left": cap.amount.saturating_sub(spent),
+                    "text": format!("{} of {} used", money(spent), money(cap.amount))}));
             }
         }
         Ok(Done::of(json!({"period": month, "providers": lines})))

@@ -195,20 +195,20 @@ impl Books {
     pub(super) fn authorize(
         &mut self,
         key: &str,
-        asked: Asked,
+        asked: &Asked,
         promised: Result<Promised, &'static str>,
         declined: bool,
         now: Timestamp,
     ) -> Answer {
-        let request = digest_of(&asked);
+        let request = digest_of(asked);
         if let Some((before, answer)) = self.answered.get(key) {
             return if *before == request { answer.clone() } else { Err(Refused::KeyReused) };
         }
         self.expire(now);
         let answer = promised
             .map_err(Refused::TokenInvalid)
-            .and_then(|promised| self.judge(&asked, &promised, declined, now).map(|()| promised))
-            .map(|promised| self.enter(&asked, promised, now));
+            .and_then(|promised| self.judge(asked, &promised, declined, now).map(|()| promised))
+            .map(|promised| self.enter(asked, promised, now));
         if answer.as_ref().err().is_none_or(Refused::is_decision) {
             self.answered.insert(key.to_owned(), (request, answer.clone()));
             self.newly_answered.insert(key.to_owned());

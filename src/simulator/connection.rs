@@ -98,8 +98,8 @@ pub(super) async fn link(
         AccountAnswer::Tokens(tokens) => *tokens,
         AccountAnswer::RequiresAuth(url) => {
             let url = url.to_string();
-            let stage = Stage::Waiting { request, secret, verifier, url: url.clone(), expires_at };
-            keep(state, user, provider, stage)?;
+            let waiting = Stage::Waiting { request, secret, verifier, url: url.clone(), expires_at };
+            keep(state, user, provider, waiting)?;
             let text = format!("{} has an account for {} already: its owner must agree", provider.name, user.email);
             return Err(Refusal::new(409, "BROWSER_AUTH_REQUIRED", text)
                 .more(json!({"url": url, "expires_at": expires_at}))
@@ -118,8 +118,8 @@ pub(super) async fn link(
     Ok(Done::of(answer).next(format!("`catalog {}` shows what it sells", provider.name)))
 }
 
-fn keep(state: &State, user: &Member, provider: &Provider, stage: Stage) -> Result<(), Refusal> {
-    let connection = Connection { user: user.subject.clone(), provider: provider.name.clone(), stage };
+fn keep(state: &State, user: &Member, provider: &Provider, reached: Stage) -> Result<(), Refusal> {
+    let connection = Connection { user: user.subject.clone(), provider: provider.name.clone(), stage: reached };
     Ok(state.world().keep_connection(connection)?)
 }
 
@@ -221,8 +221,8 @@ async fn finish(state: &State, returned: Returned) -> Result<String, (u16, Strin
     let code = Kept::from(returned.code.ok_or_else(unknown)?);
     let said = Wire::to(state, &provider).exchange(&code, verifier.as_ref()).await;
     let said = said.map_err(|error| (502, format!("{} did not give a token: {error}", provider.name)))?;
-    let stage = Stage::Linked(Linked::of(said, None, now));
-    let kept = state.world().keep_connection(Connection { stage, ..connection });
+    let linked = Stage::Linked(Linked::of(said, None, now));
+    let kept = state.world().keep_connection(Connection { stage: linked, ..connection });
     kept.map_err(|error| (500, error.to_string()))?;
     Ok(provider.name)
 }

@@ -95,9 +95,12 @@ pub fn env_text(before: &str, variables: &[Variable]) -> String {
         _ => (before, ""),
     };
     let gap = if head.is_empty() || head.ends_with('\n') { "" } else { "\n" };
-    let lines: String =
-        variables.iter().map(|variable| format!("{}={}\n", variable.name, quoted(&variable.value))).collect();
-    format!("{head}{gap}{BEGIN}\n{lines}{END}\n{tail}")
+    let mut text = format!("{head}{gap}{BEGIN}\n");
+    for variable in variables {
+        text.extend([variable.name.as_str(), "=", &quoted(&variable.value), "\n"]);
+    }
+    text.extend([END, "\n", tail]);
+    text
 }
 
 #[cfg(test)]

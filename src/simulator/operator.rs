@@ -248,8 +248,8 @@ pub(super) fn introduce(state: &State, new: NewProvider) -> Result<(Value, bool)
         let kept = |kept: &Option<Kept>| json!(kept.as_ref().map(Kept::expose));
         members.insert("signing_secret".to_owned(), kept(&introduced.signing_secret));
         members.insert("notification_secret".to_owned(), kept(&introduced.notification_secret));
-        let token = introduced.keys_token.as_ref().map(Secret::expose);
-        members.insert("public_keys_token".to_owned(), json!(token));
+        let keys = introduced.keys_token.as_ref().map(Secret::expose);
+        members.insert("public_keys_token".to_owned(), json!(keys));
     }
     world.keep_provider(provider).map_err(|_not_kept| BadProvider::NoRandomness)?;
     Ok((shown, before.is_none()))

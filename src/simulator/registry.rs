@@ -267,11 +267,7 @@ impl Provider {
         let signing_secrets = match (new.signing_secret, before) {
             (Some(given), _) => vec![given],
             (None, Some(before)) => before.signing_secrets.clone(),
-            (None, None) => {
-                let made = Kept::from(Secret::generate("whsec")?);
-                told.signing_secret = Some(made.clone());
-                vec![made]
-            }
+            (None, None) => vec![told.make_signing_secret()?],
         };
         let (notification_secret, keys_token) = match before {
             Some(before) => (before.notification_secret.clone(), before.keys_token.clone()),
@@ -321,6 +317,12 @@ impl Provider {
 }
 
 impl Introduced {
+    fn make_signing_secret(&mut self) -> Result<Kept, BadProvider> {
+        let made = Kept::from(Secret::generate("whsec")?);
+        self.signing_secret = Some(made.clone());
+        Ok(made)
+    }
+
     fn make(&mut self) -> Result<(Kept, String), BadProvider> {
         use base64::Engine as _;
         use base64::engine::general_purpose::STANDARD;

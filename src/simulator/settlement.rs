@@ -67,7 +67,7 @@ async fn authorize(state: web::Data<State>, request: HttpRequest, body: web::Byt
     let key = format!("{client} {key}");
     let now = state.clock.now();
     failing(&state, SettlementVerb::Authorize, move |world, declined| {
-        answer(201, world.books.authorize(&key, asked, promised, declined, now))
+        answer(201, world.books.authorize(&key, &asked, promised, declined, now))
     })
     .await
 }

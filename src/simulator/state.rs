@@ -233,14 +233,13 @@ impl World {
 }
 
 fn issuer_keys(store: &mut Store) -> Result<IssuerKeys, StartError> {
-    match store.all::<serde_json::Value>("key")?.into_iter().find(|(id, _)| id == "issuer") {
-        Some((_, kept)) => Ok(IssuerKeys::restore(serde_json::from_value(kept).map_err(StoreError::from)?)?),
-        None => {
-            let keys = IssuerKeys::generate()?;
-            store.put(&[Record::of("key", "issuer", &keys.kept())?])?;
-            Ok(keys)
-        }
+    let kept = store.all::<serde_json::Value>("key")?.into_iter().find(|(id, _)| id == "issuer");
+    if let Some((_, kept)) = kept {
+        return Ok(IssuerKeys::restore(serde_json::from_value(kept).map_err(StoreError::from)?)?);
     }
+    let keys = IssuerKeys::generate()?;
+    store.put(&[Record::of("key", "issuer", &keys.kept())?])?;
+    Ok(keys)
 }
 
 fn v2_keys(store: &mut Store, now: Timestamp) -> Result<V2Keys, StartError> {

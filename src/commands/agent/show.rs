@@ -74,7 +74,7 @@ pub(super) fn price(seen: &Said) -> String {
         text("/data/price")
     );
     if let Some(limit) = seen.text("/data/monthly_limit") {
-        line.push_str(&format!("\npaid with a token for at most {limit} per month"));
+        line.extend(["\npaid with a token for at most ", &limit, " per month"]);
     }
     line
 }
@@ -96,7 +96,7 @@ fn failure(said: &Said, json: bool) -> Failure {
         let url = said.text("/error/url").map(|url| format!("\nopen {url}"));
         text.push_str(&url.unwrap_or_default());
         for step in texts(&said.at("/next_steps")) {
-            text.push_str(&format!("\nnext: {step}"));
+            text.extend(["\nnext: ", &step]);
         }
     }
     Failure::with_code(exit, text)

@@ -83,8 +83,8 @@ impl Books {
 
     /// The books of a file.
     pub(in crate::simulator) fn restore(store: &mut Store) -> Result<Self, StoreError> {
-        let mut books = Self::default();
-        books.entries = store.all::<BookEntry>(ENTRY)?.into_iter().collect();
+        let entries = store.all::<BookEntry>(ENTRY)?.into_iter().collect();
+        let mut books = Self { entries, ..Self::default() };
         for (key, kept) in store.all::<KeptAnswer>(ANSWER)? {
             books.answered.insert(key, (kept.request, kept.said.answer()));
         }

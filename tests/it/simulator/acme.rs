@@ -154,7 +154,7 @@ impl Shared {
         let fresh = at.parse::<i64>().is_ok_and(|at| at.abs_diff(now().seconds()) <= 300);
         let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
         let mac = hmac::sign(&key, &[at.as_bytes(), b".", body].concat());
-        let hex: String = mac.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        let hex = mac.as_ref().iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
         fresh && header.split(',').filter_map(|part| part.strip_prefix("v1=")).any(|one| one == hex)
     }
 
@@ -245,10 +245,10 @@ impl Shared {
     async fn act(&self, path: &str, asked: &Value) -> (u16, Value) {
         let parts: Vec<&str> = path.trim_start_matches("/provisioning/resources").split('/').collect();
         let wanted = asked["service_id"].as_str().unwrap_or_default().to_owned();
-        if matches!(parts.as_slice(), [""] | ["", _, "update_service"]) {
-            if let Err(code) = self.paid(&wanted, asked).await {
-                return (400, json!({"status": "error", "id": "", "error": {"code": code, "message": "Pay."}}));
-            }
+        let costs = matches!(parts.as_slice(), [""] | ["", _, "update_service"]);
+        let paid = if costs { self.paid(&wanted, asked).await } else { Ok(()) };
+        if let Err(code) = paid {
+            return (400, json!({"status": "error", "id": "", "error": {"code": code, "message": "Pay."}}));
         }
         let mut desk = self.desk.lock().unwrap();
         let complete = |id: &str, desk: &Desk| {
