@@ -41,6 +41,7 @@ use std::sync::Arc;
 
 use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpServer, web};
+use serde_json::Value;
 use url::Url;
 
 use crate::clock::{Clock, Timestamp};
@@ -147,6 +148,7 @@ pub struct Simulator {
     pub settlement_url: String,
     handle: ServerHandle,
     state: Arc<State>,
+    told: Value,
 }
 
 impl fmt::Debug for Simulator {
@@ -166,12 +168,15 @@ impl Simulator {
         let (listener, address) = listen(bind)?;
         let mut new = NewProvider::new("provider", provider_base);
         new.client_id = Some(client_id.clone());
-        let provider = Provider { caps: None, ..Provider::register(new, None)?.0 };
         let (issuer, name) = (format!("http://{address}"), "Harbour".to_owned());
         let store = Store::nowhere();
         let state = State::new(Beginning { issuer, name, client_id, guarded: false, clock, store })?;
-        state.world().keep_provider(provider)?;
-        Self::serve(Arc::new(state), listener, address)
+        let (told, _is_new) = operator::introduce(&state, new)?;
+        let known = state.world().providers.values().next().cloned();
+        if let Some(provider) = known {
+            state.world().keep_provider(Provider { caps: None, ..provider })?;
+        }
+        Self::serve(Arc::new(state), told, listener, address)
     }
 
     /// Starts an orchestrator that keeps what it knows in a file, asks for the operator's token, and lets each provider
@@ -186,10 +191,10 @@ impl Simulator {
         let issuer = issuer.unwrap_or_else(|| format!("http://{address}"));
         let client_id = String::new();
         let state = State::new(Beginning { issuer, name, client_id, guarded: true, clock, store })?;
-        Self::serve(Arc::new(state), listener, address)
+        Self::serve(Arc::new(state), Value::Null, listener, address)
     }
 
-    fn serve(state: Arc<State>, listener: TcpListener, address: SocketAddr) -> Result<Self, StartError> {
+    fn serve(state: Arc<State>, told: Value, listener: TcpListener, address: SocketAddr) -> Result<Self, StartError> {
         let data = web::Data::from(state.clone());
         let server = HttpServer::new(move || {
             App::new()
@@ -211,12 +216,37 @@ impl Simulator {
         });
         let server = server.workers(1).disable_signals().shutdown_timeout(1).listen(listener);
         let handle = run(server.map_err(|error| StartError::Bind(address, error))?.run());
-        Ok(Self { issuer_url: state.issuer.clone(), settlement_url: state.settlement_url(), handle, state })
+        Ok(Self { issuer_url: state.issuer.clone(), settlement_url: state.settlement_url(), handle, state, told })
     }
 
     /// Stops listening; open requests get a second to finish.
     pub async fn stop(&self) {
         self.handle.stop(true).await;
+    }
+
+    /// What the provider of [`Simulator::start`] must be told, secrets included, as `POST /providers` answers; `null` after
+    /// [`Simulator::open`].
+    #[must_use]
+    pub fn introduction(&self) -> &Value {
+        &self.told
+    }
+
+    /// Enrols `user` under her own subject, so that ID tokens about her and calls for her mean the same person; gives the
+    /// token of her agent.
+    ///
+    /// # Errors
+    /// Says why not.
+    pub fn enrol(&self, user: &User) -> Result<Kept, String> {
+        let new = operator::NewUser {
+            email: user.email.clone(),
+            subject: Some(user.subject.clone()),
+            email_verified: user.email_verified,
+            name: None,
+            phone: None,
+            country: None,
+            tenant: user.tenant.clone(),
+        };
+        operator::begin_user(&self.state, new).map(|(_member, token)| token.into())
     }
 
     /// The token of the operator's API.
@@ -252,7 +282,7 @@ impl Simulator {
     ///
     /// # Errors
     /// See [`BadProvider`].
-    pub fn add_provider(&self, new: NewProvider) -> Result<serde_json::Value, BadProvider> {
+    pub fn add_provider(&self, new: NewProvider) -> Result<Value, BadProvider> {
         operator::introduce(&self.state, new).map(|(told, _is_new)| told)
     }
 

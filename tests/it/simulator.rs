@@ -11,7 +11,7 @@ use std::sync::Arc;
 use acme::Acme;
 use portreeve::clock::{Clock as _, SystemClock};
 use portreeve::signing::{SignatureAlgorithm, Unverified};
-use portreeve::simulator::{Kept, NewProvider, OrchestratorSettings, Simulator, StartError};
+use portreeve::simulator::{Kept, NewProvider, OrchestratorSettings, Simulator, SimulatorSettings, StartError, User};
 use serde_json::{Value, json};
 
 use crate::harness::client::Client;
@@ -441,4 +441,26 @@ async fn only_the_operator_adds_users_and_providers_mints_tokens_and_orders_faul
     sim.operator.get("/providers/acme/health").await.expect_status(200);
     assert_eq!(sim.acme.calls("/health").last().unwrap().headers["stripe-signature"].matches("v1=").count(), 2);
     assert_eq!(sim.acme.calls("/health")[0].method, "GET");
+}
+
+#[actix_web::test]
+async fn the_simulator_of_the_demo_is_an_orchestrator_too_and_speaks_of_the_same_person() {
+    let acme = Acme::start();
+    let simulator = Simulator::start(SimulatorSettings {
+        provider_base: acme.base.parse().unwrap(),
+        client_id: "acme-cloud".to_owned(),
+        bind: "127.0.0.1:0".parse().unwrap(),
+        clock: Arc::new(SystemClock),
+    });
+    let simulator = simulator.unwrap();
+    acme.desk().told = simulator.introduction().clone();
+    let token = simulator.enrol(&User::ada()).unwrap();
+    let agent = Client::new(&simulator.issuer_url).with_token(token.expose());
+    agent.post("/agent/links", &json!({"provider": "provider"})).await.expect_status(200);
+    let sent: Value = serde_json::from_str(&acme.calls("/account_requests")[0].body).unwrap();
+    assert_eq!(sent["orchestrator"]["stripe"]["account"], User::ada().subject);
+    let order = json!({"provider": "provider", "service": "cache"});
+    agent.post("/agent/resources", &order).await.expect_status(200);
+    assert_eq!(simulator.books().authorizations[0].subject, User::ada().subject);
+    Client::new(&simulator.issuer_url).get("/books").await.expect_status(200);
 }
