@@ -1,12 +1,14 @@
 //! What can be typed, and how a failure is told.
 
 mod account;
+mod agent;
 mod audit;
 mod catalog;
 mod config;
 mod demo;
 mod init;
 mod orchestrator;
+mod orchestrator_sim;
 mod outbox;
 mod serve;
 mod wire;
@@ -59,6 +61,10 @@ enum Command {
     /// What orchestrators were told of.
     #[command(subcommand)]
     Outbox(outbox::OutboxCommand),
+    /// Run a simulated orchestrator against any provider.
+    OrchestratorSim(orchestrator_sim::OrchestratorSimArgs),
+    /// Be the agent of an orchestrator's user: add, upgrade, rotate, remove.
+    Agent(agent::AgentArgs),
     /// Help one account.
     #[command(subcommand)]
     Account(account::AccountCommand),
@@ -112,6 +118,11 @@ impl Failure {
     /// Somebody else was first, or it exists.
     fn conflict(message: impl Into<String>) -> Self {
         Self { code: 7, message: message.into() }
+    }
+
+    /// Another end that a program can act on.
+    fn with_code(code: u8, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
     }
 
     /// Tells it on standard error, and gives the exit code.
@@ -168,6 +179,8 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Orchestrator(command) => orchestrator::run(command, &load(file)?, json).await,
         Command::Wire(command) => wire::top(command, &load(file)?).await,
         Command::Outbox(command) => outbox::run(command, &load(file)?, json).await,
+        Command::OrchestratorSim(args) => orchestrator_sim::run(&args, json).await,
+        Command::Agent(args) => agent::run(&args, json).await,
         Command::Account(command) => account::run(command, &load(file)?, json).await,
         Command::Audit(command) => audit::run(command, &load(file)?, json).await,
         Command::Config(command) => config::run(&command, &layers(file)?, json),

@@ -25,6 +25,7 @@ mod proofs;
 mod recovery;
 mod secrets;
 mod served_catalog;
+mod simulator;
 mod structure;
 mod usage;
 mod wire_limits;

@@ -288,7 +288,7 @@ on_both! {
     async fn a_revoked_payment_token_pays_nothing(db: TestDb) {
         let app = TestApp::start(&db).await;
         let agent = app.agent().await;
-        app.simulator.revoke_payment_token("ptok_gone");
+        app.simulator.revoke_payment_token("ptok_gone").unwrap();
         let mut order = agent.order("domain", "dot-dev");
         order["payment_token"] = json!(app.pays(&usd(5000).claim("jti", json!("ptok_gone"))));
         let refusal = agent.sends(&order).await.problem(402, "payment_refused");
