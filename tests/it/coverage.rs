@@ -105,7 +105,7 @@ on_both! {
         let agent = app.agent().await;
         let made = agent.buys("sandbox", "free").await.expect_status(201).json();
         let id = made["resource"]["id"].as_str().unwrap();
-        let documented = methods().into_iter().filter(|(_, has)| has.contains("GET"));
+        let documented = methods().into_iter().filter(|(path, has)| has.contains("GET") && !is_wire(path));
         let paths = documented.map(|(path, _)| path.replace("{id}", id)).chain(ALSO.map(str::to_owned));
         for path in paths {
             let (got, head) = (agent.client.get(&path).await, agent.client.head(&path).await);
