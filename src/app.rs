@@ -17,7 +17,7 @@ use crate::config::{Config, LimitsConfig, WireConfig};
 use crate::db::{Db, DbError, DbSettings};
 use crate::fetch::{Fetch, FetchSettings};
 use crate::idempotency;
-use crate::orchestrator::KeyCache;
+use crate::orchestrator::{Courier, KeyCache};
 use crate::payment::cashier::Cashier;
 use crate::payment::settlement::Settlement;
 use crate::resource::drivers::{Driver, StaticDriver, StaticDriverError};
@@ -47,8 +47,6 @@ pub struct App {
     pub audience: String,
     /// `{base_url}/provisioning`: what access tokens of the provisioning wire are for.
     pub wire_audience: String,
-    /// Which clients may come without a signature.
-    pub generic: GenericClients,
     /// How orchestrators hear that a human answered.
     pub confirmation: Arc<dyn Confirmation>,
     /// Outgoing calls.
@@ -63,6 +61,8 @@ pub struct App {
     pub wire_secrets: SecretBook,
     /// The keys of their second signature.
     pub wire_keys: PublicKeyCache,
+    /// What tells orchestrators of events.
+    pub courier: Courier,
     /// How the provisioning wire is set up.
     pub wire: WireConfig,
     /// How often anybody may do what.
@@ -79,15 +79,6 @@ pub struct App {
     files: Arc<RwLock<Arc<Catalog>>>,
     edition: RwLock<Arc<Edition>>,
     older: RwLock<VecDeque<Arc<Edition>>>,
-}
-
-/// Public clients of the provisioning wire: they sign nothing and prove themselves with PKCE. Off unless set.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct GenericClients {
-    /// Whether there are any.
-    pub clients: bool,
-    /// Whether a client may be the URL of its own metadata document, instead of a registered name.
-    pub metadata: bool,
 }
 
 impl fmt::Debug for App {
@@ -179,6 +170,7 @@ impl App {
         let wire_sealer = Arc::new(wire_sealer(&master)?);
         let files = Arc::new(RwLock::new(catalog));
         let desk = desk(&master, &db, &ring, &fetch, drivers, &files)?;
+        let courier = Courier { db: db.clone(), fetch: fetch.clone(), sealer: wire_sealer.clone() };
         Ok(Self {
             clock,
             db,
@@ -187,7 +179,6 @@ impl App {
             base_url: base_url.to_owned(),
             audience: format!("{base_url}/v1"),
             wire_audience: format!("{base_url}/provisioning"),
-            generic: GenericClients { clients: config.wire.generic_clients, metadata: config.wire.generic_cimd },
             confirmation: Arc::new(RedirectWithCode),
             fetch,
             desk,
@@ -195,6 +186,7 @@ impl App {
             wire_secrets: SecretBook::new(wire_sealer.clone()),
             wire_keys: PublicKeyCache::new(patient, wire_sealer.clone()),
             wire_sealer,
+            courier,
             wire: config.wire.clone(),
             limits: config.limits.clone(),
             behind_tls_proxy: config.server.behind_tls_proxy,

@@ -7,12 +7,12 @@ use super::client::PresentedClient;
 use super::pkce::{CodeChallenge, CodeVerifier};
 use super::wire_grant::{self, Holder, IssueError, WireSigner, WireTokens};
 use super::wire_store::{self, CodeRow};
-use crate::account::{self, Account};
+use crate::account;
 use crate::audit::{self, Fact};
 use crate::clock::Timestamp;
 use crate::db::{Db, DbConnection, DbError};
-use crate::ids::OrchestratorId;
-use crate::orchestrator::{self, Orchestrator, WireSettings};
+use crate::ids::{AccountId, OrchestratorId};
+use crate::orchestrator::{self, WireSettings};
 use crate::secret::{NoRandomness, Secret, SecretHash};
 
 /// How long a code works.
@@ -111,20 +111,12 @@ impl From<diesel::result::Error> for RedeemError {
     }
 }
 
-/// Who a code or refresh token leads to, as they are now.
-#[derive(Debug)]
-pub(super) struct Standing {
-    pub(super) account: Account,
-    pub(super) orchestrator: Orchestrator,
-    pub(super) settings: WireSettings,
-}
-
-/// Whether tokens may be given for this account through this orchestrator; if not, why not.
+/// How the orchestrator speaks, if tokens may be given for this account through it now; if not, why not.
 pub(super) fn standing(
     conn: &mut DbConnection,
-    account: &crate::ids::AccountId,
+    account: &AccountId,
     orchestrator: &OrchestratorId,
-) -> Result<Result<Standing, &'static str>, DbError> {
+) -> Result<Result<WireSettings, &'static str>, DbError> {
     let found = (
         account::by_id(conn, account)?,
         orchestrator::by_id(conn, orchestrator)?,
@@ -139,7 +131,7 @@ pub(super) fn standing(
     if orchestrator.suspended_at.is_some() {
         return Ok(Err("the orchestrator is suspended"));
     }
-    Ok(Ok(Standing { account, orchestrator, settings }))
+    Ok(Ok(settings))
 }
 
 /// Redeems a code for tokens.
@@ -153,8 +145,8 @@ pub async fn redeem(
     now: Timestamp,
 ) -> Result<WireTokens, RedeemError> {
     let hash = redemption.code.hash();
-    let (row, standing) = look(db, hash.clone(), now).await?;
-    if !redemption.client.is(&row.client, &standing.settings) {
+    let (row, settings) = look(db, hash.clone(), now).await?;
+    if !redemption.client.is(&row.client, &settings) {
         return Err(RedeemError::OtherClient);
     }
     prove(&row, &redemption)?;
@@ -165,7 +157,7 @@ pub async fn redeem(
         // Written by ourselves from a `Scopes`.
         scopes: row.scope.parse().map_err(|_unknown| RedeemError::Spent)?,
     };
-    let lifetime = standing.settings.profile.access_token_lifetime;
+    let lifetime = settings.profile.access_token_lifetime;
     let issued = wire_grant::issue(signer, &holder, None, lifetime, now)?;
     let tokens = issued.tokens.clone();
     let lane = row.account_id.to_string();
@@ -188,14 +180,14 @@ pub async fn redeem(
     Ok(tokens)
 }
 
-async fn look(db: &Db, hash: SecretHash, now: Timestamp) -> Result<(CodeRow, Standing), RedeemError> {
+async fn look(db: &Db, hash: SecretHash, now: Timestamp) -> Result<(CodeRow, WireSettings), RedeemError> {
     db.read(move |conn| {
         let row = wire_store::code(conn, &hash)?.ok_or(RedeemError::Spent)?;
         if row.used_at.is_some() || row.expires_at <= now {
             return Err(RedeemError::Spent);
         }
-        let standing = standing(conn, &row.account_id, &row.orchestrator_id)?.map_err(RedeemError::Unusable)?;
-        Ok((row, standing))
+        let settings = standing(conn, &row.account_id, &row.orchestrator_id)?.map_err(RedeemError::Unusable)?;
+        Ok((row, settings))
     })
     .await
 }

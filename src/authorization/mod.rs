@@ -35,7 +35,7 @@ pub use dpop::{
 pub use exchange::{ExchangeError, ExchangeParts, ExchangeRequest, Exchanged, OAuthError, exchange};
 pub use grant::{Access, AccessError, Grant, access, revoke};
 pub use pkce::{CodeChallenge, CodeVerifier, InvalidChallenge, InvalidVerifier};
-pub use refresh::{RefreshError, refresh};
+pub use refresh::{RefreshError, refresh, refresh_owner};
 pub use scope::{InvalidScope, Scope, Scopes};
 pub use step_up::StepUp;
 pub use wire_grant::{Holder, IssueError, REFRESH_TOKEN_LIFETIME, WireSigner, WireTokens};

@@ -4,13 +4,15 @@
 use serde_json::json;
 
 use super::client::PresentedClient;
-use super::code::{Standing, standing};
+use super::code::standing;
 use super::store;
 use super::wire_grant::{self, Holder, IssueError, Issued, WireSigner, WireTokens};
 use super::wire_store::{self, RefreshRow};
 use crate::audit::{self, Fact};
 use crate::clock::Timestamp;
 use crate::db::{Db, DbConnection, DbError};
+use crate::ids::AccountId;
+use crate::orchestrator::WireSettings;
 use crate::secret::{Secret, SecretHash};
 
 /// Why nothing was refreshed.
@@ -42,6 +44,14 @@ impl From<diesel::result::Error> for RefreshError {
     }
 }
 
+/// Whose account a refresh token is for, whether it still works or not.
+///
+/// # Errors
+/// When the database fails.
+pub fn refresh_owner(conn: &mut DbConnection, hash: &SecretHash) -> Result<Option<AccountId>, DbError> {
+    Ok(wire_store::refresh(conn, hash)?.map(|row| row.account_id))
+}
+
 /// Exchanges a refresh token for two new tokens.
 ///
 /// # Errors
@@ -54,8 +64,8 @@ pub async fn refresh(
     now: Timestamp,
 ) -> Result<WireTokens, RefreshError> {
     let hash = token.hash();
-    let (row, standing) = look(db, hash.clone()).await?;
-    if !client.is(&row.client, &standing.settings) {
+    let (row, settings) = look(db, hash.clone()).await?;
+    if !client.is(&row.client, &settings) {
         return Err(RefreshError::OtherClient);
     }
     let holder = Holder {
@@ -65,7 +75,7 @@ pub async fn refresh(
         // Written by ourselves from a `Scopes`.
         scopes: row.scope.parse().map_err(|_unknown| RefreshError::Spent)?,
     };
-    let lifetime = standing.settings.profile.access_token_lifetime;
+    let lifetime = settings.profile.access_token_lifetime;
     let issued = wire_grant::issue(signer, &holder, Some(row.family.clone()), lifetime, now)?;
     let tokens = issued.tokens.clone();
     let lane = row.account_id.to_string();
@@ -74,11 +84,11 @@ pub async fn refresh(
     replaced.map(|()| tokens)
 }
 
-async fn look(db: &Db, hash: SecretHash) -> Result<(RefreshRow, Standing), RefreshError> {
+async fn look(db: &Db, hash: SecretHash) -> Result<(RefreshRow, WireSettings), RefreshError> {
     db.read(move |conn| {
         let row = wire_store::refresh(conn, &hash)?.ok_or(RefreshError::Spent)?;
-        let standing = standing(conn, &row.account_id, &row.orchestrator_id)?.map_err(RefreshError::Unusable)?;
-        Ok((row, standing))
+        let settings = standing(conn, &row.account_id, &row.orchestrator_id)?.map_err(RefreshError::Unusable)?;
+        Ok((row, settings))
     })
     .await
 }

@@ -460,3 +460,6 @@ diesel::table! {
         changed_at -> BigInt,
     }
 }
+
+diesel::joinable!(outbox_deliveries -> outbox_events (event_id));
+diesel::allow_tables_to_appear_in_same_query!(outbox_deliveries, outbox_events);

@@ -28,11 +28,10 @@ fn routes(config: &mut ServiceConfig, app: &App) {
         // Discovery: everybody.
         .configure(wire::well_known::configure)
         .configure(wire::catalog::configure)
-        .service(provisioning::services::llm_context)
+        .service(web::resource("/catalog/context/{service}.md").get(provisioning::services::llm_context))
         .configure(wire::docs::configure)
         .configure(assets::configure)
         // Orchestrators and agents.
-        .service(web::resource("/oauth/token").post(wire::oauth::token))
         .service(web::resource("/v1/accounts").post(v1::accounts::open_account))
         .service(web::resource("/v1/resources").get(v1::resources::list_resources).post(v1::resources::create_resource))
         .service(

@@ -29,6 +29,8 @@ use super::wire;
         wire::provisioning::resources::update::update_service,
         wire::provisioning::resources::rotate::rotate_credentials,
         wire::provisioning::resources::remove::remove_resource,
+        wire::provisioning::account_requests::request_account,
+        wire::provisioning::deep_links::make_deep_link,
     ),
     modifiers(&Security)
 )]

@@ -16,7 +16,7 @@ use super::{private, request_log, routes};
 use crate::app::App;
 use crate::config::ServerConfig;
 use crate::signing::SigningError;
-use crate::{account, authorization, catalog, resource};
+use crate::{account, authorization, catalog, orchestrator, resource};
 
 /// How often the workers look for work.
 const TURN: Duration = Duration::from_secs(1);
@@ -117,6 +117,7 @@ pub fn serve(
     }
     tasks.push(tokio::spawn(work(app.clone())));
     tasks.push(tokio::spawn(keep_catalog(app.clone())));
+    tasks.push(tokio::spawn(tell(app.clone())));
     Ok(Running { address, app, public: handle, private: private_handle, tasks, draining })
 }
 
@@ -125,6 +126,21 @@ async fn keep_catalog(app: Data<App>) {
     loop {
         refresh_catalog(&app).await;
         tokio::time::sleep(CATALOG_TURN).await;
+    }
+}
+
+/// Tells orchestrators of events, in its own time: a slow receiver holds up no operation.
+async fn tell(app: Data<App>) {
+    loop {
+        match orchestrator::deliver_due(&app.courier, app.clock.as_ref()).await {
+            // There may be more.
+            Ok(tried) if tried > 0 => {}
+            Ok(_) => tokio::time::sleep(TURN).await,
+            Err(error) => {
+                tracing::error!(error = %error, "notifications could not be delivered");
+                tokio::time::sleep(TURN).await;
+            }
+        }
     }
 }
 
@@ -139,10 +155,11 @@ async fn work(app: Data<App>) {
         if turn % 3600 == 60 {
             let forgotten = app.db.write(crate::app::HOUSE, move |conn| {
                 account::forget_uses(conn, now)?;
+                authorization::forget_ended(conn, now)?;
                 authorization::forget_proofs(conn, now)
             });
             if let Err(error) = forgotten.await {
-                tracing::error!(error = %error, "old assertions and proofs could not be forgotten");
+                tracing::error!(error = %error, "old assertions, codes and proofs could not be forgotten");
             }
         }
         turn = turn.wrapping_add(1);

@@ -4,12 +4,14 @@ use std::collections::BTreeSet;
 
 use diesel::prelude::*;
 use diesel::result::Error as QueryError;
+use serde_json::json;
 
 use super::{Resource, ResourceState};
 use crate::clock::Timestamp;
 use crate::db::schema::{accounts, operations, resources};
 use crate::db::{DbConnection, DbError};
 use crate::ids::{AccountId, HoldId, OperationId, OrchestratorId, PaymentTokenId, ResourceId};
+use crate::outbox;
 
 #[derive(Insertable, Debug)]
 #[diesel(table_name = resources)]
@@ -226,7 +228,34 @@ pub(super) fn set_state(
     let changed = diesel::update(resources::table.find((account, id)).filter(resources::state.eq_any(from)))
         .set((resources::state.eq(to.as_str()), resources::state_reason.eq(reason), resources::changed_at.eq(now)))
         .execute(conn)?;
+    if changed == 1 {
+        tell(conn, (account, id), to, now)?;
+    }
     Ok(changed == 1)
+}
+
+/// What an orchestrator hears of its resources.
+fn tell(
+    conn: &mut DbConnection,
+    (account, id): (&AccountId, &ResourceId),
+    to: ResourceState,
+    now: Timestamp,
+) -> QueryResult<()> {
+    let kind = match to {
+        ResourceState::Ready => "resource.ready",
+        ResourceState::Removed => "resource.removed",
+        ResourceState::Failed => "resource.failed",
+        _ => return Ok(()),
+    };
+    let (orchestrator, service, plan): (OrchestratorId, String, String) = resources::table
+        .find((account, id))
+        .select((resources::orchestrator_id, resources::service, resources::plan))
+        .first(conn)?;
+    let told = json!({
+        "account": {"id": account},
+        "resource": {"id": id, "service": service, "plan": plan, "state": to.as_str()},
+    });
+    outbox::notify(conn, kind, &orchestrator, account, &told, now)
 }
 
 pub(super) fn set_credentials(

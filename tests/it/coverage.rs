@@ -10,12 +10,15 @@ use serde_json::{Value, json};
 use crate::challenges::{OPERATIONS, call};
 use crate::harness::app::TestApp;
 use crate::harness::client::Client;
+use crate::harness::wire::WireAgent;
 
 /// Operations that take something else than an access token, and what they say to a stranger.
-const OTHERS: [(&str, &str, u16, &str); 3] = [
+const OTHERS: [(&str, &str, u16, &str); 5] = [
     ("POST", "/v1/accounts", 401, "invalid_attestation"),
     ("POST", "/v1/usage", 401, "unauthorized"),
     ("POST", "/oauth/token", 400, "invalid_grant"),
+    ("GET", "/provisioning/health", 401, "invalid_signature"),
+    ("GET", "/provisioning/services", 401, "invalid_signature"),
 ];
 
 /// What can be read and is no operation.
@@ -55,6 +58,8 @@ fn each_operation_says_what_it_answers_to_the_unauthorized() {
 on_both! {
     async fn each_documented_operation_refuses_a_stranger(db: TestDb) {
         let app = TestApp::start(&db).await;
+        // Somebody else may speak the wire.
+        let _ = WireAgent::register(&app).await;
         let stranger = app.stranger();
         let mut left: BTreeSet<(String, String)> =
             documented().into_iter().map(|(method, path, _)| (method, path)).filter(|(_, path)| !is_wire(path)).collect();
@@ -67,7 +72,11 @@ on_both! {
             let answer = stranger.send(unauthorized(&stranger, path)).await;
             assert_eq!(answer.status(), status, "{method} {path}: {}", answer.text());
             let body = answer.json();
-            let said = if path.starts_with("/v1/") { &body["code"] } else { &body["error"] };
+            let said = match path {
+                _ if path.starts_with("/v1/") => &body["code"],
+                _ if path.starts_with("/provisioning/") => &body["error"]["code"],
+                _ => &body["error"],
+            };
             assert_eq!(said, code, "{method} {path}: {body}");
         }
         assert!(left.is_empty(), "no unauthorized case for {left:?}: add a row");
@@ -165,6 +174,7 @@ fn unauthorized(stranger: &Client, path: &str) -> Outgoing {
             let form = "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion=a.b.c";
             Outgoing::post(stranger.url(path), "application/x-www-form-urlencoded", form.as_bytes().to_vec())
         }
+        "/provisioning/health" | "/provisioning/services" => Outgoing::get(stranger.url(path)),
         _ => Outgoing::post_json(stranger.url(path), &json!({})),
     }
 }

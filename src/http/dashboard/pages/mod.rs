@@ -9,6 +9,7 @@ mod activity;
 mod bar;
 mod ceiling;
 mod chart;
+mod consent;
 mod consent_needed;
 mod days;
 mod format;
@@ -26,6 +27,7 @@ mod tests;
 
 pub use activity::Activity;
 pub use ceiling::{CapForm, Ceiling, CeilingKind, Control};
+pub use consent::{ConsentPage, Effect};
 pub use consent_needed::ConsentNeededPage;
 pub use days::DaySpend;
 pub use frame::{CONTENT_SECURITY_POLICY, Frame, Notice, respond};

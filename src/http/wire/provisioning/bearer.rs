@@ -6,12 +6,12 @@ use actix_web::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use actix_web::{HttpMessage as _, HttpRequest, web};
 
 use super::envelope::{Refusal, Status};
-use super::signed::{check_version, read_body, verify_signature};
+use super::signed::{check_version, read_body, verify_signature_of};
 use crate::app::App;
 use crate::authorization::{self, Access, AccessError, Scope};
 use crate::clock::Timestamp;
 use crate::http::request_log::AccountOfRequest;
-use crate::orchestrator::{self, SignatureMode, WireSettings};
+use crate::orchestrator::WireSettings;
 
 /// A call about an account: token, signature and version were checked, in this order.
 #[derive(Debug)]
@@ -22,7 +22,8 @@ pub(crate) struct WireCaller {
     pub(crate) settings: WireSettings,
     /// The raw body.
     pub(crate) body: Vec<u8>,
-    /// Names this very request, as its signature does; `None` when nobody signed it.
+    /// Names this very request, as its signature does: the same signed bytes to the same path again are the same request.
+    /// `None` when nobody signed it: then nothing tells a repetition from a new request.
     pub(crate) request_hash: Option<String>,
     /// The one instant of this request.
     pub(crate) now: Timestamp,
@@ -38,19 +39,7 @@ pub(crate) async fn caller(
     let now = app.clock.now();
     let access = bearer(app, request, now).await?;
     let body = read_body::<Status>(payload).await?;
-    let id = access.orchestrator.id.clone();
-    let own = app.db.read(move |conn| orchestrator::wire_of(conn, &id)).await?;
-    let unsigned = own.filter(|own| app.generic.clients && own.signature_mode == SignatureMode::Unsigned);
-    let (settings, request_hash) = match unsigned {
-        Some(settings) => (settings, None),
-        None => {
-            let (signer, settings, hash) = verify_signature(app, request, &body, now).await?;
-            if signer.id != access.orchestrator.id {
-                return Err(unauthorized("The access token is another orchestrator's."));
-            }
-            (settings, Some(hash))
-        }
-    };
+    let (_, settings, request_hash) = verify_signature_of(app, request, &body, &access.orchestrator.id, now).await?;
     check_version(request)?;
     Ok(WireCaller { access, settings, body, request_hash, now })
 }
