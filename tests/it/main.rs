@@ -26,3 +26,7 @@ mod secrets;
 mod served_catalog;
 mod structure;
 mod usage;
+mod wire_accounts;
+mod wire_consent;
+mod wire_deep_links;
+mod wire_tokens;
