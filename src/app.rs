@@ -8,21 +8,20 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use secrecy::ExposeSecret as _;
-use serde_json::{Map, Value};
 
 use crate::attestation::request_signature::{PublicKeyCache, SecretBook};
 use crate::authorization::{Confirmation, Nonces, RedirectWithCode, StepUp};
-use crate::catalog::{self, Catalog, DriverKind, Edition, PlanId, ServiceId, Version};
+use crate::catalog::{self, Catalog, DriverKind, Edition, ServiceId, Version};
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, LimitsConfig, WireConfig};
 use crate::db::{Db, DbError, DbSettings};
 use crate::fetch::{Fetch, FetchSettings};
 use crate::idempotency;
-use crate::orchestrator::KeyCache;
+use crate::orchestrator::{Courier, KeyCache};
 use crate::payment::cashier::Cashier;
 use crate::payment::settlement::Settlement;
 use crate::resource::drivers::{Driver, StaticDriver, StaticDriverError};
-use crate::resource::{Binding, Desk};
+use crate::resource::{Binding, Desk, Drivers};
 use crate::secret::{Secret, SecretHash};
 use crate::signing::{self, KeyOrigin, KeyRing, LoadKeysError, MasterKey, SealError, Sealer};
 
@@ -62,6 +61,8 @@ pub struct App {
     pub wire_secrets: SecretBook,
     /// The keys of their second signature.
     pub wire_keys: PublicKeyCache,
+    /// What tells orchestrators of events.
+    pub courier: Courier,
     /// How the provisioning wire is set up.
     pub wire: WireConfig,
     /// How often anybody may do what.
@@ -119,6 +120,9 @@ pub enum StartError {
     /// The `static` driver.
     #[error(transparent)]
     Driver(#[from] StaticDriverError),
+    /// A driver cannot make a service as the catalog's files want it.
+    #[error("the catalog's service `{0}` cannot be made: {1}")]
+    Binding(ServiceId, String),
     /// The outgoing client.
     #[error("the outgoing client cannot be set up")]
     Fetch(#[from] reqwest::Error),
@@ -141,10 +145,12 @@ impl App {
     ) -> Result<Self, StartError> {
         let catalog = Arc::new(catalog::validate(&config.catalog.folder).map_err(StartError::Catalog)?);
         let master = master_key(config)?;
+        let drivers = drivers(config, &master)?;
         let db = open_db(config)?;
         db.migrate().await?;
         let now = clock.now();
         let ring = Arc::new(ring(&db, &master, origin, now).await?);
+        check_bindings(&catalog, &drivers)?;
         let edition = match db.read(catalog::latest).await? {
             // Another address is another issuer: what was published under the old one convinces nobody.
             Some(edition) if now < edition.expires_at && edition.document.iss == base_url => edition,
@@ -163,7 +169,8 @@ impl App {
         })?;
         let wire_sealer = Arc::new(wire_sealer(&master)?);
         let files = Arc::new(RwLock::new(catalog));
-        let desk = desk(config, &master, &db, &ring, &fetch, &files)?;
+        let desk = desk(&master, &db, &ring, &fetch, drivers, &files)?;
+        let courier = Courier { db: db.clone(), fetch: fetch.clone(), sealer: wire_sealer.clone() };
         Ok(Self {
             clock,
             db,
@@ -179,6 +186,7 @@ impl App {
             wire_secrets: SecretBook::new(wire_sealer.clone()),
             wire_keys: PublicKeyCache::new(patient, wire_sealer.clone()),
             wire_sealer,
+            courier,
             wire: config.wire.clone(),
             limits: config.limits.clone(),
             behind_tls_proxy: config.server.behind_tls_proxy,
@@ -257,7 +265,12 @@ impl App {
     /// sold is made. Files with mistakes are logged, and what was read before stays.
     pub fn take_up(&self, edition: Edition) {
         match catalog::validate(&self.folder) {
-            Ok(read) => *self.files.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(read),
+            Ok(read) => match check_bindings(&read, &self.desk.drivers) {
+                Ok(()) => *self.files.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(read),
+                Err(error) => {
+                    tracing::error!(error = %error, "the catalog's files were not taken up; kept the old ones");
+                }
+            },
             Err(mistakes) => {
                 tracing::error!(mistakes = mistakes.len(), "the catalog's files have mistakes; kept the old ones");
             }
@@ -306,15 +319,44 @@ async fn publish(
     })
 }
 
+/// The provider's platforms, as they are configured.
+///
+/// # Errors
+/// When a driver's configuration is wrong.
+pub fn drivers(config: &Config, master: &MasterKey) -> Result<Drivers, StartError> {
+    let driver: Arc<dyn Driver> = Arc::new(static_driver(config, master)?);
+    Ok(Arc::new(HashMap::from([(word(DriverKind::Static).to_owned(), driver)])))
+}
+
+/// Whether the drivers can make everything that the catalog sells: whoever publishes hears it, not whoever buys.
+///
+/// # Errors
+/// The first service that cannot be made, and the key that is wrong.
+pub fn check_bindings(catalog: &Catalog, drivers: &Drivers) -> Result<(), StartError> {
+    for (service, driver) in catalog.drivers() {
+        let checked = match drivers.get(word(driver.kind)) {
+            Some(known) => known.check(&driver.settings),
+            None => Err(format!("there is no driver `{}`", word(driver.kind))),
+        };
+        checked.map_err(|why| StartError::Binding(service.clone(), why))?;
+    }
+    Ok(())
+}
+
+fn word(kind: DriverKind) -> &'static str {
+    match kind {
+        DriverKind::Static => "static",
+    }
+}
+
 fn desk(
-    config: &Config,
     master: &MasterKey,
     db: &Db,
     ring: &Arc<KeyRing>,
     fetch: &Fetch,
+    drivers: Drivers,
     files: &Arc<RwLock<Arc<Catalog>>>,
 ) -> Result<Desk, StartError> {
-    let driver: Arc<dyn Driver> = Arc::new(static_driver(config, master)?);
     let cashier = Cashier {
         db: db.clone(),
         settlement: Settlement::new(fetch.clone(), ring.clone()),
@@ -323,24 +365,14 @@ fn desk(
     let files = files.clone();
     Ok(Desk {
         cashier,
-        drivers: Arc::new(HashMap::from([("static".to_owned(), driver)])),
+        drivers,
         credential_sealer: Arc::new(Sealer::new(master, "credentials")?),
-        bindings: Arc::new(move |service, plan| {
+        bindings: Arc::new(move |service| {
             let catalog = files.read().unwrap_or_else(PoisonError::into_inner).clone();
-            binding(&catalog, service, plan)
+            let driver = catalog.driver(service)?;
+            Some(Binding { driver: word(driver.kind).to_owned(), settings: driver.settings.clone() })
         }),
     })
-}
-
-/// How a plan is made, from the catalog's files.
-fn binding(catalog: &Catalog, service: &str, plan: &str) -> Option<Binding> {
-    let (service, _plan) = (service.parse::<ServiceId>().ok()?, plan.parse::<PlanId>().ok()?);
-    let driver = catalog.driver(&service)?;
-    let kind = match driver.kind {
-        DriverKind::Static => "static",
-    };
-    let settings: Map<String, Value> = serde_json::to_value(&driver.settings).ok()?.as_object()?.clone();
-    Some(Binding { driver: kind.to_owned(), settings })
 }
 
 /// The `static` driver with its configured key, or one derived from the master key.

@@ -7,6 +7,7 @@ pub mod clock;
 pub mod ids;
 pub mod money;
 pub mod secret;
+pub mod unseen;
 
 // Mechanisms.
 pub mod audit;

@@ -266,6 +266,8 @@ fn insert_account(
         "currency": orchestrator.currency,
         "ceiling": ceiling.minor(),
     });
+    let told = json!({"account": {"id": account_id, "state": "provisional"}});
+    outbox::notify(conn, "account.opened", &orchestrator.id, account_id, &told, now)?;
     Ok(record(conn, opening, "account.opened", Some(account_id), detail, now)?)
 }
 

@@ -112,6 +112,16 @@ pub(super) fn any_linked_to(
 }
 
 /// Whether another address looks like this one.
+/// The orchestrators through which the account is reached; at most 64.
+pub(super) fn linked_orchestrators(conn: &mut DbConnection, account: &AccountId) -> QueryResult<Vec<OrchestratorId>> {
+    identity_links::table
+        .filter(identity_links::account_id.eq(account))
+        .select(identity_links::orchestrator_id)
+        .distinct()
+        .limit(64)
+        .load(conn)
+}
+
 pub(super) fn has_look_alike(conn: &mut DbConnection, skeleton: &str, index: &str) -> QueryResult<bool> {
     let found: Option<AccountId> = accounts::table
         .filter(accounts::email_skeleton.eq(skeleton))

@@ -14,7 +14,7 @@ use super::rules_document::Places;
 use super::service::{BadService, Plan, Provider, Service, ServiceDraft};
 use super::source::{MAX_FILES, Mistake, Source};
 use super::words::{KycField, Scope, WireCategory};
-use super::{Catalog, Content, Driver, DriverKind};
+use super::{Catalog, Content, Driver, binding};
 
 /// The most categories of one service.
 const MAX_CATEGORIES: usize = 10;
@@ -248,8 +248,11 @@ fn service(source: &Source, fields: Fields<'_>) -> Option<Read> {
     let kyc = fields.texts("kyc", KycField::ALL.len());
     let wire_categories = fields.texts("wire_categories", WireCategory::ALL.len());
     let page = page(&fields);
-    let driver = driver(source, &fields);
+    let driver = binding::driver(source, &fields);
     let plans = plans(&fields, id.as_ref().map(|id| &id.value));
+    if let (Some(driver), Some(plans)) = (&driver, &plans) {
+        binding::covers(source, driver, plans);
+    }
     let whole = fields.offset();
     fields.finish();
     let (id, plans) = (id?, plans?);
@@ -324,21 +327,4 @@ fn culprit(error: &BadService, places: &[(PlanId, usize)]) -> Option<usize> {
         BadService::NoPlans | BadService::ManyPlans => None,
     };
     found.map(|(_, offset)| *offset)
-}
-
-/// The binding to the provider's platform. Its settings are the driver's own business, and never published.
-fn driver(source: &Source, fields: &Fields<'_>) -> Option<Driver> {
-    let table = fields.required("driver", "[driver]", fields.table("driver", "this driver"))?;
-    let kind = table.required("kind", "kind = \"static\"", table.text::<DriverKind>("kind"));
-    let has_settings = table.table("settings", "these settings").is_some();
-    table.finish();
-    let mut settings = toml::Table::new();
-    if has_settings
-        && let Ok(mut file) = source.text().parse::<toml::Table>()
-        && let Some(toml::Value::Table(driver)) = file.get_mut("driver")
-        && let Some(toml::Value::Table(found)) = driver.remove("settings")
-    {
-        settings = found;
-    }
-    Some(Driver { kind: kind?.value, settings })
 }

@@ -5,8 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::text::is_hidden;
 use crate::secret::sha256_name;
+use crate::unseen::unseen;
 
 /// The text and its digest, which is computed and never taken from elsewhere.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,7 +74,7 @@ impl FromStr for LlmContext {
         }
         // Lines may end as on Windows; everything else that is not seen could say to an agent what no human reads.
         for (index, line) in text.lines().enumerate() {
-            if let Some(hidden) = line.chars().find(|c| is_hidden(*c) && *c != '\t') {
+            if let Some(hidden) = unseen(&line.replace('\t', " ")) {
                 return Err(InvalidLlmContext::Hidden { line: index + 1, found: u32::from(hidden) });
             }
         }

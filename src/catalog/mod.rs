@@ -6,6 +6,7 @@
 //! The split: the published [`Document`] carries everything that is needed to *sell* (an [`Edition`] reads its offers from
 //! those very bytes). How a resource is *made* ([`Driver`]) stays in the loaded [`Catalog`] and is never published.
 
+mod binding;
 mod changes;
 mod client;
 mod configuration;
@@ -97,8 +98,13 @@ impl Catalog {
 
     /// How a service is made. `None` for a service that the files no longer have.
     #[must_use]
-    pub fn driver(&self, service: &ServiceId) -> Option<&Driver> {
+    pub fn driver(&self, service: &str) -> Option<&Driver> {
         self.drivers.get(service)
+    }
+
+    /// How each service is made.
+    pub fn drivers(&self) -> impl Iterator<Item = (&ServiceId, &Driver)> {
+        self.drivers.iter()
     }
 }
 
@@ -108,7 +114,7 @@ pub struct Driver {
     /// Which driver.
     pub kind: DriverKind,
     /// The driver's own settings, as the file says them. Never published.
-    pub settings: toml::Table,
+    pub settings: serde_json::Map<String, serde_json::Value>,
 }
 
 /// The settings stay out of logs: a driver may keep an address or a key there.

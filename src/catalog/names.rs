@@ -166,6 +166,13 @@ impl<Of: Nameable> Ord for Name<Of> {
     }
 }
 
+/// A map by name can be asked with a plain text: order and equality are those of the text.
+impl<Of: Nameable> std::borrow::Borrow<str> for Name<Of> {
+    fn borrow(&self) -> &str {
+        &self.text
+    }
+}
+
 impl<Of: Nameable> std::hash::Hash for Name<Of> {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
         self.text.hash(state);

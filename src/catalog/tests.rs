@@ -78,7 +78,7 @@ fn the_example_says_what_the_walk_needs() {
     let requests = plan(6).rate(&"requests".parse().unwrap()).cloned().unwrap();
     assert_eq!(requests.cost(1500.into()).unwrap().minor(), 75);
     assert_eq!(catalog.notes(), Vec::<String>::new());
-    let driver = catalog.driver(&"weather".parse().unwrap()).unwrap();
+    let driver = catalog.driver("weather").unwrap();
     assert_eq!(driver.settings["credentials"]["API_KEY"].as_str(), Some("wx_{resource_id}.{mac}"));
 }
 

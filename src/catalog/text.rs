@@ -6,6 +6,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use url::Url;
 
+use crate::unseen::unseen;
+
 /// Plain text on one line, of 1 to `MAX` characters.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Text<const MAX: usize>(Box<str>);
@@ -55,16 +57,6 @@ impl<const MAX: usize> Text<MAX> {
     }
 }
 
-/// Characters that a reader does not see, or that reorder what is seen.
-pub(super) fn is_hidden(c: char) -> bool {
-    c.is_control()
-        || matches!(c,
-            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{3164}'
-            | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
-            | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{ffff}'
-            | '\u{e000}'..='\u{f8ff}' | '\u{e0000}'..='\u{10ffff}')
-}
-
 impl<const MAX: usize> FromStr for Text<MAX> {
     type Err = InvalidText;
 
@@ -73,7 +65,7 @@ impl<const MAX: usize> FromStr for Text<MAX> {
         if found > MAX {
             return Err(InvalidText::Long { found, most: MAX });
         }
-        if let Some(hidden) = text.chars().find(|c| is_hidden(*c)) {
+        if let Some(hidden) = unseen(text) {
             return Err(InvalidText::Hidden(u32::from(hidden)));
         }
         if text.trim().is_empty() {

@@ -1,4 +1,4 @@
-//! `portreeve audit verify`: recomputes every chain and counter from the ledger.
+//! `portreeve audit verify`: recomputes every chain, counter and hold from the ledger.
 
 use clap::Subcommand;
 use portreeve::account;
@@ -13,7 +13,7 @@ use super::{Failure, say};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum AuditCommand {
-    /// Recompute the hash chain and the counters of one account, or of all.
+    /// Recompute the hash chain, the counters and the holds of one account, or of all.
     Verify {
         /// Only this account.
         #[arg(long, value_name = "ID")]

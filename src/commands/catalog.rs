@@ -109,10 +109,12 @@ async fn publish(config: Option<&PathBuf>, base_url: Option<String>, dry_run: bo
         (None, "") => format!("http://{}", config.server.listen),
         (None, configured) => configured.to_owned(),
     };
+    let master = app::master_key(&config)?;
+    app::check_bindings(&catalog, &app::drivers(&config, &master)?)
+        .map_err(|error| Failure::invalid(error.to_string()))?;
     if dry_run {
         return say(&format!("would publish {} services as {base_url}", catalog.content().services.len()));
     }
-    let master = app::master_key(&config)?;
     let db = app::open_db(&config)?;
     db.migrate().await?;
     let now = SystemClock.now();

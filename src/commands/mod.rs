@@ -7,7 +7,9 @@ mod config;
 mod demo;
 mod init;
 mod orchestrator;
+mod outbox;
 mod serve;
+mod wire;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -51,6 +53,12 @@ enum Command {
     /// The registry of trusted orchestrators.
     #[command(subcommand)]
     Orchestrator(orchestrator::OrchestratorCommand),
+    /// The provisioning wire that orchestrators speak.
+    #[command(subcommand)]
+    Wire(wire::WireTopCommand),
+    /// What orchestrators were told of.
+    #[command(subcommand)]
+    Outbox(outbox::OutboxCommand),
     /// Help one account.
     #[command(subcommand)]
     Account(account::AccountCommand),
@@ -125,6 +133,11 @@ fn say(line: &str) -> Result<(), Failure> {
     writeln!(std::io::stdout(), "{line}").map_err(Failure::failed)
 }
 
+/// A warning on standard error.
+fn warn(line: &str) -> Result<(), Failure> {
+    writeln!(std::io::stderr(), "portreeve: warning: {line}").map_err(Failure::failed)
+}
+
 /// Every layer: defaults, ./portreeve.toml, `--config`, environment.
 fn layers(cli_config: Option<&PathBuf>) -> Result<Layers, Failure> {
     let mut layers = Layers::defaults()?;
@@ -153,6 +166,8 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Migrate => migrate(&load(file)?, json).await,
         Command::Catalog(command) => catalog::run(command, file, json).await,
         Command::Orchestrator(command) => orchestrator::run(command, &load(file)?, json).await,
+        Command::Wire(command) => wire::top(command, &load(file)?).await,
+        Command::Outbox(command) => outbox::run(command, &load(file)?, json).await,
         Command::Account(command) => account::run(command, &load(file)?, json).await,
         Command::Audit(command) => audit::run(command, &load(file)?, json).await,
         Command::Config(command) => config::run(&command, &layers(file)?, json),

@@ -9,7 +9,7 @@ use portreeve::app::App;
 use portreeve::clock::SystemClock;
 use portreeve::config::{Config, Layers};
 use portreeve::signing::KeyOrigin;
-use portreeve::{http, telemetry};
+use portreeve::{http, orchestrator, telemetry};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Failure;
@@ -43,6 +43,7 @@ pub(crate) async fn run(args: &ServeArgs, mut layers: Layers) -> Result<(), Fail
     let public = listen(config.server.listen)?;
     let private = listen(config.server.private_listen)?;
     let app = App::start(&config, &base_url, KeyOrigin::Instance, Arc::new(SystemClock)).await?;
+    warn_of_silent_links(&app).await?;
     let running = http::serve(app, &config.server, public, Some(private))?;
     tracing::info!(address = %running.address, base_url, "serving");
     let drain = wait_for_signal().await?;
@@ -50,6 +51,21 @@ pub(crate) async fn run(args: &ServeArgs, mut layers: Layers) -> Result<(), Fail
     tracing::info!(drain, "stopping");
     running.stop(pause).await;
     Ok(())
+}
+
+/// Says at every start what the operator let in.
+async fn warn_of_silent_links(app: &App) -> Result<(), Failure> {
+    let mut after = None;
+    loop {
+        let page = app.db.read(move |conn| orchestrator::list(conn, after.as_ref(), 100)).await?;
+        for warning in page.iter().filter_map(super::wire::warnings) {
+            tracing::warn!("{warning}");
+        }
+        match page.last() {
+            Some(last) if page.len() == 100 => after = Some(last.id.clone()),
+            _ => return Ok(()),
+        }
+    }
 }
 
 pub(super) fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
@@ -60,7 +76,7 @@ pub(super) fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
 }
 
 /// Our address for the outside. Without TLS it must be loopback, or a proxy must stand in front.
-fn base_url(config: &Config) -> Result<String, Failure> {
+pub(super) fn base_url(config: &Config) -> Result<String, Failure> {
     let listen = config.server.listen;
     let given = config.server.base_url.as_str();
     let base = if given.is_empty() { format!("http://{listen}") } else { given.to_owned() };

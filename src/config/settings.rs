@@ -50,6 +50,8 @@ pub struct ServerConfig {
     pub behind_tls_proxy: bool,
     /// Threads that serve requests.
     pub workers: usize,
+    /// Open connections of each worker, at least 1; more wait until one closes.
+    pub connections: usize,
     /// How long open requests may finish after SIGTERM, in seconds.
     pub drain_seconds: u64,
 }
@@ -229,6 +231,7 @@ private_listen = "127.0.0.1:9090"
 base_url = ""
 behind_tls_proxy = false
 workers = 2
+connections = 256
 drain_seconds = 20
 
 [database]

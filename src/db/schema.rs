@@ -271,6 +271,11 @@ diesel::table! {
         credentials_shown_at -> Nullable<BigInt>,
         created_at -> BigInt,
         changed_at -> BigInt,
+        project_id -> Nullable<Text>,
+        price_parent -> Nullable<Text>,
+        changing_to -> Nullable<Text>,
+        generation -> BigInt,
+        old_credentials_until -> Nullable<BigInt>,
     }
 }
 
@@ -288,6 +293,7 @@ diesel::table! {
         deadline_at -> BigInt,
         next_try_at -> Nullable<BigInt>,
         finished_at -> Nullable<BigInt>,
+        failed_step -> Nullable<Text>,
     }
 }
 
@@ -421,10 +427,25 @@ diesel::table! {
         account_id -> Text,
         resource_id -> Text,
         orchestrator_id -> Text,
-        project_id -> Nullable<Text>,
         orchestrator_resource_id -> Nullable<Text>,
         environment -> Text,
         created_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    plan_changes (account_id, operation_id) {
+        account_id -> Text,
+        operation_id -> Text,
+        service -> Text,
+        plan -> Text,
+        configuration -> Text,
+        catalog_version -> BigInt,
+        catalog_digest -> Text,
+        price_parent -> Nullable<Text>,
+        hold_id -> Nullable<Text>,
+        payment_token_id -> Nullable<Text>,
+        sealed_credentials -> Nullable<Text>,
     }
 }
 
@@ -439,3 +460,6 @@ diesel::table! {
         changed_at -> BigInt,
     }
 }
+
+diesel::joinable!(outbox_deliveries -> outbox_events (event_id));
+diesel::allow_tables_to_appear_in_same_query!(outbox_deliveries, outbox_events);

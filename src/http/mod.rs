@@ -20,31 +20,28 @@ use crate::app::App;
 use problem::{Problem, table};
 use wire::{provisioning, v1};
 
-/// Every public route.
+/// Every public route. A path is one resource with all its methods, so that a refusal of another one can list them;
+/// HEAD comes with GET (`request_log`).
 fn routes(config: &mut ServiceConfig, app: &App) {
     provisioning::configure(config, app);
     config
         // Discovery: everybody.
         .configure(wire::well_known::configure)
         .configure(wire::catalog::configure)
-        .service(provisioning::services::llm_context)
-        .service(wire::docs::home)
-        .service(wire::docs::problems)
-        .service(wire::docs::problem)
-        .service(wire::docs::consent_needed)
+        .service(web::resource("/catalog/context/{service}.md").get(provisioning::services::llm_context))
+        .configure(wire::docs::configure)
         .configure(assets::configure)
         // Orchestrators and agents.
-        .service(wire::oauth::token)
-        .service(v1::accounts::open_account)
-        .service(v1::resources::create_resource)
-        .service(v1::resources::list_resources)
-        .service(v1::resources::get_resource)
-        .service(v1::resources::delete_resource)
-        .service(v1::budget::get_budget)
-        .service(v1::budget::list_ledger)
-        .service(v1::deep_links::create_deep_link)
+        .service(web::resource("/v1/accounts").post(v1::accounts::open_account))
+        .service(web::resource("/v1/resources").get(v1::resources::list_resources).post(v1::resources::create_resource))
+        .service(
+            web::resource("/v1/resources/{id}").get(v1::resources::get_resource).delete(v1::resources::delete_resource),
+        )
+        .service(web::resource("/v1/budget").get(v1::budget::get_budget))
+        .service(web::resource("/v1/ledger").get(v1::budget::list_ledger))
+        .service(web::resource("/v1/deep-links").post(v1::deep_links::create_deep_link))
         // The provider's own platform.
-        .service(v1::usage::record_usage)
+        .service(web::resource("/v1/usage").post(v1::usage::record_usage))
         // Users.
         .configure(dashboard::configure)
         .app_data(
@@ -64,16 +61,10 @@ async fn nothing_here(request: actix_web::HttpRequest, app: Data<App>) -> Result
     if provisioning::is_wire(&app, request.path()) {
         return Ok(provisioning::nothing_here(request, app).await);
     }
-    let known = request.resource_map().has_resource(request.path());
-    let problem = if known {
-        Problem::new(&table::METHOD, format!("{} is not allowed here.", request.method()))
-    } else {
-        Problem::new(&table::NOT_FOUND, "There is nothing at this path.")
-    };
     let in_api = request.path() == "/v1" || request.path().starts_with("/v1/");
-    if in_api && !known && request.headers().get(actix_web::http::header::AUTHORIZATION).is_none() {
+    if in_api && request.headers().get(actix_web::http::header::AUTHORIZATION).is_none() {
         let problem = Problem::new(&table::UNAUTHORIZED, "The call carries no access token.");
         return Err(caller::Challenge::new(&app, &[]).invite(problem));
     }
-    Err(problem)
+    Err(Problem::new(&table::NOT_FOUND, "There is nothing at this path."))
 }

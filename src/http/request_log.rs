@@ -1,13 +1,16 @@
-//! One canonical line per request; and the one place where a problem document gets its request id and our address.
+//! One canonical line per request; and the one place where a problem document gets its request id and our address, where
+//! HEAD becomes GET, and where a refused method gets its `Allow`.
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::header;
+use actix_web::http::header::{self, HeaderValue};
+use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage as _, HttpRequest, HttpResponse, ResponseError as _, web};
 
 use super::dashboard::pages::{Frame, MessagePage, respond};
-use super::problem::Problem;
+use super::dashboard::take_whole;
+use super::problem::{Problem, table};
 use crate::app::App;
 use crate::ids::{AccountId, RequestId};
 
@@ -30,11 +33,23 @@ fn told(request: &HttpRequest, app: &App, problem: &Problem, request_id: &str) -
     respond(&page, problem.status_code())
 }
 
+/// The methods of the path (RFC 9110 §10.2.1) when the answer refuses another one. Routes do not list HEAD: it is there
+/// wherever GET is.
+fn allowed(answer: &ServiceResponse) -> Option<HeaderValue> {
+    if answer.status() != StatusCode::METHOD_NOT_ALLOWED {
+        return None;
+    }
+    let listed = answer.headers().get(header::ALLOW)?.to_str().ok()?;
+    let methods =
+        listed.split(", ").flat_map(|method| if method == "GET" { vec!["GET", "HEAD"] } else { vec![method] });
+    HeaderValue::from_str(&methods.collect::<Vec<_>>().join(", ")).ok()
+}
+
 /// Runs the request, completes problem documents, sets the headers that every answer has, and writes the line.
 ///
 /// The line names the route, never the path: paths can carry one-use links.
 pub(crate) async fn run(
-    request: ServiceRequest,
+    mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
     let Some(app) = request.app_data::<web::Data<App>>().cloned() else {
@@ -43,19 +58,29 @@ pub(crate) async fn run(
     let began = app.clock.now();
     let id = RequestId::new(began);
     let method = request.method().clone();
+    if method == Method::HEAD {
+        // RFC 9110 §9.3.2: the same answer, whose body the server leaves out because the request line said HEAD.
+        request.head_mut().method = Method::GET;
+    }
     let mut answer = next.call(request).await?.map_into_boxed_body();
-    let problem = answer.response().error().and_then(|error| error.as_error::<Problem>());
+    let allowed = allowed(&answer);
+    let refused = allowed.is_some().then(|| Problem::new(&table::METHOD, format!("{method} is not allowed here.")));
+    let problem = answer.response().error().and_then(|error| error.as_error::<Problem>()).or(refused.as_ref());
     let (code, cause) = problem.map(|problem| (problem.doc.code, problem.cause.clone())).unzip();
     if let Some(problem) = problem {
         let written = told(answer.request(), &app, problem, id.as_str());
         answer = answer.into_response(written).map_into_boxed_body();
     }
+    take_whole(&mut answer);
     let headers = answer.headers_mut();
-    let header = header::HeaderValue::from_str(id.as_str());
+    if let Some(methods) = allowed {
+        headers.insert(header::ALLOW, methods);
+    }
+    let header = HeaderValue::from_str(id.as_str());
     if let Ok(value) = header {
         headers.insert(header::HeaderName::from_static("x-request-id"), value);
     }
-    let nosniff = header::HeaderValue::from_static("nosniff");
+    let nosniff = HeaderValue::from_static("nosniff");
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
     let inner = answer.request();
     let account = inner.extensions().get::<AccountOfRequest>().map(|account| account.0.to_string());

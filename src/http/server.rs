@@ -16,10 +16,7 @@ use super::{private, request_log, routes};
 use crate::app::App;
 use crate::config::ServerConfig;
 use crate::signing::SigningError;
-use crate::{account, authorization, catalog, resource};
-
-/// Open connections of each worker; more wait. Well below what a process may have open.
-const MAX_CONNECTIONS: usize = 256;
+use crate::{account, authorization, catalog, orchestrator, resource};
 
 /// How often the workers look for work.
 const TURN: Duration = Duration::from_secs(1);
@@ -94,7 +91,7 @@ pub fn serve(
         .workers(config.workers.max(1))
         .client_request_timeout(Duration::from_secs(10))
         .client_disconnect_timeout(Duration::from_secs(2))
-        .max_connections(MAX_CONNECTIONS)
+        .max_connections(config.connections.max(1))
         .shutdown_timeout(config.drain_seconds)
         .disable_signals()
         .listen(public)
@@ -120,6 +117,7 @@ pub fn serve(
     }
     tasks.push(tokio::spawn(work(app.clone())));
     tasks.push(tokio::spawn(keep_catalog(app.clone())));
+    tasks.push(tokio::spawn(tell(app.clone())));
     Ok(Running { address, app, public: handle, private: private_handle, tasks, draining })
 }
 
@@ -128,6 +126,21 @@ async fn keep_catalog(app: Data<App>) {
     loop {
         refresh_catalog(&app).await;
         tokio::time::sleep(CATALOG_TURN).await;
+    }
+}
+
+/// Tells orchestrators of events, in its own time: a slow receiver holds up no operation.
+async fn tell(app: Data<App>) {
+    loop {
+        match orchestrator::deliver_due(&app.courier, app.clock.as_ref()).await {
+            // There may be more.
+            Ok(tried) if tried > 0 => {}
+            Ok(_) => tokio::time::sleep(TURN).await,
+            Err(error) => {
+                tracing::error!(error = %error, "notifications could not be delivered");
+                tokio::time::sleep(TURN).await;
+            }
+        }
     }
 }
 

@@ -5,7 +5,7 @@
 
 mod store;
 
-pub use store::{NewKey, find, insert};
+pub use store::{NewKey, find, forget, insert};
 
 use std::fmt;
 use std::str::FromStr;

@@ -73,3 +73,11 @@ pub fn insert(conn: &mut DbConnection, key: &NewKey<'_>, now: Timestamp) -> Quer
     };
     diesel::insert_into(idempotency_keys::table).values(&row).execute(conn).map(drop)
 }
+
+/// Forgets a key, so that it can be used anew. Call it in the transaction that records it again.
+///
+/// # Errors
+/// When the database fails.
+pub fn forget(conn: &mut DbConnection, account: &AccountId, keyed: &Keyed) -> QueryResult<()> {
+    diesel::delete(idempotency_keys::table.find((account, &keyed.key_hash))).execute(conn).map(drop)
+}

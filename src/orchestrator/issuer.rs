@@ -6,6 +6,8 @@ use std::str::FromStr;
 use idna::uts46::{AsciiDenyList, DnsLength, Hyphens, Uts46};
 use url::Url;
 
+use crate::unseen::unseen;
+
 /// An issuer identifier (OpenID Connect Discovery 1.0 §3): kept as written, compared byte for byte.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Issuer(String);
@@ -48,14 +50,20 @@ impl fmt::Display for Issuer {
     }
 }
 
-/// What people call an orchestrator: 1 to 64 characters, no control characters, no space at either end.
+/// What people call an orchestrator: 1 to 64 characters, all of them seen, no space at either end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OrchestratorName(String);
 
 /// Not a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a name has 1 to 64 characters, none of them a control character, and no space at either end")]
-pub struct InvalidName;
+pub enum InvalidName {
+    /// Too short, too long, or not trimmed.
+    #[error("the orchestrator's name has 1 to 64 characters and no space at either end")]
+    Form,
+    /// A control, or a character that is not seen or changes how others are read.
+    #[error("the orchestrator's name has the character U+{0:04X}, which is not seen or changes how others are read")]
+    Unseen(u32),
+}
 
 impl OrchestratorName {
     /// The text.
@@ -70,8 +78,11 @@ impl FromStr for OrchestratorName {
 
     fn from_str(text: &str) -> Result<Self, InvalidName> {
         let length = text.chars().count();
-        let plain = text.trim() == text && !text.chars().any(char::is_control);
-        if (1..=64).contains(&length) && plain { Ok(Self(text.to_owned())) } else { Err(InvalidName) }
+        if let Some(c) = unseen(text) {
+            return Err(InvalidName::Unseen(u32::from(c)));
+        }
+        let fits = (1..=64).contains(&length) && text.trim() == text;
+        if fits { Ok(Self(text.to_owned())) } else { Err(InvalidName::Form) }
     }
 }
 

@@ -6,6 +6,7 @@
 mod change;
 mod issuer;
 mod keys;
+mod notify;
 mod profile;
 mod store;
 mod wire;
@@ -23,13 +24,16 @@ use crate::signing::SignatureAlgorithm;
 pub use change::{AddError, NewOrchestrator, SuspendError, add, resume, suspend};
 pub use issuer::{EmailDomain, InvalidEmailDomain, InvalidIssuer, InvalidName, Issuer, OrchestratorName};
 pub use keys::{KeyCache, KeyError};
+pub use notify::{Courier, NotificationSecret, deliver_due};
 pub use profile::{
     CatalogShape, DeepLinkShape, NextCursor, OrganizationSpelling, PaidShape, Profile, ResourceEcho, UnknownProfile,
     UpdatesShape,
 };
 pub use store::{by_id, by_issuer, by_name_or_id, list};
 pub use wire::{AccountAnswer, SignatureMode, WireSecret, WireSettings};
-pub use wire_store::{add_secret, retire_secret, secrets, set_wire, unsigned_wires, wire_by_client_id, wire_of};
+pub use wire_store::{
+    add_secret, retire_secret, secrets, secrets_of, set_wire, unsigned_wires, wire_by_client_id, wire_of,
+};
 
 /// A platform with signed-in users that attests identity and issues payment tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]

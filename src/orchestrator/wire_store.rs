@@ -108,19 +108,31 @@ pub fn set_wire(conn: &mut DbConnection, settings: &WireSettings) -> Result<(), 
 /// # Errors
 /// When the database fails.
 pub fn secrets(conn: &mut DbConnection) -> Result<Vec<WireSecret>, DbError> {
-    let rows: Vec<(OrchestratorId, WireSecretId, String, Timestamp, Option<Timestamp>)> = wire_secrets::table
+    let rows: Vec<SecretRow> = wire_secrets::table
         .filter(wire_secrets::retired_at.is_null())
         .order((wire_secrets::orchestrator_id, wire_secrets::id))
         .limit(MAX_SECRETS)
         .load(conn)?;
-    let secret = |(orchestrator_id, id, sealed, created_at, retired_at)| WireSecret {
-        orchestrator_id,
-        id,
-        sealed,
-        created_at,
-        retired_at,
-    };
     Ok(rows.into_iter().map(secret).collect())
+}
+
+/// The secrets of one orchestrator, newest first, retired ones too; at most 256.
+///
+/// # Errors
+/// When the database fails.
+pub fn secrets_of(conn: &mut DbConnection, orchestrator: &OrchestratorId) -> Result<Vec<WireSecret>, DbError> {
+    let rows: Vec<SecretRow> = wire_secrets::table
+        .filter(wire_secrets::orchestrator_id.eq(orchestrator))
+        .order(wire_secrets::id.desc())
+        .limit(MAX_SECRETS)
+        .load(conn)?;
+    Ok(rows.into_iter().map(secret).collect())
+}
+
+type SecretRow = (OrchestratorId, WireSecretId, String, Timestamp, Option<Timestamp>);
+
+fn secret((orchestrator_id, id, sealed, created_at, retired_at): SecretRow) -> WireSecret {
+    WireSecret { orchestrator_id, id, sealed, created_at, retired_at }
 }
 
 /// Adds a secret. Call it inside `Db::write`.

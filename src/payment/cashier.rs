@@ -31,7 +31,7 @@ pub struct Cashier {
 pub enum Cash {
     /// Done, now or before.
     Done,
-    /// It will not be done, for good: the issuer's code. The hold is released.
+    /// It will not be done, for good: the issuer's code.
     Refused(String),
     /// The issuer's answer is missing. The hold stands; ask again later.
     Unknown,
@@ -88,7 +88,8 @@ impl Cashier {
         }
     }
 
-    /// Takes the whole amount of a hold's charge.
+    /// Takes the whole amount of a hold's charge. A refusal changes nothing: the money is still set aside, and
+    /// [`Cashier::void`] gives it back.
     ///
     /// # Errors
     /// Like [`Cashier::authorize`].
@@ -100,14 +101,7 @@ impl Cashier {
             (ChargeState::Authorized, Some(id)) => {
                 match self.settlement.capture(&party, &id, charge.amount, now).await {
                     Settled::Done(found) => self.learn(charge, &found, now).await,
-                    Settled::Refused(code) => {
-                        // What was set aside is given back. If that fails, the authorization lapses by itself.
-                        let given_back = self.settlement.void(&party, &id, now).await;
-                        if !matches!(given_back, Settled::Done(_)) {
-                            tracing::warn!(hold.id = %hold, "a refused capture's authorization was not given back");
-                        }
-                        self.write(charge, ChargeState::Refused, None, Some(code), now).await
-                    }
+                    Settled::Refused(code) => Ok(Cash::Refused(code)),
                     Settled::Unknown(why) => self.write(charge, ChargeState::Unknown, None, Some(why), now).await,
                 }
             }
@@ -115,7 +109,8 @@ impl Cashier {
         }
     }
 
-    /// Gives the money of a hold back, at the issuer and here. Refused once it was taken.
+    /// Gives the money of a hold back, at the issuer and here; here alone, when the issuer says that it no longer has it
+    /// set aside. Refused once it was taken.
     ///
     /// # Errors
     /// Like [`Cashier::authorize`].
@@ -129,11 +124,30 @@ impl Cashier {
                     self.write(charge, ChargeState::Voided, None, None, now).await?;
                     Ok(Cash::Done)
                 }
-                Settled::Refused(code) => Ok(Cash::Refused(code)),
-                Settled::Unknown(_) => Ok(Cash::Unknown),
+                Settled::Refused(code) => self.lapsed(charge, &party, Cash::Refused(code), now).await,
+                Settled::Unknown(_) => self.lapsed(charge, &party, Cash::Unknown, now).await,
             },
             // Nobody knows yet whether there is anything to give back.
             _ => Ok(Cash::Unknown),
+        }
+    }
+
+    /// What could not be given back may have lapsed by itself, or have been given back before: then it is free here too.
+    async fn lapsed(
+        &self,
+        charge: Charge,
+        party: &Party,
+        otherwise: Cash,
+        now: Timestamp,
+    ) -> Result<Cash, CashierError> {
+        match self.settlement.look_up(party, &charge.hold_id, now).await {
+            Settled::Done(Some(found))
+                if matches!(found.status, AuthorizationStatus::Voided | AuthorizationStatus::Expired) =>
+            {
+                self.learn(charge, &found, now).await?;
+                Ok(Cash::Done)
+            }
+            _ => Ok(otherwise),
         }
     }
 

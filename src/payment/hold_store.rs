@@ -225,6 +225,33 @@ pub(super) fn counters_after(
         .load(conn)
 }
 
+/// Up to `limit` holds of the account after `id`, in order, as stored.
+pub(super) fn holds_after(
+    conn: &mut DbConnection,
+    account: &AccountId,
+    id: &str,
+    limit: i64,
+) -> QueryResult<Vec<StoredHold>> {
+    holds::table
+        .filter(holds::account_id.eq(account))
+        .filter(holds::id.gt(id))
+        .order(holds::id)
+        .limit(limit)
+        .select((holds::id, holds::state, holds::amount, holds::captured, holds::counter_ids, holds::currency))
+        .load(conn)
+}
+
+/// What a check compares of a hold: the texts as stored, so that a bad one is a finding and not a failure.
+#[derive(Queryable)]
+pub(super) struct StoredHold {
+    pub(super) id: String,
+    pub(super) state: String,
+    pub(super) amount: i64,
+    pub(super) captured: i64,
+    pub(super) counter_ids: String,
+    pub(super) currency: String,
+}
+
 /// What people read about a hold.
 pub(super) fn description(conn: &mut DbConnection, account: &AccountId, hold: &HoldId) -> QueryResult<String> {
     holds::table.find((account, hold)).select(holds::description).first(conn)

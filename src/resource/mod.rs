@@ -8,15 +8,34 @@ pub mod usage;
 
 mod advance;
 mod buy;
+mod change;
+mod change_store;
+mod constraints;
+mod link;
+mod pay;
+mod placement;
+mod progress;
 mod read;
 mod remove;
+mod rotate;
+mod sale;
 mod store;
+mod wire_store;
 
 pub use advance::{AdvanceError, Progress, advance, resume_due};
-pub use buy::{BuyError, Purchase, Wanted, buy, charge_of, of_key, paid};
-pub use read::{OpenCredentialsError, Shown, open_credentials};
+pub use buy::{BuyError, Purchase, Wanted, buy, charge_of, of_key, paid, standing};
+pub use change::{Change, ChangeError, Changed, change_plan, changed_before};
+pub use constraints::ConstraintError;
+pub use link::{Link, LinkError, link};
+pub use pay::PayError;
+pub use placement::{Environment, InvalidEnvironment, InvalidTheirName, Placement, TheirName};
+pub use progress::{Came, came_of, came_of_purchase};
+pub use read::{OpenCredentialsError, Shown, open_credentials, public_values};
 pub use remove::{RemoveError, remove};
+pub use rotate::{LONGEST_OVERLAP, RotateError, rotate};
+pub use sale::price_under;
 pub use store::{by_id, list, owner_of};
+pub use wire_store::holder;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -36,6 +55,8 @@ pub enum ResourceState {
     Provisioning,
     /// Usable.
     Ready,
+    /// Usable as it was, while it is moved to another plan or gets new credentials.
+    Changing,
     /// Not usable, nothing lost.
     Suspended,
     /// Being unmade.
@@ -49,10 +70,11 @@ pub enum ResourceState {
 }
 
 impl ResourceState {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Requested,
         Self::Provisioning,
         Self::Ready,
+        Self::Changing,
         Self::Suspended,
         Self::Removing,
         Self::Removed,
@@ -67,6 +89,7 @@ impl ResourceState {
             Self::Requested => "requested",
             Self::Provisioning => "provisioning",
             Self::Ready => "ready",
+            Self::Changing => "changing",
             Self::Suspended => "suspended",
             Self::Removing => "removing",
             Self::Removed => "removed",
@@ -115,13 +138,19 @@ pub struct Resource {
     pub created_at: Timestamp,
     /// When its state last changed.
     pub changed_at: Timestamp,
+    /// In which of its orchestrator's projects it is.
+    pub project_id: Option<String>,
+    /// The parent, `service/plan`, under whose price it was sold.
+    pub price_parent: Option<String>,
+    /// How often its credentials were replaced.
+    pub generation: i64,
 }
 
 /// The provider's platforms, by the driver's kind.
 pub type Drivers = Arc<HashMap<String, Arc<dyn drivers::Driver>>>;
 
-/// Which driver makes a plan: asked with the ids of the service and the plan.
-pub type FindBinding = Arc<dyn Fn(&str, &str) -> Option<Binding> + Send + Sync>;
+/// Which driver makes a service: asked with its id. `None`: the catalog's files no longer have it.
+pub type FindBinding = Arc<dyn Fn(&str) -> Option<Binding> + Send + Sync>;
 
 /// What buying and keeping resources needs to reach.
 #[derive(Clone)]
@@ -132,11 +161,11 @@ pub struct Desk {
     pub drivers: Drivers,
     /// Seals credentials.
     pub credential_sealer: Arc<Sealer>,
-    /// The driver settings of each plan, as the catalog's files have them: they are never published.
+    /// The driver settings of each service, as the catalog's files have them: they are never published.
     pub bindings: FindBinding,
 }
 
-/// Which driver makes a plan, and with which settings.
+/// Which driver makes a service, and with which settings.
 #[derive(Debug, Clone)]
 pub struct Binding {
     /// The driver's kind: `static`.

@@ -100,19 +100,65 @@ await checks.that("the link cannot be used twice", async () => {
   await other.close();
 });
 
-await checks.that("the ledger pages to its first entry, and every entry stands on one page only", async () => {
+const rows = (where) => where.locator("#ledger tbody tr").evaluateAll((all) => all.map((row) => Number(row.dataset.sequence)));
+const older = (where) => where.locator("#ledger").getByRole("link", { name: "Older" });
+/** A page that is loaded again loses its mark. */
+const mark = (where) => where.evaluate(() => (globalThis.mark = "kept"));
+async function kept(where) {
+  assert.equal(await where.evaluate(() => globalThis.mark), "kept", "the page was loaded again");
+}
+
+await checks.that("without script, the ledger pages to its first entry, and every entry stands on one page only", async () => {
+  const plain = await context({ ...look(LOOKS[0]), javaScriptEnabled: false, storageState: await main.storageState() });
+  const bare = await plain.newPage();
+  await bare.goto("/dashboard");
   const seen = new Set();
   for (let turn = 0; turn < 200; turn += 1) {
-    const rows = await page.locator("#ledger tbody tr").evaluateAll((all) => all.map((row) => row.dataset.sequence));
-    assert.ok(rows.length > 0, "a page without entries");
-    for (const row of rows) assert.ok(row && !seen.has(row) && seen.add(row), `entry ${row} again`);
-    const older = page.locator("#ledger").getByRole("link", { name: "Older" });
-    if ((await older.count()) === 0) break;
-    await older.click();
-    await page.waitForLoadState();
+    // `evaluate` is the debugger's, not the page's.
+    const shown = await rows(bare);
+    assert.ok(shown.length > 0, "a page without entries");
+    for (const row of shown) assert.ok(row && !seen.has(row) && seen.add(row), `entry ${row} again`);
+    if ((await older(bare).count()) === 0) break;
+    await older(bare).click();
+    await bare.waitForLoadState();
   }
-  assert.ok(seen.has("1"), "the first entry was not reached");
-  await page.goto("/dashboard");
+  assert.ok(seen.has(1), "the first entry was not reached");
+  assert.ok(seen.size > 10, `${seen.size} entries are one page: nothing was paged`);
+  await plain.close();
+});
+
+for (const kind of LOOKS) {
+  await checks.that(`with script, older entries come below the others and the page stays: ${kind.name}`, async () => {
+    const dressed = await context({ ...look(kind), storageState: await main.storageState() });
+    const other = await dressed.newPage();
+    await other.goto("/dashboard");
+    await mark(other);
+    for (let before = await rows(other); (await older(other).count()) > 0; before = await rows(other)) {
+      await older(other).scrollIntoViewIfNeeded();
+      const where = await other.evaluate(() => scrollY);
+      await older(other).click();
+      await other.waitForFunction((count) => document.querySelectorAll("#ledger-rows tr").length > count, before.length);
+      const focus = await other.evaluate(() => [Number(document.activeElement.dataset.sequence), scrollY]);
+      assert.deepEqual(focus, [before.at(-1) - 1, where], "the first new entry has the focus, and nothing jumped");
+    }
+    const all = await rows(other);
+    assert.deepEqual(all, Array.from(all, (_, index) => all.length - index), "every entry once, newest first");
+    assert.match(await line(other.locator("#ledger-pages")), /first entry/);
+    assert.equal(new URL(other.url()).search, "", "the address is still that of the whole page");
+    await kept(other);
+    await noSidewaysScroll(other);
+    await accessible(other);
+    await shot(other, `ledger-${kind.name}`);
+    await dressed.close();
+  });
+}
+
+await checks.that("a click with Ctrl on Older opens the older page in a tab of its own", async () => {
+  const [tab] = await Promise.all([main.waitForEvent("page", { timeout: 5000 }), older(page).click({ modifiers: ["Control"] })]);
+  await tab.waitForLoadState();
+  assert.match(tab.url(), /ledger_before=/);
+  assert.match(await line(tab.locator("#ledger-pages")), /Newest/);
+  await tab.close();
 });
 
 for (const kind of LOOKS) {
@@ -134,18 +180,23 @@ for (const kind of LOOKS) {
   });
 }
 
-await checks.that("a cap that is no amount, or higher, is refused and keeps what was typed", async () => {
+const told = (where) => line(where.locator("#told[role=status]"));
+await page.goto("/dashboard");
+await mark(page);
+
+await checks.that("a cap that is no amount, or higher, is refused in place and keeps what was typed", async () => {
   for (const typed of ["a lot", major(minor(want.cap) + 100)]) {
     await open(page, "cap");
     await page.getByLabel(/New cap/).fill(typed);
     await page.getByRole("button", { name: "Lower the cap" }).click();
-    await page.waitForSelector("#cap-problem");
+    // Until then the focus is on the button.
+    await page.waitForFunction(() => document.querySelector("#cap-problem") && document.activeElement.id === "ceiling");
+    await kept(page);
     assert.equal(await page.getByLabel(/New cap/).inputValue(), typed);
     assert.ok((await sentence(page)).includes(` of ${want.cap} spent`), "the cap moved");
     await accessible(page);
   }
   await shot(page, "cap-refused");
-  await page.goto("/dashboard");
 });
 
 await checks.that("lowering the cap works at once", async () => {
@@ -153,9 +204,14 @@ await checks.that("lowering the cap works at once", async () => {
   await open(page, "cap");
   await page.getByLabel(/New cap/).fill(major(lower));
   await page.getByRole("button", { name: "Lower the cap" }).click();
-  await page.waitForURL(/\/dashboard/);
+  const shown = `$${major(lower).replace(/\B(?=(\d{3})+\.)/g, ",")}`;
+  await page.waitForSelector("#told > p");
+  assert.equal(await told(page), `The cap is ${shown} now.`);
   const said = await sentence(page);
-  assert.ok(said.includes(` of $${major(lower).replace(/\B(?=(\d{3})+\.)/g, ",")} spent`), said);
+  assert.ok(said.includes(` of ${shown} spent`), said);
+  assert.match(await line(page.locator("#activity li").first()), /lowered the cap/);
+  assert.match(await line(page.locator("#days .legend")), new RegExp(`Cap \\${shown}`));
+  await kept(page);
 });
 
 await checks.that("stopped spending refuses a purchase with 402 spending_stopped, and resuming ends that", async () => {
@@ -163,6 +219,10 @@ await checks.that("stopped spending refuses a purchase with 402 spending_stopped
   await page.getByRole("button", { name: "Yes, stop new spending" }).click();
   await page.waitForSelector("#resume");
   assert.match(await state(page), /New spending is stopped/);
+  assert.match(await told(page), /New spending is stopped/);
+  assert.match(await line(page.locator("#activity li").first()), /stopped new spending/);
+  assert.equal(await page.evaluate(() => document.activeElement.innerText.trim()), "Resume spending");
+  await kept(page);
   await accessible(page);
   await shot(page, "stopped");
   const refused = await api("/v1/resources", demo.purchase);
@@ -171,8 +231,98 @@ await checks.that("stopped spending refuses a purchase with 402 spending_stopped
   await open(page, "resume");
   await page.getByRole("button", { name: "Yes, resume spending" }).click();
   await page.waitForSelector("#stop");
+  assert.match(await told(page), /allowed again/);
+  await kept(page);
   const allowed = await api("/v1/resources", demo.purchase);
   assert.notEqual(allowed.body.code, "spending_stopped", JSON.stringify(allowed.body));
+});
+
+for (const kind of LOOKS) {
+  await checks.that(`what script put in place is accessible and fits: ${kind.name}`, async () => {
+    const dressed = await context({ ...look(kind), storageState: await main.storageState() });
+    const other = await dressed.newPage();
+    await other.goto("/dashboard");
+    await mark(other);
+    for (const [from, to] of [["stop", "resume"], ["resume", "stop"]]) {
+      await open(other, from);
+      await other.locator(`#${from} button`).click();
+      await other.waitForSelector(`#${to}`);
+      await other.waitForFunction(() => document.activeElement.tagName === "SUMMARY");
+      await noSidewaysScroll(other);
+      await accessible(other);
+      await shot(other, `put-${to}-${kind.name}`);
+      await kept(other);
+    }
+    await open(other, "cap");
+    await other.getByLabel(/New cap/).fill("much");
+    await other.getByRole("button", { name: "Lower the cap" }).click();
+    await other.waitForSelector("#cap-problem");
+    await noSidewaysScroll(other);
+    await accessible(other);
+    await shot(other, `put-refused-${kind.name}`);
+    await kept(other);
+    await dressed.close();
+  });
+}
+
+await checks.that("when a part cannot be had, the form is sent the plain way", async () => {
+  const cut = await context({ ...look(LOOKS[0]), storageState: await main.storageState() });
+  const other = await cut.newPage();
+  await other.goto("/dashboard");
+  await mark(other);
+  let refused = 0;
+  await other.route("**/dashboard/stop", (route) => {
+    if (!route.request().headers()["hx-request"]) return route.continue();
+    refused += 1;
+    return route.abort();
+  });
+  const before = complaints.length;
+  await open(other, "stop");
+  await other.getByRole("button", { name: "Yes, stop new spending" }).click();
+  await other.waitForSelector("#resume");
+  assert.equal(refused, 1);
+  assert.equal(await other.evaluate(() => globalThis.mark), undefined, "a whole new page");
+  complaints.splice(before); // The lost request is told in the console, as it should be.
+  await open(other, "resume");
+  await other.getByRole("button", { name: "Yes, resume spending" }).click();
+  await other.waitForSelector("#stop");
+  await cut.close();
+});
+
+await checks.that("when the session ended, no log-in page is put into the page: the browser goes there", async () => {
+  const ended = await context(look(LOOKS[0]));
+  const other = await ended.newPage();
+  await other.goto(await anotherLink());
+  await other.getByRole("button", { name: "Open your dashboard" }).click();
+  await other.waitForURL(`${base}/dashboard`);
+  await mark(other);
+  await ended.clearCookies();
+  await open(other, "stop");
+  await other.getByRole("button", { name: "Yes, stop new spending" }).click();
+  await other.waitForFunction(() => /log in/i.test(document.querySelector("h1").innerText));
+  assert.equal(await other.evaluate(() => globalThis.mark), undefined, "a whole new page");
+  assert.equal(await other.locator("#spend, #ledger, .who").count(), 0);
+  await ended.close();
+});
+
+await checks.that("when the server cannot answer, its page is shown whole", async () => {
+  const busy = await context({ ...look(LOOKS[0]), storageState: await main.storageState() });
+  const other = await busy.newPage();
+  await other.goto("/dashboard");
+  // The page of a form from another site stands for every page that is no part.
+  await other.route("**/dashboard/stop", async (route) => {
+    const { host, ...headers } = route.request().headers();
+    const answer = await fetch(route.request().url(), { method: "POST", headers: { ...headers, "sec-fetch-site": "cross-site" } });
+    await route.fulfill({ status: answer.status, headers: Object.fromEntries(answer.headers), body: await answer.text() });
+  });
+  await open(other, "stop");
+  await other.getByRole("button", { name: "Yes, stop new spending" }).click();
+  await other.waitForFunction(() => /not allowed/.test(document.querySelector("h1").innerText));
+  assert.equal(await other.locator("#spend, #ledger").count(), 0);
+  assert.equal(await other.locator("main").count(), 1);
+  assert.match(await other.title(), /not allowed/);
+  await accessible(other);
+  await busy.close();
 });
 
 await checks.that("all of it works with the keyboard alone", async () => {
@@ -199,7 +349,8 @@ await checks.that("all of it works with the keyboard alone", async () => {
   await tabTo("Yes, stop new spending");
   await typed.keyboard.press("Enter");
   await typed.waitForSelector("#resume");
-  await tabTo("Resume spending");
+  // The focus is where the button was: on the way back.
+  await typed.waitForFunction(() => document.activeElement.innerText.trim() === "Resume spending");
   await typed.keyboard.press("Enter");
   await tabTo("Yes, resume spending");
   await typed.keyboard.press("Enter");

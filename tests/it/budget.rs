@@ -124,6 +124,35 @@ on_both! {
         app.stop().await;
     }
 
+    async fn a_name_that_misleads_is_refused_and_buys_nothing(db: TestDb) {
+        let app = TestApp::start(&db).await;
+        let agent = app.agent().await;
+        for (name, said) in [
+            ("pay\u{202e}lap", "U+202E"),
+            ("a\u{2066}b\u{2069}", "U+2066"),
+            ("a\u{200b}b", "U+200B"),
+            ("a\u{200d}b", "U+200D"),
+            ("a\u{ad}b", "U+00AD"),
+            ("\u{feff}a", "U+FEFF"),
+            ("a\u{e0041}b", "U+E0041"),
+            ("\u{3164}", "U+3164"),
+            ("a\nb", "U+000A"),
+            ("a\u{0}b", "U+0000"),
+            ("   ", "1 to 80"),
+            (&"é".repeat(81), "1 to 80"),
+        ] {
+            let mut order = agent.order("postgres", "small");
+            order["name"] = json!(name);
+            let refusal = agent.sends(&order).await.problem(400, "invalid_request");
+            let detail = refusal["detail"].as_str().unwrap();
+            assert!(detail.starts_with("`name` ") && detail.contains(said), "{name:?}: {detail}");
+            assert_eq!(refusal["field"], "name");
+        }
+        let resources = agent.client.get("/v1/resources").await.expect_status(200).json();
+        assert_eq!((&resources["data"], agent.spent_and_held().await), (&json!([]), (0, 0)));
+        app.stop().await;
+    }
+
     async fn a_name_is_what_the_owner_calls_it(db: TestDb) {
         let app = TestApp::start(&db).await;
         let agent = app.agent().await;

@@ -104,6 +104,10 @@ on_both! {
         assert_eq!(registry(&add).0, Some(0));
         assert_eq!(registry(&add).0, Some(7), "the same name and issuer again");
         assert_eq!(registry(&["add", "Bad", "--issuer", "not a url", "--client-id", "acme"]).0, Some(5));
+        for name in ["Har\u{202e}bour", "Harb\u{200b}our", "Harbour\u{2069}", " Harbour", "", &"n".repeat(65)] {
+            let add = ["add", name, "--issuer", "https://other.example", "--client-id", "acme"];
+            assert_eq!(registry(&add).0, Some(5), "{name:?}");
+        }
         let (code, shown) = registry(&["suspend", "Harbour"]);
         assert_eq!(code, Some(0));
         assert!(shown.unwrap()["suspended_at"].is_string());
@@ -194,6 +198,38 @@ fn a_mistake_in_the_catalog_is_told_with_its_place() {
 }
 
 #[test]
+fn a_credential_that_no_driver_can_fill_is_told_before_anything_is_sold() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(run(folder.path(), &["init"]).status.success());
+    let change = |file: &str, was: &str, now: &str| {
+        let path = folder.path().join(file);
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains(was), "{text}");
+        std::fs::write(&path, text.replace(was, now)).unwrap();
+    };
+    let commands = [
+        ["catalog", "publish"].as_slice(),
+        &["catalog", "publish", "--dry-run"],
+        &["serve", "--listen", "127.0.0.1:0"],
+    ];
+    let refused = |names: [&str; 2]| {
+        for command in commands {
+            let output = run(folder.path(), command);
+            assert_ne!(output.status.code(), Some(0), "{command:?}");
+            let told = told(&output);
+            assert!(names.iter().all(|name| told.contains(name)), "{command:?}: {told}");
+        }
+    };
+    change("portreeve.toml", "platform_url = ", "# platform_url = ");
+    refused(["`weather`", "`static_driver.platform_url`"]);
+    change("portreeve.toml", "# platform_url = ", "platform_url = ");
+    change("catalog/services/weather.toml", "URL = \"{platform_url}/weather\"\n", "");
+    refused(["services/weather.toml:", "`URL`"]);
+    change("catalog/services/weather.toml", "\"API_KEY\", \"URL\"", "\"API_KEY\"");
+    assert_eq!(run(folder.path(), commands[0]).status.code(), Some(0));
+}
+
+#[test]
 fn verifying_a_catalog_refuses_other_keys_and_an_older_version() {
     let folder = tempfile::tempdir().unwrap();
     let serving = Serving::start(folder.path(), None);
@@ -223,4 +259,98 @@ fn auditing_a_kept_demo_finds_no_difference() {
     let output = audit.env("PORTREEVE__DATABASE__URL", "sqlite:kept/demo.db").output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
     assert!(String::from_utf8(output.stdout).unwrap().contains("1 accounts, no difference"));
+}
+
+#[test]
+fn an_orchestrator_is_put_on_the_wire_by_commands_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    assert!(run(folder, &["init"]).status.success());
+    let add = ["orchestrator", "add", "Harbour", "--issuer", "https://harbour.example", "--client-id", "us"];
+    assert!(run(folder, &add).status.success());
+    let wire = |arguments: &[&str]| run(folder, &[["--json", "orchestrator", "wire"].as_slice(), arguments].concat());
+    let json = |output: &Output| {
+        let line = String::from_utf8(output.stdout.clone()).unwrap();
+        line.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(wire(&["show", "Harbour"]).status.code(), Some(3), "it does not speak the wire yet");
+    assert_eq!(wire(&["secret", "add", "Harbour"]).status.code(), Some(3));
+    assert_eq!(wire(&["set", "Harbour", "--signatures", "v2_required"]).status.code(), Some(5), "without keys");
+    assert_eq!(wire(&["set", "Harbour", "--signatures", "unsigned"]).status.code(), Some(5), "not with this profile");
+    assert_eq!(wire(&["set", "Harbour", "--profile", "1999-01-01"]).status.code(), Some(2));
+    std::fs::write(folder.join("client-secret"), "a-client-secret-of-some-length\n").unwrap();
+    let set = [
+        "set",
+        "Harbour",
+        "--profile",
+        "2026-04-01",
+        "--account-answer",
+        "credentials",
+        "--require",
+        "name, country",
+        "--client-id",
+        "client_1",
+        "--client-secret-file",
+        "client-secret",
+        "--notification-url",
+        "https://harbour.example/n",
+    ];
+    let told = json(&wire(&set));
+    assert_eq!(told[0]["profile"], "2026-04-01");
+    let secret = told[1]["notification_secret"].as_str().unwrap().to_owned();
+    assert!(secret.starts_with("whsec_"));
+    // What is not named stays; the secret is told once.
+    let told = json(&wire(&["set", "Harbour", "--callback-url", "https://harbour.example/c"]));
+    assert_eq!((told.len(), &told[0]["require"]), (1, &Value::from("name,country")));
+    let shown = wire(&["show", "Harbour"]);
+    assert_eq!(json(&shown)[0]["client_secret"], true);
+    let all = String::from_utf8(shown.stdout).unwrap();
+    assert!(!all.contains(&secret) && !all.contains("a-client-secret"));
+    let made = json(&wire(&["secret", "add", "Harbour"]));
+    assert!(made[0]["secret"].as_str().unwrap().starts_with("whsec_"));
+    std::fs::write(folder.join("given"), "whsec_given_by_the_orchestrator\n").unwrap();
+    let given = json(&wire(&["secret", "add", "Harbour", "--from-file", "given"]));
+    assert!(given[0].get("secret").is_none(), "who gave it has it");
+    let id = made[0]["id"].as_str().unwrap();
+    assert_eq!(wire(&["secret", "retire", "Harbour", id]).status.code(), Some(0));
+    assert_eq!(wire(&["secret", "retire", "Harbour", id]).status.code(), Some(3));
+    let listed = json(&wire(&["secret", "list", "Harbour"]));
+    assert_eq!(listed.iter().filter(|one| one["retired_at"].is_null()).count(), 1);
+    let manifest = run(folder, &["wire", "manifest", "--orchestrator", "Harbour"]);
+    let manifest: Value = serde_json::from_slice(&manifest.stdout).unwrap();
+    assert_eq!(manifest["provisioning"]["oauth_client_id"], "client_1");
+    assert_eq!(run(folder, &["wire", "manifest", "--prefix", "/nowhere"]).status.code(), Some(3));
+    assert_eq!(run(folder, &["outbox", "list"]).status.code(), Some(0));
+    assert_eq!(run(folder, &["outbox", "replay", "--dead"]).status.code(), Some(0));
+}
+
+#[test]
+fn linking_silently_is_warned_of_when_it_is_set_and_at_every_start() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(run(folder.path(), &["init"]).status.success());
+    let output = run(
+        folder.path(),
+        &[
+            "orchestrator",
+            "add",
+            "Harbour",
+            "--issuer",
+            "https://harbour.example",
+            "--client-id",
+            "us",
+            "--existing-account",
+            "link_silently",
+        ],
+    );
+    assert!(output.status.success());
+    assert!(told(&output).contains("without its owner being asked"), "{}", told(&output));
+    let (public, private) = (free_port(), free_port());
+    let mut command = program(folder.path(), &["serve", "--listen", &format!("127.0.0.1:{public}")]);
+    command.env("PORTREEVE__SERVER__PRIVATE_LISTEN", format!("127.0.0.1:{private}"));
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let begun: Vec<String> = lines.take_while(|line| !line.contains("\"serving\"")).collect();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(begun.iter().any(|line| line.contains("links existing accounts silently")), "{begun:?}");
 }

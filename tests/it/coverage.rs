@@ -1,6 +1,6 @@
 //! The OpenAPI document: committed as it is generated, and each operation in it has its unauthorized case.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use portreeve::fetch::Outgoing;
@@ -10,12 +10,27 @@ use serde_json::{Value, json};
 use crate::challenges::{OPERATIONS, call};
 use crate::harness::app::TestApp;
 use crate::harness::client::Client;
+use crate::harness::wire::WireAgent;
 
 /// Operations that take something else than an access token, and what they say to a stranger.
-const OTHERS: [(&str, &str, u16, &str); 3] = [
+const OTHERS: [(&str, &str, u16, &str); 5] = [
     ("POST", "/v1/accounts", 401, "invalid_attestation"),
     ("POST", "/v1/usage", 401, "unauthorized"),
     ("POST", "/oauth/token", 400, "invalid_grant"),
+    ("GET", "/provisioning/health", 401, "invalid_signature"),
+    ("GET", "/provisioning/services", 401, "invalid_signature"),
+];
+
+/// What can be read and is no operation.
+const ALSO: [&str; 8] = [
+    "/",
+    "/catalog",
+    "/catalog.jws",
+    "/catalog/revisions/1",
+    "/oauth/jwks",
+    "/openapi.json",
+    "/llms.txt",
+    "/docs/problems",
 ];
 
 #[test]
@@ -43,9 +58,11 @@ fn each_operation_says_what_it_answers_to_the_unauthorized() {
 on_both! {
     async fn each_documented_operation_refuses_a_stranger(db: TestDb) {
         let app = TestApp::start(&db).await;
+        // Somebody else may speak the wire.
+        let _ = WireAgent::register(&app).await;
         let stranger = app.stranger();
         let mut left: BTreeSet<(String, String)> =
-            documented().into_iter().map(|(method, path, _)| (method, path)).collect();
+            documented().into_iter().map(|(method, path, _)| (method, path)).filter(|(_, path)| !is_wire(path)).collect();
         for (method, path, _) in OPERATIONS {
             assert!(left.remove(&(method.to_owned(), path.replace("res_x", "{id}"))), "{method} {path} is not documented");
             stranger.send(call(&stranger, method, path)).await.problem(401, "unauthorized");
@@ -55,10 +72,57 @@ on_both! {
             let answer = stranger.send(unauthorized(&stranger, path)).await;
             assert_eq!(answer.status(), status, "{method} {path}: {}", answer.text());
             let body = answer.json();
-            let said = if path.starts_with("/v1/") { &body["code"] } else { &body["error"] };
+            let said = match path {
+                _ if path.starts_with("/v1/") => &body["code"],
+                _ if path.starts_with("/provisioning/") => &body["error"]["code"],
+                _ => &body["error"],
+            };
             assert_eq!(said, code, "{method} {path}: {body}");
         }
         assert!(left.is_empty(), "no unauthorized case for {left:?}: add a row");
+        app.stop().await;
+    }
+
+    async fn a_method_that_is_not_documented_is_refused_with_those_that_are(db: TestDb) {
+        let app = TestApp::start(&db).await;
+        for (path, has) in methods().into_iter().filter(|(path, _)| !is_wire(path)) {
+            let path = path.replace("{id}", "res_x");
+            for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"] {
+                if has.contains(method) {
+                    continue;
+                }
+                let answer = app.stranger().raw(method, &path).await;
+                let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+                assert!(head.starts_with("HTTP/1.1 405 "), "{method} {path}: {answer}");
+                let mut allow = head.lines().filter_map(|line| line.strip_prefix("allow: "));
+                let listed: BTreeSet<&str> = allow.next().unwrap_or_default().split(", ").collect();
+                assert_eq!(listed, has.iter().map(String::as_str).collect(), "{method} {path}");
+                assert!(allow.next().is_none() && head.contains("content-type: application/problem+json"), "{head}");
+                if method == "HEAD" {
+                    assert_eq!(body, "");
+                } else {
+                    let problem: Value = serde_json::from_str(body).unwrap();
+                    assert_eq!((&problem["code"], &problem["status"]), (&json!("method_not_allowed"), &json!(405)));
+                }
+            }
+        }
+        app.stop().await;
+    }
+
+    async fn head_is_answered_as_get_without_the_body(db: TestDb) {
+        let app = TestApp::start(&db).await;
+        let agent = app.agent().await;
+        let made = agent.buys("sandbox", "free").await.expect_status(201).json();
+        let id = made["resource"]["id"].as_str().unwrap();
+        let documented = methods().into_iter().filter(|(_, has)| has.contains("GET"));
+        let paths = documented.map(|(path, _)| path.replace("{id}", id)).chain(ALSO.map(str::to_owned));
+        for path in paths {
+            let (got, head) = (agent.client.get(&path).await, agent.client.head(&path).await);
+            assert_eq!((got.status(), head.status(), head.bytes()), (200, 200, &b""[..]), "{path}");
+            for header in ["content-type", "content-length", "cache-control"] {
+                assert_eq!(got.header(header), head.header(header), "{path}");
+            }
+        }
         app.stop().await;
     }
 
@@ -73,8 +137,13 @@ on_both! {
     }
 }
 
+/// The provisioning wire has refusals of its own, and tests of them.
+fn is_wire(path: &str) -> bool {
+    path.starts_with("/provisioning/")
+}
+
 /// Each operation of the document: method, path, description.
-fn documented() -> Vec<(String, String, Value)> {
+pub(crate) fn documented() -> Vec<(String, String, Value)> {
     let document: Value = serde_json::from_str(&openapi::document("").unwrap()).unwrap();
     let mut operations = Vec::new();
     for (path, methods) in document["paths"].as_object().unwrap() {
@@ -85,6 +154,19 @@ fn documented() -> Vec<(String, String, Value)> {
     operations
 }
 
+/// Each path with its methods; HEAD comes with GET.
+fn methods() -> BTreeMap<String, BTreeSet<String>> {
+    let mut methods: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (method, path, _) in documented() {
+        let has = methods.entry(path).or_default();
+        if method == "GET" {
+            has.insert("HEAD".to_owned());
+        }
+        has.insert(method);
+    }
+    methods
+}
+
 fn unauthorized(stranger: &Client, path: &str) -> Outgoing {
     match path {
         "/v1/accounts" => Outgoing::post_json(stranger.url(path), &json!({"id_token": "a.b.c"})),
@@ -92,6 +174,7 @@ fn unauthorized(stranger: &Client, path: &str) -> Outgoing {
             let form = "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion=a.b.c";
             Outgoing::post(stranger.url(path), "application/x-www-form-urlencoded", form.as_bytes().to_vec())
         }
+        "/provisioning/health" | "/provisioning/services" => Outgoing::get(stranger.url(path)),
         _ => Outgoing::post_json(stranger.url(path), &json!({})),
     }
 }

@@ -1,8 +1,11 @@
 //! The human's side: one-use links, sessions, and the switches that work at once.
 
+use std::time::Duration;
+
 use chrono::TimeDelta;
 use futures_util::future::join_all;
 use portreeve::app::HOUSE;
+use portreeve::db::{DbConnection, DbError};
 use portreeve::fetch::Outgoing;
 use serde_json::{Value, json};
 
@@ -29,6 +32,40 @@ on_both! {
             assert_eq!(anyone.get(unknown).await.status(), 410);
             assert_eq!(anyone.post_form(unknown, &[]).await.status(), 410);
         }
+        app.stop().await;
+    }
+
+    async fn a_link_that_does_not_work_costs_no_write(db: TestDb) {
+        let app = TestApp::start(&db).await;
+        let mut agent = app.agent().await;
+        let (used, late, anyone) = (agent.link().await, agent.link().await, app.stranger());
+        logs_in(&app, &used).await;
+        app.pass(TimeDelta::minutes(11));
+        agent.logs_in_again().await;
+        let good = agent.link().await;
+
+        // As long as this write lasts, nothing else is written in the lane of log-ins.
+        let (began, running) = tokio::sync::oneshot::channel();
+        let (release, released) = std::sync::mpsc::channel::<()>();
+        let house = app.app().db.clone();
+        let busy = tokio::spawn(async move {
+            let work = move |_: &mut DbConnection| {
+                began.send(()).unwrap();
+                released.recv().unwrap();
+                Ok::<_, DbError>(())
+            };
+            house.write(HOUSE, work).await
+        });
+        running.await.unwrap();
+        for link in [used.as_str(), &late, "/d/dl_nobody", "/d/x"] {
+            let answer = tokio::time::timeout(Duration::from_secs(20), anyone.post_form(link, &[])).await;
+            assert_eq!(answer.unwrap_or_else(|_| panic!("{link} waits for a write")).status(), 410);
+        }
+        let mut redeemed = std::pin::pin!(anyone.post_form(&good, &[]));
+        assert!(tokio::time::timeout(Duration::from_millis(500), &mut redeemed).await.is_err(), "this one is a write");
+        release.send(()).unwrap();
+        assert_eq!(redeemed.await.status(), 303);
+        busy.await.unwrap().unwrap();
         app.stop().await;
     }
 
@@ -232,6 +269,108 @@ on_both! {
         app.stop().await;
     }
 
+    async fn a_script_gets_the_part_that_changed_and_everybody_else_a_page(db: TestDb) {
+        let app = TestApp::start(&db).await;
+        let agent = app.agent().await;
+        agent.buys("domain", "dot-dev").await.expect_status(201);
+        let human = logs_in(&app, &agent.link().await).await;
+        let of_script = [("hx-request", "true"), ("sec-fetch-site", "same-origin")];
+
+        let stopped = is_part(human.post("/dashboard/stop", &of_script).await, 200);
+        for shown in ["New spending is stopped.", "action=\"/dashboard/resume\"", "autofocus>Resume spending", "stopped new spending"] {
+            assert!(stopped.contains(shown), "`{shown}`");
+        }
+        agent.buys("postgres", "small").await.problem(402, "spending_stopped");
+        let resumed = is_part(human.post("/dashboard/resume", &of_script).await, 200);
+        assert!(resumed.contains("Spending is allowed again") && resumed.contains("action=\"/dashboard/stop\""));
+        agent.buys("postgres", "small").await.expect_status(201);
+
+        let lowered = is_part(human.form("/dashboard/cap", &of_script, "ceiling=50").await, 200);
+        assert!(lowered.contains("The cap is $50.00 now.") && lowered.contains("of $50.00 spent"));
+        for typed in ["50.01", "much"] {
+            let refused = is_part(human.form("/dashboard/cap", &of_script, &format!("ceiling={typed}")).await, 422);
+            assert!(refused.contains("id=\"cap-problem\"") && refused.contains(&format!("value=\"{typed}\"")));
+            assert!(refused.contains("<div id=\"told\" role=\"status\"></div>"), "nothing was done");
+        }
+        assert_eq!(agent.budget().await["ceiling"], 5_000);
+
+        // The same without script: the way back, and whole pages.
+        for path in ["/dashboard/stop", "/dashboard/resume"] {
+            let back = human.post(path, &[]).await.expect_status(303);
+            assert_eq!((back.header("location"), back.header("vary")), ("/dashboard", "hx-request"));
+        }
+        let page = lowers(&human, "much").await.expect_status(422);
+        assert!(page.text().starts_with("<!doctype html>") && page.header("vary") == "hx-request");
+        app.stop().await;
+    }
+
+    async fn older_entries_are_a_page_for_a_reader_and_rows_for_a_script(db: TestDb) {
+        let app = TestApp::start(&db).await;
+        let agent = app.agent().await;
+        let (_, api_key) = agent.gets_the_weather().await;
+        let platform = Client::new(&app.platform.url).with_token(&api_key);
+        for _ in 0..45 {
+            platform.get("/weather/lisbon?requests=1000").await.expect_status(200);
+        }
+        let human = logs_in(&app, &agent.link().await).await;
+        let newest = human.get("/dashboard").await.expect_status(200);
+        assert_eq!(newest.header("vary"), "hx-request");
+        let mut seen = sequences(&newest.text());
+        assert_eq!(seen.len(), 10);
+
+        let page = human.get("/dashboard?ledger_before=26").await.expect_status(200);
+        assert_eq!(page.header("vary"), "hx-request");
+        assert!(page.text().starts_with("<!doctype html>") && page.text().contains(">Newest</a>"));
+        while let Some(before) = seen.last().filter(|last| 1 < **last) {
+            let path = format!("/dashboard?ledger_before={before}");
+            let rows = is_part(human.get_as_script(&path).await, 200);
+            assert!(rows.trim().starts_with("<section class=\"sheet\" id=\"ledger\"") && !rows.contains(">Newest</a>"));
+            let rows = sequences(&rows);
+            assert!(!rows.is_empty());
+            seen.extend(rows);
+        }
+        let all: Vec<i64> = (1..=seen.len()).rev().map(|n| i64::try_from(n).unwrap()).collect();
+        assert!(45 <= seen.len() && seen == all, "each entry once: {seen:?}");
+        app.stop().await;
+    }
+
+    async fn a_page_that_is_no_part_is_never_put_into_the_page_that_is_shown(db: TestDb) {
+        let app = TestApp::start(&db).await;
+        let agent = app.agent().await;
+        let human = logs_in(&app, &agent.link().await).await;
+        let other = logs_in(&app, &agent.link().await).await;
+
+        // From another site: refused as ever, whatever headers it has, and shown whole.
+        for path in ["/dashboard/stop", "/dashboard/resume", "/dashboard/cap", "/dashboard/logout"] {
+            for site in [("sec-fetch-site", "cross-site"), ("sec-fetch-site", "same-site"), ("origin", "https://elsewhere.example")] {
+                let refused = human.post(path, &[("hx-request", "true"), site]).await.expect_status(403);
+                assert_eq!((refused.header("hx-retarget"), refused.header("hx-reselect")), ("body", "body"), "{path}");
+            }
+        }
+        assert_eq!(agent.budget().await["spending_stopped"], false);
+
+        // Stopped in another session: told in place.
+        human.post("/dashboard/stop", &[]).await.expect_status(303);
+        let stays = is_part(other.post("/dashboard/resume", &[("hx-request", "true")]).await, 403);
+        assert!(stays.contains("Spending stays stopped.") && stays.contains("notice bad"));
+        assert_eq!(agent.budget().await["spending_stopped"], true);
+
+        // The session ended meanwhile: the browser goes where it is told so.
+        human.post("/dashboard/logout", &[]).await.expect_status(200);
+        let gone = [
+            human.get_as_script("/dashboard?ledger_before=20").await,
+            human.post("/dashboard/resume", &[("hx-request", "true")]).await,
+            human.form("/dashboard/cap", &[("hx-request", "true")], "ceiling=1").await,
+        ];
+        for answer in gone {
+            let answer = answer.expect_status(401);
+            assert_eq!((answer.header("hx-redirect"), answer.header("vary")), ("/dashboard", "hx-request"));
+            assert_eq!(answer.header("cache-control"), "no-store");
+        }
+        assert!(!human.get("/dashboard").await.has_header("hx-redirect"), "no script asked");
+        app.stop().await;
+    }
+
     async fn every_page_has_a_strict_policy_and_is_not_framed(db: TestDb) {
         let app = TestApp::start(&db).await;
         let agent = app.agent().await;
@@ -260,7 +399,8 @@ on_both! {
             }
             assert!(!policy.contains("unsafe") && !policy.contains('*'), "{policy}");
             let text = page.text();
-            for inline in ["<script>", " style=\"", " onclick=", "javascript:", "<style"] {
+            assert!(policy.contains("script-src 'self';"), "{policy}");
+            for inline in ["<script>", "hx-on", "js:", " style=\"", " onclick=", "javascript:", "<style"] {
                 assert!(!text.contains(inline), "`{inline}`");
             }
             assert!(page.header("cache-control").contains("no-store") || text.contains("problem") || !text.contains("ada@"));
@@ -298,6 +438,11 @@ impl Human {
         self.client.get_with(path, "cookie", &self.cookie).await
     }
 
+    async fn get_as_script(&self, path: &str) -> Answer {
+        let get = Outgoing::get(self.client.url(path)).header("cookie", self.cookie.clone());
+        self.client.send(get.header("hx-request", "true")).await
+    }
+
     async fn post(&self, path: &str, headers: &[(&'static str, &str)]) -> Answer {
         self.form(path, headers, "").await
     }
@@ -314,6 +459,26 @@ async fn logs_in(app: &TestApp, link: &str) -> Human {
     let used = client.post_form(link, &[]).await.expect_status(303);
     let cookie = used.header("set-cookie").split(';').next().unwrap().to_owned();
     Human { client, cookie }
+}
+
+/// The text of a part: personal, strict as a page, and no page.
+#[track_caller]
+fn is_part(answer: Answer, status: u16) -> String {
+    let answer = answer.expect_status(status);
+    assert_eq!((answer.header("vary"), answer.header("cache-control")), ("hx-request", "no-store"));
+    assert!(answer.header("content-security-policy").contains("script-src 'self'"));
+    for header in ["hx-redirect", "hx-retarget", "set-cookie"] {
+        assert!(!answer.has_header(header), "{header}");
+    }
+    let text = answer.text();
+    assert!(!text.contains("<html") && !text.contains("<script") && !text.contains("<main"), "a whole page");
+    text
+}
+
+/// The entries of the ledger that are shown, as they stand.
+fn sequences(html: &str) -> Vec<i64> {
+    let rows = html.split("data-sequence=\"").skip(1);
+    rows.map(|row| row.split('"').next().unwrap().parse().unwrap()).collect()
 }
 
 async fn lowers(human: &Human, ceiling: &str) -> Answer {

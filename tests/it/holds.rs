@@ -482,6 +482,47 @@ on_both! {
         assert_eq!(move_money(&db, stranger.release(&held)).await.unwrap(), Outcome::NoSuchHold);
     }
 
+    async fn tampering_with_a_hold_is_found(database: TestDb) {
+        let db = one_lane(&database);
+        let purse = Purse::new(2);
+        purse.open(&db, &[100, 100]).await;
+        let [open, taken, freed] = [(); 3].map(|()| HoldId::new(NOW));
+        for hold in [&open, &taken, &freed] {
+            move_money(&db, purse.hold(hold, 10)).await.unwrap();
+        }
+        move_money(&db, purse.capture(&taken, 7)).await.unwrap();
+        move_money(&db, purse.release(&freed)).await.unwrap();
+        assert_eq!(verify(&db, &purse.account).await.unwrap().entries, 5);
+
+        let change = async |hold: &HoldId, sql: &str| {
+            let sql = format!("UPDATE holds SET {sql} WHERE id = '{hold}'");
+            db.write("", move |conn| Ok::<_, DbError>(conn.batch_execute(&sql)?)).await.unwrap();
+        };
+        for (hold, tampered, good) in [
+            (&taken, "captured = 6", "captured = 7"),
+            (&taken, "state = 'held', captured = 0", "state = 'captured', captured = 7"),
+            (&open, "amount = 9", "amount = 10"),
+            (&open, "state = 'released'", "state = 'held'"),
+            (&open, "state = 'other'", "state = 'held'"),
+            (&freed, "state = 'captured', captured = 10", "state = 'released', captured = 0"),
+        ] {
+            change(hold, tampered).await;
+            let found = verify(&db, &purse.account).await;
+            assert!(matches!(&found, Err(Difference::Hold { id, .. }) if id == hold.as_str()), "{tampered}: {found:?}");
+            change(hold, good).await;
+        }
+        let one = purse.ceilings().iter().next().unwrap().clone();
+        for tampered in [format!("counter_ids = '{one}'"), "currency = 'EUR'".to_owned()] {
+            change(&open, &tampered).await;
+            assert_eq!(verify(&db, &purse.account).await, Err(Difference::HoldCeilings(open.to_string())));
+            change(&open, &format!("counter_ids = '{}', currency = 'USD'", purse.ceilings())).await;
+        }
+        verify(&db, &purse.account).await.unwrap();
+        let sql = format!("DELETE FROM holds WHERE id = '{open}'");
+        db.write("", move |conn| Ok::<_, DbError>(conn.batch_execute(&sql)?)).await.unwrap();
+        assert_eq!(verify(&db, &purse.account).await, Err(Difference::NoHold(open.to_string())));
+    }
+
     async fn tampering_with_the_ledger_or_a_counter_is_found(database: TestDb) {
         let db = one_lane(&database);
         let purse = Purse::new(1);

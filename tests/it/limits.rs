@@ -22,6 +22,25 @@ on_both! {
         app.stop().await;
     }
 
+    async fn idle_connections_fill_their_limit_and_are_given_up(db: TestDb) {
+        use std::time::Duration;
+        use tokio::io::AsyncWriteExt as _;
+        let app = TestApp::start_with(&db, &[("server.workers", "1"), ("server.connections", "8")]).await;
+        let host = app.base.trim_start_matches("http://").to_owned();
+        let mut idle = Vec::new();
+        for _ in 0..12 {
+            let mut line = tokio::net::TcpStream::connect(&host).await.unwrap();
+            line.write_all(b"GET /llms.txt HTTP/1.1\r\n").await.unwrap();
+            idle.push(line);
+        }
+        let stranger = app.stranger();
+        let mut asks = std::pin::pin!(stranger.raw("GET", "/llms.txt"));
+        assert!(tokio::time::timeout(Duration::from_secs(2), &mut asks).await.is_err(), "the limit is applied");
+        let answer = tokio::time::timeout(Duration::from_secs(60), asks).await.expect("the server goes on");
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        app.stop().await;
+    }
+
     async fn a_body_has_at_most_64_kib(db: TestDb) {
         let app = TestApp::start(&db).await;
         let agent = app.agent().await;
@@ -51,6 +70,15 @@ on_both! {
             let url = agent.client.url("/v1/resources");
             let request = Outgoing::post(url, kind, body.clone().into_bytes()).header("idempotency-key", fresh_key());
             agent.client.send(request).await.problem(415, "unsupported_media_type");
+        }
+        let event = "application/cloudevents+json";
+        for path in ["/v1/resources", "/v1/accounts"] {
+            let request = Outgoing::post(agent.client.url(path), event, body.clone().into_bytes());
+            let answer = agent.client.send(request.header("idempotency-key", fresh_key())).await;
+            answer.problem(415, "unsupported_media_type");
+        }
+        for kind in [event, "application/json"] {
+            app.meter().post_bytes("/v1/usage", kind, "{}").await.problem(400, "invalid_request");
         }
         let url = agent.client.url("/v1/resources");
         let request = Outgoing::post(url, "Application/JSON; charset=utf-8", body.into_bytes());
@@ -89,9 +117,11 @@ on_both! {
     async fn a_path_that_exists_refuses_other_methods(db: TestDb) {
         let app = TestApp::start(&db).await;
         let agent = app.agent().await;
-        for path in ["/v1/accounts", "/v1/usage", "/v1/deep-links", "/oauth/token", "/dashboard/stop"] {
+        for path in ["/v1/accounts", "/v1/usage", "/v1/deep-links", "/dashboard/stop"] {
             agent.client.get(path).await.problem(405, "method_not_allowed");
         }
+        let token = agent.client.get("/oauth/token").await.expect_status(405);
+        assert_eq!((token.header("allow"), &token.json()["error"]), ("POST", &json!("invalid_request")));
         for path in ["/v1/budget", "/v1/ledger", "/catalog", "/oauth/jwks", "/openapi.json", "/dashboard"] {
             let answer = agent.client.delete(path).await;
             assert_eq!(answer.status(), 405, "{path}: {}", answer.text());

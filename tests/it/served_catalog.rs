@@ -1,6 +1,7 @@
 //! The catalog over HTTP: the same bytes for everybody, prepared once, checkable by anybody.
 
 use std::io::Read as _;
+use std::sync::Arc;
 
 use chrono::TimeDelta;
 use portreeve::catalog;
@@ -99,6 +100,32 @@ on_both! {
         for unknown in ["3", "0", "-1", "x", "99999999999999999999"] {
             anyone.get(&format!("/catalog/revisions/{unknown}")).await.problem(404, "not_found");
         }
+        app.stop().await;
+    }
+
+    async fn an_old_revision_is_prepared_once_and_at_most_64_are_kept(db: TestDb) {
+        let app = TestApp::start(&db).await;
+        let house = app.app();
+        while house.edition().version.number() < 70 {
+            app.pass(TimeDelta::hours(13));
+            if let Some(edition) = catalog::reissue_if_due(&house.db, &house.ring, app.now()).await.unwrap() {
+                house.take_up(edition);
+            }
+        }
+        let of = async |number: i64| house.edition_of(number.try_into().unwrap()).await.unwrap().unwrap();
+        let first = of(1).await;
+        assert!(Arc::ptr_eq(&first, &of(1).await), "asked by number");
+        let by_digest = house.edition_with(&first.digest).await.unwrap().unwrap();
+        assert!(Arc::ptr_eq(&first, &by_digest), "asked by digest");
+        drop((first, by_digest));
+
+        let mut seen = Vec::new();
+        for number in 1..70 {
+            seen.push(Arc::downgrade(&of(number).await));
+        }
+        let kept = seen.iter().filter(|edition| edition.upgrade().is_some()).count();
+        assert_eq!(kept, 64);
+        assert!(seen[68].upgrade().is_some() && seen[0].upgrade().is_none(), "the last ones asked for");
         app.stop().await;
     }
 

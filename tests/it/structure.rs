@@ -14,6 +14,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("ids", &["clock"]),
     ("money", &[]),
     ("secret", &[]),
+    ("unseen", &[]),
     ("db", GROUND),
     // Mechanisms.
     ("signing", &["ground", "db"]),
@@ -46,8 +47,11 @@ const MECHANISMS: &[&str] = &["mechanisms"];
 
 /// Names for several modules at once, in [`MAY_KNOW`].
 const GROUPS: &[(&str, &[&str])] = &[
-    ("ground", &["clock", "ids", "money", "secret"]),
-    ("mechanisms", &["clock", "ids", "money", "secret", "db", "signing", "fetch", "audit", "outbox", "idempotency"]),
+    ("ground", &["clock", "ids", "money", "secret", "unseen"]),
+    (
+        "mechanisms",
+        &["clock", "ids", "money", "secret", "unseen", "db", "signing", "fetch", "audit", "outbox", "idempotency"],
+    ),
     (
         "features",
         &[

@@ -76,18 +76,41 @@ CREATE TABLE refresh_tokens (
 CREATE INDEX refresh_tokens_by_family ON refresh_tokens (family);
 CREATE INDEX refresh_tokens_by_end ON refresh_tokens (expires_at);
 CREATE INDEX refresh_tokens_by_account ON refresh_tokens (account_id);
--- What an orchestrator calls a resource, and where it has put it.
+-- What an orchestrator calls a resource that it bought or linked. Without a row it may not touch it.
 CREATE TABLE wire_resources (
     account_id TEXT NOT NULL,
     resource_id TEXT NOT NULL,
     orchestrator_id TEXT NOT NULL REFERENCES orchestrators (id),
-    project_id TEXT,
     orchestrator_resource_id TEXT,
     environment TEXT NOT NULL,
     created_at BIGINT NOT NULL,
     PRIMARY KEY (account_id, resource_id)
 );
-CREATE INDEX wire_resources_by_project ON wire_resources (account_id, orchestrator_id, project_id);
+-- In which of the orchestrator's projects a resource is; the parent under whose price it was sold; to which plan it is
+-- being changed; how often its credentials were replaced, and until when the ones before still work.
+ALTER TABLE resources ADD COLUMN project_id TEXT;
+ALTER TABLE resources ADD COLUMN price_parent TEXT;
+ALTER TABLE resources ADD COLUMN changing_to TEXT;
+ALTER TABLE resources ADD COLUMN generation BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE resources ADD COLUMN old_credentials_until BIGINT;
+-- At which step an operation failed.
+ALTER TABLE operations ADD COLUMN failed_step TEXT;
+CREATE INDEX operations_by_resource ON operations (account_id, resource_id);
+-- What a resource becomes when the operation of this row is done.
+CREATE TABLE plan_changes (
+    account_id TEXT NOT NULL,
+    operation_id TEXT NOT NULL,
+    service TEXT NOT NULL,
+    plan TEXT NOT NULL,
+    configuration TEXT NOT NULL,
+    catalog_version BIGINT NOT NULL,
+    catalog_digest TEXT NOT NULL,
+    price_parent TEXT,
+    hold_id TEXT,
+    payment_token_id TEXT,
+    sealed_credentials TEXT,
+    PRIMARY KEY (account_id, operation_id)
+);
 -- Events on their way to an orchestrator.
 CREATE TABLE outbox_deliveries (
     event_id TEXT NOT NULL REFERENCES outbox_events (id),

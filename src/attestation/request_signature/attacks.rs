@@ -1,5 +1,7 @@
 //! Whatever an attacker may try with a signed request.
 
+use std::fmt::Write as _;
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -27,7 +29,11 @@ fn secret(text: &str) -> SigningSecret {
 fn hex(secret: &str, t: &str, body: &[u8]) -> String {
     let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, secret.as_bytes());
     let message = [t.as_bytes(), b".", body].concat();
-    aws_lc_rs::hmac::sign(&key, &message).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    aws_lc_rs::hmac::sign(&key, &message).as_ref().iter().fold(String::new(), |mut text, byte| {
+        // Writing to a `String` cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 fn header(t: i64) -> String {

@@ -115,20 +115,20 @@ impl PublicKeyCache {
         now: Timestamp,
     ) -> Result<VerifyingKey, PublicKeyError> {
         let url = source.url.ok_or(PublicKeyError::NotSet)?;
-        let shelf = self.shelf(orchestrator);
-        if let Some(key) = shelf.in_force(url, kid, now) {
+        let known = self.shelf(orchestrator);
+        if let Some(key) = known.in_force(url, kid, now) {
             return Ok(key);
         }
-        let _flight = shelf.flight.lock().await;
+        let _flight = known.flight.lock().await;
         // Somebody may have fetched while we waited.
-        if let Some(key) = shelf.in_force(url, kid, now) {
+        if let Some(key) = known.in_force(url, kid, now) {
             return Ok(key);
         }
-        if shelf.may_try(url, now) {
+        if known.may_try(url, now) {
             let outcome = self.ask(orchestrator, url, source.sealed_token).await;
-            shelf.record(outcome, now);
+            known.record(outcome, now);
         }
-        shelf.in_force(url, kid, now).ok_or_else(|| shelf.why_not())
+        known.in_force(url, kid, now).ok_or_else(|| known.why_not())
     }
 
     fn shelf(&self, orchestrator: &OrchestratorId) -> Arc<Shelf> {

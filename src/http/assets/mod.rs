@@ -1,7 +1,8 @@
-//! Stylesheet and icon, inside the binary, under names that hold the hash of their content.
+//! Stylesheet, icon and scripts, inside the binary, under names that hold the hash of their content.
 //!
 //! A name never shows two contents, so browsers may keep what they have for a year. The gzip form is made once, at
-//! the first use. Nothing here is private, and nothing comes from elsewhere.
+//! the first use. Nothing here is private. One file is not ours: htmx, byte for byte as its authors published it, with
+//! its licence beside this module. `tests/vendored.sh` compares it with the package.
 
 use std::borrow::Cow;
 use std::io::Write as _;
@@ -16,6 +17,9 @@ use flate2::write::GzEncoder;
 #[derive(rust_embed::Embed)]
 #[folder = "$CARGO_MANIFEST_DIR/src/http/assets/files"]
 struct Files;
+
+/// The behaviour of the dashboard: `dist/htmx.min.js` of the npm package `htmx.org`, version 4.0.1 (0BSD).
+pub const HTMX: &str = "htmx-4.0.1.min.js";
 
 /// A year, and no question in between (RFC 8246).
 const FOREVER: &str = "public, max-age=31536000, immutable";
@@ -40,10 +44,9 @@ pub fn asset_url(name: &str) -> String {
     format!("/assets/{served}")
 }
 
-/// Mounts `GET` and `HEAD /assets/{name}`.
+/// Mounts `/assets/{name}`.
 pub fn configure(config: &mut web::ServiceConfig) {
-    config
-        .service(web::resource("/assets/{name}").route(web::get().to(serve_asset)).route(web::head().to(serve_asset)));
+    config.service(web::resource("/assets/{name}").get(serve_asset));
 }
 
 /// Answers with the asset of that hashed name, or 404.
@@ -147,6 +150,20 @@ mod tests {
         assert_eq!(header_of(&plain, header::CONTENT_TYPE), "text/css; charset=utf-8");
         let body = test::read_body(plain).await;
         assert_eq!(&*body, include_bytes!("files/portreeve.css"));
+    }
+
+    #[actix_web::test]
+    async fn htmx_is_the_published_file_and_is_served_as_a_script() {
+        let file = Files::get(HTMX).unwrap();
+        // When it is replaced: with the package's own file, and `tests/vendored.sh` compares them.
+        assert_eq!(
+            crate::secret::sha256_name(&file.data),
+            "sha256:a0abb04f2f45a1f89d1d4844023245537e5e6014c87b144553e0607b4cc32130"
+        );
+        assert!(include_str!("htmx.LICENSE").starts_with("Zero-Clause BSD"));
+        let script = answer(TestRequest::get().uri(&asset_url(HTMX))).await;
+        assert_eq!(header_of(&script, header::CONTENT_TYPE), "text/javascript; charset=utf-8");
+        assert_eq!(test::read_body(script).await, *file.data);
     }
 
     #[actix_web::test]

@@ -26,6 +26,10 @@ pub(crate) struct Body<T> {
     pub(crate) bytes: Vec<u8>,
 }
 
+/// The body of a CloudEvent in JSON format (CloudEvents 1.0, HTTP binding §3.2); plain JSON is understood as well.
+#[derive(Debug)]
+pub(crate) struct Event<T>(pub(crate) T);
+
 /// A form body.
 #[derive(Debug)]
 pub(crate) struct Form<T>(pub(crate) T, pub(crate) Vec<u8>);
@@ -64,30 +68,48 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     })
 }
 
+type Reading<T> = Pin<Box<dyn Future<Output = Result<T, Problem>>>>;
+
+/// The bytes of a body of one of the `accepted` kinds.
+fn bytes(request: &HttpRequest, payload: &mut Payload, accepted: &'static [&'static str]) -> Reading<Vec<u8>> {
+    let (request, payload) = (request.clone(), web::Payload::from_request(request, payload));
+    Box::pin(async move {
+        let payload = payload.await.map_err(|error| Problem::new(&table::BAD_REQUEST, error.to_string()))?;
+        read(&request, payload, accepted).await
+    })
+}
+
 impl<T: DeserializeOwned + 'static> FromRequest for Body<T> {
     type Error = Problem;
-    type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
+    type Future = Reading<Self>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let (request, payload) = (request.clone(), web::Payload::from_request(request, payload));
+        let bytes = bytes(request, payload, &["application/json"]);
         Box::pin(async move {
-            let payload = payload.await.map_err(|error| Problem::new(&table::BAD_REQUEST, error.to_string()))?;
-            let accepted = ["application/json", "application/cloudevents+json"];
-            let bytes = read(&request, payload, &accepted).await?;
+            let bytes = bytes.await?;
             Ok(Self { value: parse(&bytes)?, bytes })
         })
     }
 }
 
-impl<T: DeserializeOwned + 'static> FromRequest for Form<T> {
+impl<T: DeserializeOwned + 'static> FromRequest for Event<T> {
     type Error = Problem;
-    type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
+    type Future = Reading<Self>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let (request, payload) = (request.clone(), web::Payload::from_request(request, payload));
+        let bytes = bytes(request, payload, &["application/cloudevents+json", "application/json"]);
+        Box::pin(async move { Ok(Self(parse(&bytes.await?)?)) })
+    }
+}
+
+impl<T: DeserializeOwned + 'static> FromRequest for Form<T> {
+    type Error = Problem;
+    type Future = Reading<Self>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let bytes = bytes(request, payload, &["application/x-www-form-urlencoded"]);
         Box::pin(async move {
-            let payload = payload.await.map_err(|error| Problem::new(&table::BAD_REQUEST, error.to_string()))?;
-            let bytes = read(&request, payload, &["application/x-www-form-urlencoded"]).await?;
+            let bytes = bytes.await?;
             let value = serde_urlencoded::from_bytes(&bytes)
                 .map_err(|error| Problem::new(&table::BAD_REQUEST, format!("The form: {error}.")))?;
             Ok(Self(value, bytes))

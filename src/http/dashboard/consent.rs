@@ -2,7 +2,7 @@
 
 use actix_web::http::{StatusCode, header};
 use actix_web::web::{Data, Path, Query};
-use actix_web::{HttpResponse, ResponseError as _, get, post};
+use actix_web::{HttpResponse, ResponseError as _};
 use serde::Deserialize;
 use subtle::ConstantTimeEq as _;
 
@@ -49,7 +49,6 @@ fn broken(error: ConsentError) -> Problem {
 }
 
 /// Shows the question to its owner; tells everybody else why not.
-#[get("/link/{id}")]
 pub(super) async fn show_question(
     app: Data<App>,
     id: Path<String>,
@@ -74,7 +73,6 @@ pub(super) async fn show_question(
 }
 
 /// The owner allows it.
-#[post("/link/{id}/allow")]
 pub(super) async fn allow(
     app: Data<App>,
     _from: SameSite,
@@ -103,7 +101,6 @@ pub(super) async fn allow(
 }
 
 /// The owner refuses.
-#[post("/link/{id}/deny")]
 pub(super) async fn deny(
     app: Data<App>,
     _from: SameSite,

@@ -6,7 +6,7 @@ use chrono::NaiveDate;
 use serde_json::Value;
 
 use super::pages::{
-    Activity, CapForm, Ceiling, CeilingKind, DaySpend, Frame, Ledger, LedgerRow, OverviewPage, Provisional,
+    Activity, CapForm, Ceiling, CeilingKind, DaySpend, Frame, Ledger, LedgerRow, OverviewPage, Place, Provisional,
     ResourceCharge, ResourceRow, Resources,
 };
 use crate::account::{Account, AccountState};
@@ -25,7 +25,7 @@ use crate::payment::hold::CounterKind;
 use crate::payment::ledger_entry::LedgerEntry;
 use crate::resource::{self, Resource};
 
-const LEDGER_ROWS: i64 = 20;
+const LEDGER_ROWS: i64 = 10;
 const RESOURCE_ROWS: i64 = 50;
 const ACTIVITY_ROWS: i64 = 12;
 
@@ -36,19 +36,18 @@ pub(super) struct Facts {
     resources: Vec<(Resource, Option<(ChargeState, Money)>)>,
     spent: Vec<(Option<String>, i64, Timestamp)>,
     entries: Vec<LedgerEntry>,
-    paged: bool,
+    place: Place,
     trail: Vec<RecordedFact>,
     now: Timestamp,
 }
 
-/// Reads everything at one instant.
-pub(super) async fn load(
-    app: &App,
-    account: &Account,
-    ledger_before: Option<i64>,
-    now: Timestamp,
-) -> Result<Facts, Problem> {
+/// The ledger from its newest entry on.
+pub(super) const NEWEST: (Place, i64) = (Place::Newest, i64::MAX);
+
+/// Reads everything at one instant; of the ledger, a page of what lies before a sequence.
+pub(super) async fn load(app: &App, account: &Account, ledger: (Place, i64), now: Timestamp) -> Result<Facts, Problem> {
     let (id, opened_by) = (account.id.clone(), account.opened_by.clone());
+    let (place, before) = ledger;
     let facts = app.db.read(move |conn| {
         let budget = budget::view(conn, &id, &opened_by, now)?;
         let orchestrator = orchestrator::by_id(conn, &opened_by)?.ok_or(missing())?;
@@ -58,18 +57,9 @@ pub(super) async fn load(
             resources.push((resource, charge));
         }
         let spent = payment::spent_since(conn, &id, budget.own.period.start)?;
-        let entries = payment::entries_before(conn, &id, ledger_before.unwrap_or(i64::MAX), LEDGER_ROWS)?;
+        let entries = payment::entries_before(conn, &id, before, LEDGER_ROWS)?;
         let trail = audit::latest(conn, &id, ACTIVITY_ROWS)?;
-        Ok::<_, DbError>(Facts {
-            budget,
-            orchestrator,
-            resources,
-            spent,
-            entries,
-            paged: ledger_before.is_some(),
-            trail,
-            now,
-        })
+        Ok::<_, DbError>(Facts { budget, orchestrator, resources, spent, entries, place, trail, now })
     });
     Ok(facts.await?)
 }
@@ -80,8 +70,8 @@ fn missing() -> DbError {
 }
 
 impl Facts {
-    /// The page; with what was typed and why it was refused, when it was.
-    pub(super) fn page(&self, app: &App, account: &Account, refused: Option<(String, String)>) -> OverviewPage {
+    /// The page, before anything was done on it.
+    pub(super) fn page(&self, app: &App, account: &Account) -> OverviewPage {
         let own = &self.budget.own;
         let ceiling = |one: &budget::Ceiling| Ceiling {
             kind: match one.kind {
@@ -95,7 +85,6 @@ impl Facts {
             held: one.held,
             period: one.period,
         };
-        let (typed, problem) = refused.unzip();
         OverviewPage {
             frame: Frame { provider: app.provider_name(), user: Some(name_of(account)) },
             now: self.now,
@@ -107,7 +96,8 @@ impl Facts {
             provisional: matches!(account.state, AccountState::Provisional)
                 .then(|| Provisional { opened_by: self.orchestrator.name.to_string(), opened_at: account.created_at }),
             notice: None,
-            cap_form: CapForm { typed: typed.unwrap_or_default(), problem },
+            used: None,
+            cap_form: CapForm::default(),
             resources: self.resources(),
             days: self.days(),
             ledger: self.ledger(),
@@ -171,7 +161,7 @@ impl Facts {
             .collect();
         let full = i64::try_from(rows.len()).is_ok_and(|count| count == LEDGER_ROWS);
         let older = rows.last().map(|last| last.sequence).filter(|last| full && 1 < *last);
-        Ledger { rows, older, paged: self.paged }
+        Ledger { rows, older, place: self.place }
     }
 }
 

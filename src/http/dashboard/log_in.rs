@@ -1,8 +1,8 @@
 //! Logging in by a one-use link, and out.
 
+use actix_web::HttpResponse;
 use actix_web::http::{StatusCode, header};
 use actix_web::web::{Data, Path, Query};
-use actix_web::{HttpResponse, get, post};
 use serde::Deserialize;
 
 use super::onward::Onward;
@@ -36,7 +36,6 @@ fn link_page(app: &App, token: &str, query: &LinkQuery, gone: bool) -> HttpRespo
 }
 
 /// Shows the link's button; uses nothing up, because mail scanners and previews open links too.
-#[get("/d/{token}")]
 pub(super) async fn show_link(
     app: Data<App>,
     token: Path<String>,
@@ -48,7 +47,6 @@ pub(super) async fn show_link(
 }
 
 /// Uses the link up and begins a session.
-#[post("/d/{token}")]
 pub(super) async fn use_link(
     app: Data<App>,
     _from: SameSite,
@@ -76,7 +74,6 @@ pub(super) async fn use_link(
 }
 
 /// Ends the session, here and everywhere its cookie was copied to.
-#[post("/dashboard/logout")]
 pub(super) async fn log_out(app: Data<App>, _from: SameSite, user: User) -> Result<HttpResponse, Problem> {
     let (hash, now) = (user.session.hash, user.now);
     app.db.write(HOUSE, move |conn| login::end(conn, &hash, now)).await?;

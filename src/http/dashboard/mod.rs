@@ -8,20 +8,22 @@ mod consent;
 mod facts;
 mod log_in;
 mod overview;
+mod part;
 
-use actix_web::web::ServiceConfig;
+use actix_web::web::{self, ServiceConfig};
+
+pub(super) use part::take_whole;
 
 /// Routes.
 pub(super) fn configure(config: &mut ServiceConfig) {
     config
-        .service(log_in::show_link)
-        .service(log_in::use_link)
-        .service(log_in::log_out)
-        .service(consent::show_question)
-        .service(consent::allow)
-        .service(consent::deny)
-        .service(overview::show_overview)
-        .service(change::lower_cap)
-        .service(change::stop)
-        .service(change::resume);
+        .service(web::resource("/d/{token}").get(log_in::show_link).post(log_in::use_link))
+        .service(web::resource("/link/{id}").get(consent::show_question))
+        .service(web::resource("/link/{id}/allow").post(consent::allow))
+        .service(web::resource("/link/{id}/deny").post(consent::deny))
+        .service(web::resource("/dashboard").get(overview::show_overview))
+        .service(web::resource("/dashboard/logout").post(log_in::log_out))
+        .service(web::resource("/dashboard/cap").post(change::lower_cap))
+        .service(web::resource("/dashboard/stop").post(change::stop))
+        .service(web::resource("/dashboard/resume").post(change::resume));
 }

@@ -69,6 +69,9 @@ problems! {
     ACCOUNT_UNUSABLE: "account_unusable" 403 "The account cannot be used",
         "The account is frozen or closed, or the orchestrator may not open accounts.",
         agent "Stop and tell your human.", human "Ask the provider's support.", retry false;
+    OLD_CREDENTIALS: "credentials_replaced" 403 "The credentials were replaced",
+        "Usage was reported for credentials that a rotation replaced, and that no longer work.",
+        agent "Refuse the call that this usage is for.", human "", retry false;
     FORBIDDEN: "cross_site_request" 403 "The request came from another site",
         "A browser sent this form from another site.",
         agent "Use the API instead of the pages.", human "Open the page itself and try again there.", retry false;
@@ -90,6 +93,9 @@ problems! {
     NOT_READY: "resource_not_ready" 409 "The resource is not in use",
         "Usage was reported for a resource that is not ready: it was removed, or never came to be.",
         agent "Refuse the call that this usage is for.", human "", retry false;
+    NOT_ALONE: "plan_constraint" 409 "The catalog does not allow it beside what there is",
+        "There are as many resources of this plan as there may be, one is in use that may not be at the same time, or one that has to be there first is missing. Nothing was bought.",
+        agent "Read the detail. Change or remove what stands in the way, or buy first what is needed.", human "", retry false;
     EVENT_CONFLICT: "usage_event_conflict" 409 "The event was recorded with other content",
         "An event with this source and id was recorded before, about something else.",
         agent "Give every event an id of its own.", human "", retry false;

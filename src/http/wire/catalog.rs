@@ -20,12 +20,8 @@ pub(crate) fn configure(config: &mut web::ServiceConfig) {
     for (path, form) in [("/catalog", Form::Document), ("/catalog.jws", Form::Jws)] {
         let serve =
             move |app: Data<App>, request: HttpRequest| async move { answer(&app.edition(), form, &request, false) };
-        config.service(
-            web::resource(path)
-                .route(web::get().to(serve))
-                .route(web::head().to(serve))
-                .route(web::method(actix_web::http::Method::OPTIONS).to(preflight)),
-        );
+        config
+            .service(web::resource(path).get(serve).route(web::method(actix_web::http::Method::OPTIONS).to(preflight)));
     }
     for (path, form) in
         [("/catalog/revisions/{version}", Form::Document), ("/catalog/revisions/{version}/jws", Form::Jws)]
@@ -34,7 +30,7 @@ pub(crate) fn configure(config: &mut web::ServiceConfig) {
             let edition = revision(&app, &version).await?;
             Ok::<_, Problem>(answer(&edition, form, &request, true))
         };
-        config.service(web::resource(path).route(web::get().to(serve)).route(web::head().to(serve)));
+        config.service(web::resource(path).get(serve));
     }
 }
 

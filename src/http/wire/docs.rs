@@ -1,8 +1,8 @@
 //! Pages that explain: every problem code, and why an account is never linked by its e-mail address.
 
+use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
-use actix_web::web::{Data, Path};
-use actix_web::{HttpResponse, get};
+use actix_web::web::{self, Data, Path};
 
 use crate::app::App;
 use crate::http::dashboard::pages::{
@@ -10,14 +10,21 @@ use crate::http::dashboard::pages::{
 };
 use crate::http::problem::table;
 
-#[get("/docs/problems")]
-pub(crate) async fn problems(app: Data<App>) -> HttpResponse {
+/// Routes.
+pub(crate) fn configure(config: &mut web::ServiceConfig) {
+    config
+        .service(web::resource("/").get(home))
+        .service(web::resource("/docs/problems").get(problems))
+        .service(web::resource("/docs/problems/{code}").get(problem))
+        .service(web::resource("/consent/needed").get(consent_needed));
+}
+
+async fn problems(app: Data<App>) -> HttpResponse {
     let page = ProblemIndexPage { frame: Frame::anonymous(app.provider_name()), problems: table::ALL.to_vec() };
     respond(&page, StatusCode::OK)
 }
 
-#[get("/docs/problems/{code}")]
-pub(crate) async fn problem(app: Data<App>, code: Path<String>) -> HttpResponse {
+async fn problem(app: Data<App>, code: Path<String>) -> HttpResponse {
     let frame = Frame::anonymous(app.provider_name());
     match table::ALL.iter().find(|doc| doc.code == code.as_str()) {
         Some(doc) => respond(&ProblemPage { frame, problem: *doc }, StatusCode::OK),
@@ -25,13 +32,11 @@ pub(crate) async fn problem(app: Data<App>, code: Path<String>) -> HttpResponse 
     }
 }
 
-#[get("/consent/needed")]
-pub(crate) async fn consent_needed(app: Data<App>) -> HttpResponse {
+async fn consent_needed(app: Data<App>) -> HttpResponse {
     respond(&ConsentNeededPage { frame: Frame::anonymous(app.provider_name()) }, StatusCode::OK)
 }
 
-#[get("/")]
-pub(crate) async fn home(app: Data<App>) -> HttpResponse {
+async fn home(app: Data<App>) -> HttpResponse {
     let edition = app.edition();
     let services = edition.offers().map(|offer| HomeService {
         name: format!("{} · {}", offer.service_title, offer.plan.title),

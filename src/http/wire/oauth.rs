@@ -4,7 +4,7 @@
 use actix_web::http::header::HeaderName;
 use actix_web::http::{StatusCode, header};
 use actix_web::web::Data;
-use actix_web::{HttpRequest, HttpResponse, ResponseError as _, post};
+use actix_web::{HttpRequest, HttpResponse, ResponseError as _};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
@@ -182,11 +182,10 @@ fn refused(app: &App, error: ExchangeError) -> TokenRefusal {
 
 /// Exchanges an identity token for an access token, opening the account when there is none; or, on the provisioning wire,
 /// a code or a refresh token for new tokens.
-#[utoipa::path(tag = "oauth", request_body(content = TokenRequest, content_type = "application/x-www-form-urlencoded"),
+#[utoipa::path(post, path = "/oauth/token", tag = "oauth", request_body(content = TokenRequest, content_type = "application/x-www-form-urlencoded"),
     params(("DPoP" = Option<String>, Header, description = "A proof (RFC 9449): the token is bound to its key.")),
     responses((status = 200, body = TokenAnswer), (status = 400, description = "RFC 6749 §5.2 error"),
         (status = 401, description = "RFC 6749 §5.2 error"), (status = 429), (status = 503)))]
-#[post("/oauth/token")]
 pub(crate) async fn token(
     app: Data<App>,
     limits: Data<Limits>,

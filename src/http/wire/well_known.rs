@@ -146,7 +146,7 @@ pub(crate) fn configure(config: &mut web::ServiceConfig) {
     let linkset = "application/linkset+json; profile=\"https://www.rfc-editor.org/info/rfc9727\"";
     serve(config, "/.well-known/api-catalog", linkset, |discovery| &discovery.linkset);
     serve(config, "/llms.txt", "text/plain; charset=utf-8", |discovery| &discovery.llms);
-    config.service(web::resource("/openapi.json").route(web::get().to(openapi)).route(web::head().to(openapi)));
+    config.service(web::resource("/openapi.json").get(openapi));
 }
 
 fn serve(
@@ -163,7 +163,7 @@ fn serve(
             .insert_header((header::LINK, "</.well-known/api-catalog>; rel=\"api-catalog\""))
             .body(pick(&discovery).clone())
     };
-    config.service(web::resource(path).route(web::get().to(answer)).route(web::head().to(answer)));
+    config.service(web::resource(path).get(answer));
 }
 
 async fn openapi(app: Data<App>) -> Result<HttpResponse, Problem> {

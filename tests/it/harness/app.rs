@@ -54,7 +54,7 @@ impl TestApp {
         Self::start_with(db, &[]).await
     }
 
-    /// With settings of the operator's.
+    /// The same with other settings: keys and values.
     pub(crate) async fn start_with(db: &TestDb, settings: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         catalog::init(&folder.path().join("catalog")).expect("the example catalog");
@@ -70,6 +70,24 @@ impl TestApp {
         let running = http::serve(app, &config.server, listener, None).expect("the provider listens");
         let meter_key = meter_key.expose().to_owned();
         Self { clock, simulator, platform, orchestrator, base, meter_key, running, folder }
+    }
+
+    /// One more orchestrator, registered under `name`, whose payment tokens are settled at `settlement_url`.
+    pub(crate) async fn another_orchestrator(&self, name: &str, settlement_url: &str) -> Simulator {
+        let simulator = Simulator::start(SimulatorSettings {
+            provider_base: self.base.parse().expect("a URL"),
+            client_id: CLIENT_ID.to_owned(),
+            bind: "127.0.0.1:0".parse().expect("an address"),
+            clock: self.clock.clone(),
+        });
+        let simulator = simulator.expect("the orchestrator starts");
+        let issuer = simulator.issuer_url.parse().expect("an issuer");
+        let mut new = NewOrchestrator::new(name.parse().expect("a name"), issuer, CLIENT_ID);
+        new.settlement_url = Some(settlement_url.parse().expect("a URL"));
+        let now = self.now();
+        let added = self.app().db.write(HOUSE, move |conn| orchestrator::add(conn, new, now));
+        added.await.expect("the orchestrator is registered");
+        simulator
     }
 
     /// Stops listening. Connections that are still open are cut.
@@ -145,6 +163,11 @@ impl TestApp {
     /// The workers' turn, as if they had waited until everything that is unfinished is due.
     pub(crate) async fn workers_resume(&self) {
         self.pass(TimeDelta::seconds(90));
+        self.workers_turn().await;
+    }
+
+    /// The workers' turn, with what is due now.
+    pub(crate) async fn workers_turn(&self) {
         resource::resume_due(&self.app().desk, self.app().clock.as_ref()).await.expect("the workers' turn");
     }
 
@@ -319,21 +342,24 @@ fn config(
     settings: &[(&str, &str)],
 ) -> Config {
     let mut layers = Layers::defaults().expect("the defaults");
-    for (key, value) in [
+    let (master, catalog) = (master.to_text(), folder.join("catalog").display().to_string());
+    let own = [
         ("server.workers", "2"),
         ("server.drain_seconds", "0"),
         ("database.url", db.settings().url.expose_secret()),
         ("database.readers", "4"),
         ("database.lanes", "2"),
-        ("keys.master_key", master.to_text().as_str()),
-        ("catalog.folder", &folder.join("catalog").display().to_string()),
+        ("keys.master_key", master.as_str()),
+        ("catalog.folder", &catalog),
         ("outgoing.special_hosts", "127.0.0.1"),
         ("usage.meter_key", meter_key.expose()),
         ("static_driver.platform_url", platform),
-    ]
-    .into_iter()
-    .chain(settings.iter().copied())
-    {
+        // Tests ask often; those about limits set their own.
+        ("wire.account_requests_per_hour", "0"),
+        ("wire.token_exchanges_per_hour", "0"),
+        ("wire.resource_creates_per_hour", "0"),
+    ];
+    for (key, value) in own.into_iter().chain(settings.iter().copied()) {
         layers.add_flag(key, value, "test").expect("a setting");
     }
     layers.build().expect("a configuration")

@@ -1,6 +1,7 @@
 //! An orchestrator that speaks the provisioning wire: it signs each call, says its version, opens accounts and exchanges
 //! codes. Everything that it signs can be bent by the test.
 
+use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
@@ -91,7 +92,11 @@ pub(crate) fn body_digest(body: &[u8]) -> String {
 pub(crate) fn v1(secret: &str, t: i64, body: &[u8]) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
     let message = [t.to_string().as_bytes(), b".", body].concat();
-    hmac::sign(&key, &message).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    hmac::sign(&key, &message).as_ref().iter().fold(String::new(), |mut text, byte| {
+        // Writing to a `String` cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// The header of the first scheme.
@@ -249,10 +254,11 @@ pub(crate) async fn add_secret(app: &TestApp, orchestrator: &OrchestratorId) -> 
     let secret = WireSecret { orchestrator_id, id: secret_id, sealed, created_at: now, retired_at: None };
     let added = app.app().db.write(HOUSE, move |conn| orchestrator::add_secret(conn, &secret));
     added.await.expect("the secret is stored");
+    app.app().wire_secrets.forget();
     (id, text)
 }
 
-/// The secret is no longer good.
+/// The secret is no longer good: at once in the database, within seconds in the process.
 pub(crate) async fn retire_secret(app: &TestApp, orchestrator: &OrchestratorId, id: &WireSecretId) {
     let (orchestrator, id, now) = (orchestrator.clone(), id.clone(), app.now());
     let retired = app

@@ -63,6 +63,15 @@ impl Ceiling {
     }
 }
 
+/// What the user can do with the money.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Control {
+    /// Lowering the cap.
+    Cap,
+    /// Stopping new spending, and allowing it again.
+    Switch,
+}
+
 /// The form that lowers the cap: empty at first; after a refusal with what was typed and what is wrong with it.
 #[derive(Debug, Clone, Default)]
 pub struct CapForm {

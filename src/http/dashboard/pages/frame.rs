@@ -4,7 +4,7 @@ use actix_web::HttpResponse;
 use actix_web::http::{StatusCode, header};
 use askama::Template;
 
-use crate::http::assets::asset_url;
+use crate::http::assets::{HTMX, asset_url};
 
 /// The policy that every page holds (CSP Level 3): only our own files, no inline code, no framing.
 pub const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
@@ -33,9 +33,17 @@ impl Frame {
     pub(super) fn icon() -> String {
         asset_url("favicon.svg")
     }
+
+    pub(super) fn htmx() -> String {
+        asset_url(HTMX)
+    }
+
+    pub(super) fn behaviour() -> String {
+        asset_url("dashboard.js")
+    }
 }
 
-/// What came of the last thing that the user did, told once on top of the page.
+/// What came of the last thing that the user did, told once, below the controls.
 #[derive(Debug, Clone)]
 pub enum Notice {
     /// It was done.
@@ -44,7 +52,7 @@ pub enum Notice {
     Refused(String),
 }
 
-/// A page as an HTTP answer, with the headers that every page has. Pages are personal: nobody stores them.
+/// A page, or a part of one, as an HTTP answer, with the headers that every page has. Pages are personal: nobody stores them.
 ///
 /// A page that cannot be rendered is a 500 without content.
 #[must_use]

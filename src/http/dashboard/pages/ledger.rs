@@ -21,6 +21,18 @@ pub struct LedgerRow {
     pub spent_change: i64,
 }
 
+/// Where a page of the ledger begins.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Place {
+    /// At the newest entry.
+    #[default]
+    Newest,
+    /// At an older entry; the newer ones are on another page.
+    Older,
+    /// At an older entry; its rows go below the newer ones, which are shown already.
+    Below,
+}
+
 /// A page of the ledger.
 #[derive(Debug, Clone, Default)]
 pub struct Ledger {
@@ -28,8 +40,14 @@ pub struct Ledger {
     pub rows: Vec<LedgerRow>,
     /// When there are older entries: the sequence below which they lie (`?ledger_before=`).
     pub older: Option<i64>,
-    /// Whether this page does not begin at the newest entry.
-    pub paged: bool,
+    /// Where this page begins.
+    pub place: Place,
+}
+
+impl Ledger {
+    pub(super) fn begins_at(&self, place: Place) -> bool {
+        self.place == place
+    }
 }
 
 impl LedgerRow {

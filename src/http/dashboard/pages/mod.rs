@@ -1,7 +1,8 @@
 //! The pages that people see: one struct per page, filled by a handler, that renders itself.
 //!
 //! Every page works without script and under [`CONTENT_SECURITY_POLICY`]: no inline style, no inline script, nothing
-//! from another host. Facts come as the types of the ground (`Amount`, `Period`, `Timestamp`) and are written for
+//! from another host. Script only saves reloads: it asks for the page again and puts a part of the answer in place; the
+//! attributes of htmx that need `eval` are not used. Facts come as the types of the ground (`Amount`, `Period`, `Timestamp`) and are written for
 //! people in `format` alone. Text of others (names, descriptions, addresses) is always escaped.
 
 mod activity;
@@ -25,15 +26,15 @@ mod resources;
 mod tests;
 
 pub use activity::Activity;
-pub use ceiling::{CapForm, Ceiling, CeilingKind};
+pub use ceiling::{CapForm, Ceiling, CeilingKind, Control};
 pub use consent::{ConsentPage, Effect};
 pub use consent_needed::ConsentNeededPage;
 pub use days::DaySpend;
 pub use frame::{CONTENT_SECURITY_POLICY, Frame, Notice, respond};
 pub use home::{HomePage, HomeService};
-pub use ledger::{Ledger, LedgerRow};
+pub use ledger::{Ledger, LedgerRow, Place};
 pub use link::LinkPage;
 pub use message::MessagePage;
-pub use overview::{OverviewPage, Provisional};
+pub use overview::{LedgerPart, MainPart, OverviewPage, Provisional};
 pub use problem::{ProblemDoc, ProblemIndexPage, ProblemPage};
 pub use resources::{ResourceCharge, ResourceRow, Resources};

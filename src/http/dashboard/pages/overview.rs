@@ -1,18 +1,19 @@
 //! The page that answers: what was spent, what is held, what is left, and how do I stop it.
 
 use std::borrow::Borrow;
+use std::ops::Deref;
 
 use askama::Template;
 use chrono::NaiveDate;
 
 use super::activity::Activity;
 use super::bar::{self, CapBar};
-use super::ceiling::{CapForm, Ceiling, CeilingKind};
+use super::ceiling::{CapForm, Ceiling, CeilingKind, Control};
 use super::chart::Chart;
 use super::days::{self, Day, DaySpend};
 use super::format;
 use super::frame::{Frame, Notice};
-use super::ledger::Ledger;
+use super::ledger::{Ledger, Place};
 use super::resources::Resources;
 use crate::clock::{Period, Timestamp};
 use crate::money::{Amount, Currency, Money};
@@ -48,6 +49,8 @@ pub struct OverviewPage {
     pub provisional: Option<Provisional>,
     /// What came of the last action.
     pub notice: Option<Notice>,
+    /// What the user just used without leaving the page: the keyboard stays there.
+    pub used: Option<Control>,
     /// The form that lowers the cap.
     pub cap_form: CapForm,
     /// What the account has.
@@ -58,6 +61,32 @@ pub struct OverviewPage {
     pub ledger: Ledger,
     /// What happened lately, newest first.
     pub activity: Vec<Activity>,
+}
+
+/// What stands between the header and the footer of the page, alone: a script puts parts of it in place.
+#[derive(Debug, Clone, Copy, Template)]
+#[template(path = "overview.html", block = "main")]
+pub struct MainPart<'a>(pub &'a OverviewPage);
+
+/// The ledger of the page, alone.
+#[derive(Debug, Clone, Copy, Template)]
+#[template(path = "overview.html", block = "ledger")]
+pub struct LedgerPart<'a>(pub &'a OverviewPage);
+
+impl Deref for MainPart<'_> {
+    type Target = OverviewPage;
+
+    fn deref(&self) -> &OverviewPage {
+        self.0
+    }
+}
+
+impl Deref for LedgerPart<'_> {
+    type Target = OverviewPage;
+
+    fn deref(&self) -> &OverviewPage {
+        self.0
+    }
 }
 
 impl OverviewPage {
@@ -161,6 +190,10 @@ impl OverviewPage {
 
     fn has_spend(&self) -> bool {
         self.days.iter().any(|day| day.spent > Amount::ZERO)
+    }
+
+    fn keeps_focus(&self, control: Control) -> bool {
+        self.used == Some(control) && self.cap_form.problem.is_none()
     }
 
     fn cap_value(&self) -> String {

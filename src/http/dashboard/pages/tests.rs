@@ -7,7 +7,7 @@ use chrono::{Days, NaiveDate, TimeDelta};
 
 use super::*;
 use crate::clock::{Period, Timestamp};
-use crate::http::assets::asset_url;
+use crate::http::assets::{HTMX, asset_url};
 use crate::money::{Amount, Currency};
 
 const HOSTILE: &str = "<script>alert(1)</script>\"'&<img src=x onerror=alert(1)>";
@@ -48,7 +48,7 @@ fn sample_ledger() -> Ledger {
         ledger_row(44, "2026-11-13T10:20:00Z", "release", "gpu/large was refused by its platform", -3000, 0),
         ledger_row(43, "2026-11-12T08:00:00Z", "refund", "postgres/small, given back", 0, -900),
     ];
-    Ledger { rows, older: Some(43), paged: false }
+    Ledger { rows, older: Some(43), place: Place::Newest }
 }
 
 /// The page of the mock, with real figures.
@@ -70,6 +70,7 @@ fn sample() -> OverviewPage {
         stopped_at: None,
         provisional: None,
         notice: None,
+        used: None,
         cap_form: CapForm::default(),
         resources: Resources {
             rows: vec![
@@ -140,10 +141,20 @@ fn bound_by_token() -> OverviewPage {
     OverviewPage {
         cap_form: CapForm { typed: "120.00".into(), problem },
         notice: Some(Notice::Refused("The cap was not changed.".into())),
-        ledger: Ledger { older: None, paged: true, ..sample_ledger() },
+        ledger: Ledger { older: None, place: Place::Older, ..sample_ledger() },
         resources: Resources { more: 12, ..page.resources.clone() },
         ..page
     }
+}
+
+/// What a script gets after a change: the control that was used keeps the focus.
+fn just_changed(used: Control) -> OverviewPage {
+    OverviewPage { used: Some(used), notice: Some(Notice::Done("It is done.".into())), ..sample() }
+}
+
+/// Older rows for below those that are shown; the last ones.
+fn rows_below(older: Option<i64>) -> OverviewPage {
+    OverviewPage { ledger: Ledger { older, place: Place::Below, ..sample_ledger() }, ..sample() }
 }
 
 /// One purchase on one day, as after the first walk.
@@ -313,10 +324,84 @@ fn a_refused_cap_keeps_what_was_typed_and_says_why() {
     assert!(html.contains("<details name=\"control\" id=\"cap\" open>"), "the form is open");
 }
 
+/// The page without the two scripts that the dashboard loads.
+fn without_our_scripts(html: &str) -> String {
+    [HTMX, "dashboard.js"].iter().fold(html.to_owned(), |html, script| {
+        html.replace(&format!("<script src=\"{}\" defer></script>", asset_url(script)), "")
+    })
+}
+
+#[test]
+fn only_the_dashboard_loads_script_and_only_ours() {
+    for (name, html) in every_page() {
+        let loaded = html.matches("<script").count();
+        assert_eq!(loaded, if name.starts_with("overview") { 2 } else { 0 }, "{name}");
+        assert!(!without_our_scripts(&html).contains("<script"), "{name}");
+    }
+}
+
+#[test]
+fn a_part_is_cut_from_the_page_and_has_no_frame_and_no_script() {
+    let page = sample();
+    let (whole, main, ledger) = (rendered(&page), rendered(&MainPart(&page)), rendered(&LedgerPart(&page)));
+    assert!(whole.contains(main.trim()) && main.contains(ledger.trim()));
+    assert!(main.trim().starts_with("<section class=\"headline\"") && main.contains("id=\"told\""));
+    assert!(ledger.trim().starts_with("<section class=\"sheet\" id=\"ledger\""));
+    for part in [main, ledger] {
+        assert!(!part.contains("<script") && !part.contains("<html") && !part.contains("<main"));
+    }
+}
+
+#[test]
+fn what_script_swaps_exists_in_the_page_and_in_the_answer() {
+    let (whole, ledger) = (rendered(&sample()), rendered(&LedgerPart(&rows_below(Some(43)))));
+    let main = rendered(&MainPart(&just_changed(Control::Cap)));
+    for id in ["spend", "told", "days", "activity"] {
+        let id = format!(" id=\"{id}\"");
+        assert!(whole.contains(&id) && main.contains(&id), "{id}");
+    }
+    for id in ["ledger-rows", "ledger-pages"] {
+        let id = format!(" id=\"{id}\"");
+        assert!(whole.contains(&id) && ledger.contains(&id), "{id}");
+    }
+}
+
+#[test]
+fn after_a_change_one_thing_has_the_focus_and_a_fresh_page_takes_it_from_nobody() {
+    assert!(!rendered(&sample()).contains("autofocus"));
+    assert!(rendered(&just_changed(Control::Cap)).contains("autofocus>Lower the cap</summary>"));
+    assert!(rendered(&just_changed(Control::Switch)).contains("autofocus>Stop new spending</summary>"));
+    let stopped = OverviewPage { used: Some(Control::Switch), ..stopped() };
+    assert!(rendered(&stopped).contains("autofocus>Resume spending</summary>"));
+    let refused = OverviewPage { used: Some(Control::Cap), ..bound_by_token() };
+    assert!(rendered(&refused).contains("aria-invalid=\"true\" autofocus>"));
+    for page in [just_changed(Control::Cap), just_changed(Control::Switch), stopped, refused, rows_below(None)] {
+        assert_eq!(rendered(&page).matches("autofocus").count(), 1);
+    }
+}
+
+#[test]
+fn rows_that_go_below_others_offer_no_way_back_and_tell_when_they_are_the_last() {
+    let more = rendered(&LedgerPart(&rows_below(Some(43))));
+    assert!(more.contains(">Older</a>") && !more.contains(">Newest</a>") && !more.contains("the first entry"));
+    assert!(more.contains("data-sequence=\"48\" tabindex=\"-1\" autofocus>"));
+    let last = rendered(&LedgerPart(&rows_below(None)));
+    assert!(last.contains("This was the first entry.") && !last.contains("<a "));
+}
+
+#[test]
+fn the_place_for_news_is_empty_until_there_is_some() {
+    assert!(
+        rendered(&sample()).contains("<div id=\"told\" role=\"status\"></div>"),
+        "a rule of the stylesheet asks for `:empty`"
+    );
+    assert!(rendered(&stopped()).contains("role=\"status\"><p class=\"notice good\">New spending is stopped."));
+}
+
 #[test]
 fn text_of_others_never_becomes_markup() {
     for (name, html) in every_page() {
-        assert!(!html.contains("<script") && !html.contains("<img"), "{name}");
+        assert!(!without_our_scripts(&html).contains("<script") && !html.contains("<img"), "{name}");
         assert!(!html.contains("\"'&<"), "{name}: an attribute was left");
     }
 }
@@ -336,7 +421,7 @@ fn every_page_has_one_heading_of_the_first_rank_and_unique_ids() {
 
 #[test]
 fn every_page_names_only_files_that_are_served() {
-    let known = [asset_url("portreeve.css"), asset_url("favicon.svg")];
+    let known = ["portreeve.css", "favicon.svg", HTMX, "dashboard.js"].map(asset_url);
     for (name, html) in every_page() {
         for url in html.split("\"/assets/").skip(1).filter_map(|part| part.split('"').next()) {
             assert!(known.contains(&format!("/assets/{url}")), "{name}: {url}");
@@ -376,13 +461,72 @@ fn no_template_has_inline_code_or_style_or_unescaped_text() {
     templates(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/http/dashboard/pages/templates"), &mut found);
     assert!(found.len() > 10);
     for (path, text) in found {
-        for word in ["hx-on", "style=", "<style", "<script>", "|safe", "| safe", "javascript:", "http://", "https://"] {
-            assert!(!text.contains(word), "{path}: `{word}`");
-        }
-        let handler = |word: &str| word.starts_with("on") && word.contains("=\"");
-        assert!(!text.split_whitespace().any(handler), "{path}: an inline handler");
-        let filter = |part: &str| part.split('"').nth(1).is_some_and(|value| value.contains('['));
-        assert!(!text.split("hx-trigger=").skip(1).any(filter), "{path}: a trigger with a filter needs eval");
+        assert_eq!(complaint(&text), None, "{path}");
+    }
+}
+
+/// What a template may not hold: inline code or style, what htmx needs `eval` for, unescaped text, another host.
+fn complaint(text: &str) -> Option<String> {
+    let text = text.to_ascii_lowercase();
+    let forbidden = [
+        "hx-on",
+        "hx-vals",
+        "hx-headers",
+        "hx-confirm",
+        "hx-config",
+        "hx-live",
+        "data-hx-",
+        "js:",
+        "javascript:",
+        "style=",
+        "<style",
+        "srcdoc",
+        "|safe",
+        "| safe",
+        "http://",
+        "https://",
+    ];
+    let mut scripts = text.split("<script").skip(1);
+    if let Some(word) = forbidden.iter().find(|word| text.replace("\"htmx-config\"", "").contains(**word)) {
+        return Some(format!("`{word}`"));
+    }
+    if !scripts.all(|tag| tag.starts_with(" src=\"{{ frame::") && tag.contains("\" defer></script>")) {
+        return Some("a script that is not a file of ours".to_owned());
+    }
+    if text.split_whitespace().any(|word| word.starts_with("on") && word.contains('=')) {
+        return Some("an inline handler".to_owned());
+    }
+    let triggers = text.split("hx-trigger").skip(1).filter_map(|part| part.split('"').nth(1));
+    triggers.into_iter().any(|value| value.contains('[')).then(|| "a trigger with a filter needs eval".to_owned())
+}
+
+#[test]
+fn inline_code_and_what_needs_eval_are_found() {
+    for bad in [
+        "<p hx-on:click=\"x()\">",
+        "<p HX-ON::after-swap=\"x()\">",
+        "<a hx-get=\"js:x()\">",
+        "<a href=\"JavaScript:x()\">",
+        "<a hx-vals='{\"a\": 1}'>",
+        "<a hx-get=\"/\" hx-trigger=\"click[ctrlKey]\">",
+        "<a hx-trigger:inherited=\"keyup[key=='x']\">",
+        "<p onclick=\"x()\">",
+        "<p onclick='x()'>",
+        "<p style=\"color: red\">",
+        "<script>x()</script>",
+        "<script src=\"/x.js\"></script>",
+        "<script src=\"{{ Frame::htmx() }}\" defer>x()</script>",
+        "<script src=\"https://elsewhere.example/x.js\"></script>",
+        "{{ name|safe }}",
+    ] {
+        assert!(complaint(bad).is_some(), "{bad}");
+    }
+    for good in [
+        "<a hx-get=\"/dashboard\" hx-trigger=\"click\" hx-target=\"#ledger\">",
+        "<script src=\"{{ Frame::htmx() }}\" defer></script>",
+        "<meta name=\"htmx-config\" content='{\"history\":false}'>",
+    ] {
+        assert_eq!(complaint(good), None, "{good}");
     }
 }
 
@@ -392,12 +536,12 @@ fn every_page_can_be_looked_at() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/pages");
     std::fs::create_dir_all(&folder).unwrap();
     let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/http/assets/files");
-    for file in ["portreeve.css", "favicon.svg"] {
+    let names = ["portreeve.css", "favicon.svg", HTMX, "dashboard.js"];
+    for file in names {
         std::fs::copy(files.join(file), folder.join(file)).unwrap();
     }
     for (name, html) in every_page() {
-        let html = html.replace(&asset_url("portreeve.css"), "portreeve.css");
-        let html = html.replace(&asset_url("favicon.svg"), "favicon.svg");
+        let html = names.iter().fold(html, |html, file| html.replace(&asset_url(file), file));
         std::fs::write(folder.join(format!("{name}.html")), html).unwrap();
     }
 }

@@ -22,8 +22,9 @@ pub(crate) struct WireCaller {
     pub(crate) settings: WireSettings,
     /// The raw body.
     pub(crate) body: Vec<u8>,
-    /// Names this very request: the same signed bytes to the same path again are the same request.
-    pub(crate) request_hash: String,
+    /// Names this very request, as its signature does: the same signed bytes to the same path again are the same request.
+    /// `None` when nobody signed it: then nothing tells a repetition from a new request.
+    pub(crate) request_hash: Option<String>,
     /// The one instant of this request.
     pub(crate) now: Timestamp,
 }

@@ -131,8 +131,10 @@ fn key(request: &HttpRequest, caller: &WireCaller) -> Result<IdempotencyKey, Ref
     let text = match (sent.next(), sent.next()) {
         (Some(key), None) => key.to_str().unwrap_or_default().to_owned(),
         (Some(_), Some(_)) => return Err(Refusal::bad("`Idempotency-Key` was sent twice.")),
-        (None, _) if caller.settings.profile.signed => format!("request-{}", caller.request_hash),
-        (None, _) => Secret::generate("key").map_err(Refusal::broken)?.expose().to_owned(),
+        (None, _) => match &caller.request_hash {
+            Some(hash) => format!("request-{hash}"),
+            None => Secret::generate("key").map_err(Refusal::broken)?.expose().to_owned(),
+        },
     };
     text.parse().map_err(|invalid| Refusal::bad(format!("`Idempotency-Key`: {invalid}.")))
 }

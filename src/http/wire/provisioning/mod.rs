@@ -5,6 +5,7 @@ pub(crate) mod account_requests;
 pub(crate) mod bearer;
 pub(crate) mod deep_links;
 pub(crate) mod envelope;
+pub(crate) mod resources;
 pub(crate) mod services;
 pub(crate) mod signed;
 pub(crate) mod tokens;
@@ -17,17 +18,22 @@ use crate::app::App;
 
 pub(crate) use unknown::{is_wire, nothing_here};
 
-/// Every endpoint of the wire, under `/` and under each prefix. The token endpoint hangs under `/` already.
+/// Every endpoint of the wire, under `/` and under each prefix.
 pub(crate) fn configure(config: &mut ServiceConfig, app: &App) {
     endpoints(config);
     for prefix in &app.wire.prefixes {
-        let scope = web::scope(prefix.as_str()).configure(endpoints).service(super::oauth::token);
+        let scope = web::scope(prefix.as_str()).configure(endpoints);
         config.service(scope.default_service(web::to(nothing_here)));
     }
 }
 
 fn endpoints(config: &mut ServiceConfig) {
-    config.configure(services::configure).configure(account_requests::configure).configure(deep_links::configure);
+    config
+        .configure(services::configure)
+        .configure(account_requests::configure)
+        .configure(resources::configure)
+        .configure(deep_links::configure)
+        .service(web::resource("/oauth/token").post(super::oauth::token).default_service(web::to(nothing_here)));
 }
 
 /// A path (and query) as it stands under `/`.

@@ -2,13 +2,14 @@
 //! the signed revision and from nothing else.
 
 use actix_web::http::header::{self, HeaderName};
-use actix_web::web::{Data, Path, ServiceConfig};
-use actix_web::{HttpRequest, HttpResponse, get};
+use actix_web::web::{self, Data, Path, ServiceConfig};
+use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::envelope::{Flat, Refusal};
+use super::nothing_here;
 use super::signed::{API_VERSION, Signed};
 use crate::app::App;
 use crate::catalog::{AllowedUpdatesShape, CatalogShape, NextCursor as Cursor, PaidShape as Paid, ServiceId};
@@ -24,7 +25,8 @@ pub(crate) const CATALOG_DIGEST: HeaderName = HeaderName::from_static("portreeve
 
 /// Routes.
 pub(super) fn configure(config: &mut ServiceConfig) {
-    config.service(health).service(list_services);
+    let at = |path: &str| web::resource(path).default_service(web::to(nothing_here));
+    config.service(at("/provisioning/health").get(health)).service(at("/provisioning/services").get(list_services));
 }
 
 /// The provider is there.
@@ -46,10 +48,9 @@ pub(crate) struct Services {
 }
 
 /// Whether the provider speaks this wire.
-#[utoipa::path(tag = "provisioning", operation_id = "provisioning_health", security(("stripe_signature" = [])),
+#[utoipa::path(get, path = "/provisioning/health", tag = "provisioning", operation_id = "provisioning_health", security(("stripe_signature" = [])),
     params(("API-Version" = String, Header, description = "0.1d")),
     responses((status = 200, body = Health), (status = 400), (status = 401), (status = 500)))]
-#[get("/provisioning/health")]
 pub(crate) async fn health(_signed: Signed<Flat>) -> HttpResponse {
     HttpResponse::Ok()
         .insert_header((header::CACHE_CONTROL, "no-store"))
@@ -57,12 +58,11 @@ pub(crate) async fn health(_signed: Signed<Flat>) -> HttpResponse {
 }
 
 /// What can be provisioned, page by page.
-#[utoipa::path(tag = "provisioning", operation_id = "provisioning_services", security(("stripe_signature" = [])),
+#[utoipa::path(get, path = "/provisioning/services", tag = "provisioning", operation_id = "provisioning_services", security(("stripe_signature" = [])),
     params(("API-Version" = String, Header, description = "0.1d"),
         ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before.")),
     responses((status = 200, body = Services, headers(("Portreeve-Catalog-Digest" = String), ("ETag" = String))),
         (status = 304), (status = 400), (status = 401), (status = 500)))]
-#[get("/provisioning/services")]
 pub(crate) async fn list_services(
     app: Data<App>,
     signed: Signed<Flat>,
@@ -127,7 +127,6 @@ fn shape(profile: &Profile) -> CatalogShape {
 }
 
 /// The page about a service, written for agents, as it was published.
-#[get("/catalog/context/{service}.md")]
 pub(crate) async fn llm_context(app: Data<App>, service: Path<String>) -> Result<HttpResponse, Problem> {
     let missing = || Problem::new(&table::NOT_FOUND, "There is no page about such a service.");
     let id: ServiceId = service.parse().map_err(|_no_id| missing())?;

@@ -1,7 +1,7 @@
-//! Who signed a request, before anything of it is believed: an extractor with the raw body.
+//! Who signed a request, before anything of it is believed.
 //!
-//! Order: the body is read (bounded), then the signature (401 flat), then `API-Version` (400 flat). Endpoints with
-//! another order (the bearer first, say) ask for the pieces themselves: [`read_body`], [`verify_signature`] or
+//! The order of [`Signed`]: the body is read (bounded), then the signature (401 flat), then `API-Version` (400 flat).
+//! Endpoints with another order, or with a body, ask for the pieces: [`read_body`], [`verify_signature`] or
 //! [`verify_signature_of`], [`check_version`], [`parse_json`].
 
 use std::future::Future;
@@ -38,32 +38,15 @@ pub(crate) const MAX_BODY: usize = 64 * 1024;
 /// How long a whole body may take: a caller that stalls holds a connection.
 const MAX_WAIT: Duration = Duration::from_secs(10);
 
-/// A request whose signature holds: who sent it, and the bytes that they signed.
+/// How long a request waits for keys that are only asked for advice.
+const ADVICE_WAIT: Duration = Duration::from_secs(2);
+
+/// A request whose signature and version hold, of a caller who signs everything. Its body is read and says nothing.
 #[derive(Debug)]
 pub(crate) struct Signed<E: Envelope> {
-    /// Who.
-    pub(crate) orchestrator: Orchestrator,
-    /// How it speaks.
+    /// How its orchestrator speaks.
     pub(crate) settings: WireSettings,
-    /// The raw body.
-    pub(crate) body: Vec<u8>,
-    /// Names this very request: the same signed bytes to the same path again are the same request. A key for
-    /// idempotency where the caller sent none.
-    pub(crate) request_hash: String,
-    /// The one instant of this request.
-    pub(crate) now: Timestamp,
-    content_type: String,
     envelope: PhantomData<fn() -> E>,
-}
-
-impl<E: Envelope> Signed<E> {
-    /// The body as JSON; see [`parse_json`].
-    ///
-    /// # Errors
-    /// 415 for another content type, 400 for what is not the JSON that it should be.
-    pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T, Refusal<E>> {
-        parse_json(&self.content_type, &self.body)
-    }
 }
 
 impl<E: Envelope> FromRequest for Signed<E> {
@@ -75,12 +58,10 @@ impl<E: Envelope> FromRequest for Signed<E> {
         Box::pin(async move {
             let payload = payload.await.map_err(|error| Refusal::bad(error.to_string()))?;
             let app = request.app_data::<web::Data<App>>().cloned().ok_or_else(|| Refusal::broken("no app"))?;
-            let now = app.clock.now();
             let body = read_body::<E>(payload).await?;
-            let (orchestrator, settings, request_hash) = verify_signature(&app, &request, &body, now).await?;
+            let (_, settings, _) = verify_signature(&app, &request, &body, app.clock.now()).await?;
             check_version(&request)?;
-            let content_type = content_type(&request).to_owned();
-            Ok(Self { orchestrator, settings, body, request_hash, now, content_type, envelope: PhantomData })
+            Ok(Self { settings, envelope: PhantomData })
         })
     }
 }
@@ -157,12 +138,13 @@ pub(crate) async fn verify_signature<E: Envelope>(
     let signed = app.wire_secrets.find_signer(&app.db, &unverified, now).await.map_err(unsigned)?;
     let (orchestrator, settings) = known(app, signed.orchestrator_id()).await?;
     check_v2(app, &unverified, &signed, &settings, now).await?;
-    let hash = request_hash(app, request, Some(signed.signed_at()), body);
+    let hash = request_hash(app, request, signed.signed_at(), body);
     Ok((orchestrator, settings, hash))
 }
 
 /// The same for an endpoint whose bearer token already says who must have signed: another orchestrator's signature is as
-/// bad as none. An orchestrator of public clients signs nothing, if the operator allows such clients.
+/// bad as none. An orchestrator of public clients signs nothing, if the operator allows such clients; then no hash names
+/// the request, because nothing tells a repetition from a new one.
 ///
 /// # Errors
 /// Like [`verify_signature`].
@@ -172,20 +154,23 @@ pub(crate) async fn verify_signature_of<E: Envelope>(
     body: &[u8],
     expected: &OrchestratorId,
     now: Timestamp,
-) -> Result<(Orchestrator, WireSettings, String), Refusal<E>> {
+) -> Result<(Orchestrator, WireSettings, Option<String>), Refusal<E>> {
     let (orchestrator, settings) = known(app, expected).await?;
     if settings.signature_mode == SignatureMode::Unsigned && app.wire.generic_clients {
-        return Ok((orchestrator, settings, request_hash(app, request, None, body)));
+        return Ok((orchestrator, settings, None));
     }
-    let found = verify_signature(app, request, body, now).await?;
-    if &found.0.id == expected { Ok(found) } else { Err(refusal("the signature is of another orchestrator")) }
+    let (signer, settings, hash) = verify_signature(app, request, body, now).await?;
+    if &signer.id == expected {
+        Ok((signer, settings, Some(hash)))
+    } else {
+        Err(refusal("the signature is of another orchestrator"))
+    }
 }
 
 /// Names a request: the same signed bytes to the same endpoint are the same request, under whatever prefix.
-pub(crate) fn request_hash(app: &App, request: &HttpRequest, signed_at: Option<i64>, body: &[u8]) -> String {
+fn request_hash(app: &App, request: &HttpRequest, signed_at: i64, body: &[u8]) -> String {
     let target = without_prefix(app, target(request));
-    let at = signed_at.map(|at| at.to_string()).unwrap_or_default();
-    let head = format!("{}\n{target}\n{at}\n", request.method());
+    let head = format!("{}\n{target}\n{signed_at}\n", request.method());
     sha256_base64url(&[head.as_bytes(), body].concat())
 }
 
@@ -240,14 +225,17 @@ async fn check_v2<E: Envelope>(
     }
     let sealed_token = settings.sealed_public_keys_token.as_deref();
     let source = PublicKeySource { url: settings.public_keys_url.as_ref(), sealed_token };
-    match unverified.verify_v2(signed, &source, &app.wire_keys, now).await {
-        Ok(()) => Ok(()),
-        Err(error) if required => Err(refusal(&error.to_string())),
-        Err(error) => {
-            tracing::warn!(orchestrator = %signed.orchestrator_id(), error = %error, "a second signature does not hold");
-            Ok(())
-        }
+    let judged = unverified.verify_v2(signed, &source, &app.wire_keys, now);
+    if required {
+        return judged.await.map_err(|error| refusal(&error.to_string()));
     }
+    let reason = match tokio::time::timeout(ADVICE_WAIT, judged).await {
+        Ok(Ok(())) => return Ok(()),
+        Ok(Err(error)) => error.to_string(),
+        Err(_elapsed) => "its keys did not come in time".to_owned(),
+    };
+    tracing::warn!(orchestrator = %signed.orchestrator_id(), reason, "a second signature does not hold");
+    Ok(())
 }
 
 /// One coarse answer for every reason; the reason goes to the log.
@@ -284,5 +272,62 @@ impl<E: Envelope> From<Limited> for Refusal<E> {
     fn from(limited: Limited) -> Self {
         let refusal = Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", limited.message());
         limited.headers().into_iter().fold(refusal, |refusal, (name, value)| refusal.header(name, value))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::super::envelope::Typed;
+    use super::*;
+
+    #[derive(Debug, Deserialize, PartialEq)]
+    struct Wanted {
+        email: Option<String>,
+        count: Option<u32>,
+    }
+
+    fn read(content_type: &str, body: &[u8]) -> Result<Wanted, (u16, &'static str)> {
+        parse_json::<Wanted, Typed>(content_type, body).map_err(|refusal| (refusal.status.as_u16(), refusal.code))
+    }
+
+    #[test]
+    fn a_body_is_read_tolerantly_where_nothing_can_be_misunderstood() {
+        let dana = Wanted { email: Some("dana@example.com".to_owned()), count: None };
+        let body = br#"{"email": "dana@example.com", "count": null, "unknown": {"a": [1]}}"#;
+        for kind in ["application/json", "Application/JSON; charset=utf-8", "application/vnd.x+json", ""] {
+            assert_eq!(read(kind, body), Ok(Wanted { ..read("", body).unwrap() }), "{kind}");
+        }
+        assert_eq!(read("application/json", body), Ok(dana));
+        let nothing = Wanted { email: None, count: None };
+        assert_eq!(read("", b""), Ok(Wanted { ..nothing }), "no body at all");
+    }
+
+    #[test]
+    fn anything_else_is_refused_and_says_why() {
+        for kind in ["text/plain", "application/x-www-form-urlencoded", "application/jsonp", "json"] {
+            assert_eq!(read(kind, b"{}"), Err((415, "invalid_request")), "{kind}");
+        }
+        assert_eq!(read("", b"{\"email\": \"\xff\"}"), Err((400, "body_not_decodable")));
+        let deep = "[".repeat(10_000);
+        for body in [
+            "{",
+            "[]",
+            "null",
+            "1",
+            "\"a\"",
+            "{\"email\": 1}",
+            "{\"count\": -1}",
+            "{\"count\": 1.5}",
+            "{} {}",
+            "\u{feff}{}",
+            "{\"email\": \"a\", \"email\": \"b\"}",
+            "{'email': 'a'}",
+            "{\"email\": \"\\ud800\"}",
+            deep.as_str(),
+        ] {
+            assert_eq!(read("", body.as_bytes()), Err((400, "invalid_request")), "{body:.40}");
+        }
     }
 }

@@ -28,9 +28,8 @@ fn endpoint(path: &str) -> Option<(Family, &'static str)> {
     let segments: Vec<&str> = path.strip_prefix("/provisioning/")?.split('/').collect();
     match segments.as_slice() {
         ["health" | "services"] => Some((Family::Flat, "GET")),
-        ["deep_links"] => Some((Family::Flat, "POST")),
         ["account_requests"] => Some((Family::Typed, "POST")),
-        ["resources"] | ["resources", "link"] => Some((Family::Status, "POST")),
+        ["resources"] | ["resources", "link"] | ["deep_links"] => Some((Family::Status, "POST")),
         ["resources", id] if !id.is_empty() => Some((Family::Status, "GET")),
         ["resources", id, "update_service" | "remove" | "rotate_credentials"] if !id.is_empty() => {
             Some((Family::Status, "POST"))
@@ -82,7 +81,7 @@ mod tests {
             ("/oauth/token", Family::OAuth, "POST"),
             ("/provisioning/health", Family::Flat, "GET"),
             ("/provisioning/services", Family::Flat, "GET"),
-            ("/provisioning/deep_links", Family::Flat, "POST"),
+            ("/provisioning/deep_links", Family::Status, "POST"),
             ("/provisioning/account_requests", Family::Typed, "POST"),
             ("/provisioning/resources", Family::Status, "POST"),
             ("/provisioning/resources/link", Family::Status, "POST"),

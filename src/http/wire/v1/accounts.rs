@@ -2,7 +2,7 @@
 
 use actix_web::http::header;
 use actix_web::web::Data;
-use actix_web::{HttpRequest, HttpResponse, post};
+use actix_web::{HttpRequest, HttpResponse};
 use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -95,11 +95,11 @@ fn refused(app: &App, error: ExchangeError) -> Problem {
 }
 
 /// Opens an account from an identity attestation. The same request repeated within 30 seconds gets the same answer.
-#[utoipa::path(tag = "accounts", request_body = OpenAccountRequest,
+#[utoipa::path(post, path = "/v1/accounts", tag = "accounts",
+    request_body = OpenAccountRequest,
     params(("DPoP" = Option<String>, Header, description = "A proof (RFC 9449): the token is bound to its key.")),
     responses((status = 201, body = OpenAccountResponse), (status = 200, body = OpenAccountResponse),
         (status = 400), (status = 401), (status = 403), (status = 429), (status = 503)))]
-#[post("/v1/accounts")]
 pub(crate) async fn open_account(
     app: Data<App>,
     limits: Data<Limits>,

@@ -1,8 +1,8 @@
 //! `GET /v1/budget` and `GET /v1/ledger`: every number on the dashboard is also here.
 
+use actix_web::HttpResponse;
 use actix_web::http::header;
 use actix_web::web::{Data, Query};
-use actix_web::{HttpResponse, get};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -95,9 +95,9 @@ impl From<&Budget> for BudgetView {
 }
 
 /// What was spent, is held, and is left.
-#[utoipa::path(tag = "budget", responses((status = 200, body = BudgetView), (status = 401), (status = 403)),
+#[utoipa::path(get, path = "/v1/budget", tag = "budget",
+    responses((status = 200, body = BudgetView), (status = 401), (status = 403)),
     security(("access_token" = ["budget:read"])))]
-#[get("/v1/budget")]
 pub(crate) async fn get_budget(app: Data<App>, caller: Caller<BudgetRead>) -> Result<HttpResponse, Problem> {
     let (account, orchestrator, now) =
         (caller.access.account.id.clone(), caller.access.orchestrator.id.clone(), caller.now);
@@ -153,9 +153,9 @@ impl From<LedgerEntry> for LedgerEntryView {
 }
 
 /// Everything that moved money, newest first.
-#[utoipa::path(tag = "budget", params(PageQuery), responses((status = 200, body = LedgerPage), (status = 400), (status = 401), (status = 403)),
+#[utoipa::path(get, path = "/v1/ledger", tag = "budget",
+    params(PageQuery), responses((status = 200, body = LedgerPage), (status = 400), (status = 401), (status = 403)),
     security(("access_token" = ["budget:read"])))]
-#[get("/v1/ledger")]
 pub(crate) async fn list_ledger(
     app: Data<App>,
     caller: Caller<BudgetRead>,

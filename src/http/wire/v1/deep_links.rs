@@ -1,8 +1,8 @@
 //! `POST /v1/deep-links`: a one-use link to the human's dashboard.
 
+use actix_web::HttpResponse;
 use actix_web::http::header;
 use actix_web::web::Data;
-use actix_web::{HttpResponse, post};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -23,10 +23,10 @@ pub(crate) struct DeepLinkResponse {
 }
 
 /// Makes a one-use log-in link. A retry with the same key answers the same link.
-#[utoipa::path(tag = "dashboard", params(("Idempotency-Key" = String, Header)),
+#[utoipa::path(post, path = "/v1/deep-links", tag = "dashboard",
+    params(("Idempotency-Key" = String, Header)),
     responses((status = 201, body = DeepLinkResponse), (status = 400), (status = 401), (status = 403), (status = 422)),
     security(("access_token" = ["dashboard:link"])))]
-#[post("/v1/deep-links")]
 pub(crate) async fn create_deep_link(
     app: Data<App>,
     caller: Caller<DashboardLink>,

@@ -1,8 +1,10 @@
 //! `/v1/resources`: buying, looking, removing.
 
+use actix_web::HttpResponse;
+use std::sync::Arc;
+
 use actix_web::http::header;
 use actix_web::web::{Data, Path, Query};
-use actix_web::{HttpResponse, delete, get, post};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
@@ -12,7 +14,7 @@ use super::page::PageQuery;
 use super::usage::CostView;
 use crate::account;
 use crate::app::App;
-use crate::catalog::{self, Edition, Offer, PlanId, Price, ServiceId};
+use crate::catalog::{self, Edition, Offer, PlanId, ServiceId};
 use crate::db::DbError;
 use crate::http::caller::{Body, Caller, Key, ResourcesRead, ResourcesRemove, ResourcesWrite};
 use crate::http::problem::{Problem, table};
@@ -23,6 +25,7 @@ use crate::payment::budget;
 use crate::payment::token::{self, PaymentToken};
 use crate::resource::{self, Purchase, Resource, ResourceState, Shown, Wanted};
 use crate::secret::Secret;
+use crate::unseen::unseen;
 
 /// What to buy, and who pays.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -50,7 +53,7 @@ pub(crate) struct ResourceView {
     service: String,
     plan: String,
     name: String,
-    /// `provisioning`, `ready`, `suspended`, `removing`, `removed`, `failed`, `needs_attention`.
+    /// `provisioning`, `ready`, `changing`, `suspended`, `removing`, `removed`, `failed`, `needs_attention`.
     state: &'static str,
     /// Why, where that needs saying.
     state_reason: Option<String>,
@@ -97,11 +100,11 @@ pub(crate) struct ResourcePage {
 }
 
 /// Buys a resource: the money is held, the thing is made, the money is taken, the credentials are handed over.
-#[utoipa::path(tag = "resources", request_body = CreateResourceRequest, params(("Idempotency-Key" = String, Header)),
+#[utoipa::path(post, path = "/v1/resources", tag = "resources",
+    request_body = CreateResourceRequest, params(("Idempotency-Key" = String, Header)),
     responses((status = 201, body = CreateResourceResponse), (status = 202, body = CreateResourceResponse),
         (status = 400), (status = 401), (status = 402), (status = 403), (status = 409), (status = 422)),
     security(("access_token" = ["resources:write"])))]
-#[post("/v1/resources")]
 pub(crate) async fn create_resource(
     app: Data<App>,
     caller: Caller<ResourcesWrite>,
@@ -152,7 +155,7 @@ async fn same_offer(app: &App, edition: &Edition, offer: &Offer, digest: Option<
 
 fn purchase(
     caller: &Caller<ResourcesWrite>,
-    edition: &Edition,
+    edition: &Arc<Edition>,
     offer: &Offer,
     request: &CreateResourceRequest,
 ) -> Result<Purchase, Problem> {
@@ -165,37 +168,27 @@ fn purchase(
     Ok(Purchase {
         account_id: caller.access.account.id.clone(),
         orchestrator_id: caller.access.orchestrator.id.clone(),
-        service: offer.service.to_string(),
-        plan: offer.plan.id.to_string(),
+        edition: edition.clone(),
+        plan: offer.name(),
         name: name(request)?,
-        title: format!("{} · {}", offer.service_title, offer.plan.title),
         configuration: Value::Object(configuration),
-        catalog_version: edition.version.number(),
-        catalog_digest: edition.digest.clone(),
-        due: offer.plan.price.due_at_once(),
-        currency: offer.plan.currency(),
-        per_month: match &offer.plan.price {
-            Price::Metered(price) => Some(price.max_exposure().money().amount),
-            Price::Free | Price::Monthly(_) | Price::OneOff(_) => None,
-        },
-        irreversible: offer.irreversible,
+        placement: None,
+        again: false,
     })
-}
-
-/// Controls, and what turns or hides other characters on a page (Unicode bidi and format characters).
-fn misleads(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 fn name(request: &CreateResourceRequest) -> Result<String, Problem> {
     let Some(name) = &request.name else { return Ok(format!("{}/{}", request.service, request.plan)) };
+    let refused = |why: String| Problem::new(&table::BAD_REQUEST, format!("`name` {why}.")).with("field", "name");
     let name = name.trim();
-    if name.is_empty() || name.chars().count() > 80 || name.chars().any(misleads) {
-        return Err(Problem::new(
-            &table::BAD_REQUEST,
-            "`name` has 1 to 80 characters and no control or direction characters.",
-        ));
+    if let Some(c) = unseen(name) {
+        let code = u32::from(c);
+        return Err(refused(format!(
+            "has the character U+{code:04X}, which is not seen or changes how others are read"
+        )));
+    }
+    if name.is_empty() || name.chars().count() > 80 {
+        return Err(refused("has 1 to 80 characters".to_owned()));
     }
     Ok(name.to_owned())
 }
@@ -252,10 +245,10 @@ fn resource_id(path: &str) -> Result<ResourceId, Problem> {
 }
 
 /// One resource.
-#[utoipa::path(tag = "resources", params(("id" = String, Path)),
+#[utoipa::path(get, path = "/v1/resources/{id}", tag = "resources",
+    params(("id" = String, Path)),
     responses((status = 200, body = ResourceView), (status = 401), (status = 403), (status = 404)),
     security(("access_token" = ["resources:read"])))]
-#[get("/v1/resources/{id}")]
 pub(crate) async fn get_resource(
     app: Data<App>,
     caller: Caller<ResourcesRead>,
@@ -268,10 +261,10 @@ pub(crate) async fn get_resource(
 }
 
 /// The account's resources, newest first.
-#[utoipa::path(tag = "resources", params(PageQuery),
+#[utoipa::path(get, path = "/v1/resources", tag = "resources",
+    params(PageQuery),
     responses((status = 200, body = ResourcePage), (status = 400), (status = 401), (status = 403)),
     security(("access_token" = ["resources:read"])))]
-#[get("/v1/resources")]
 pub(crate) async fn list_resources(
     app: Data<App>,
     caller: Caller<ResourcesRead>,
@@ -289,10 +282,10 @@ pub(crate) async fn list_resources(
 }
 
 /// Removes a resource. Repeating it is safe.
-#[utoipa::path(tag = "resources", params(("id" = String, Path)),
+#[utoipa::path(delete, path = "/v1/resources/{id}", tag = "resources",
+    params(("id" = String, Path)),
     responses((status = 200, body = ResourceView), (status = 401), (status = 403), (status = 404), (status = 409)),
     security(("access_token" = ["resources:write"])))]
-#[delete("/v1/resources/{id}")]
 pub(crate) async fn delete_resource(
     app: Data<App>,
     caller: Caller<ResourcesRemove>,
