@@ -9,6 +9,7 @@ mod agent;
 mod books;
 mod catalog_check;
 mod client;
+pub mod conformance;
 mod discovery_check;
 mod faults;
 mod issuer;
