@@ -6,9 +6,11 @@ mod harness;
 
 mod accounts;
 mod agreements;
+mod broken_provider;
 mod budget;
 mod challenges;
 mod commands;
+mod conformance;
 mod coverage;
 mod dashboard;
 mod discovery;

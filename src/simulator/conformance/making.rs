@@ -33,7 +33,8 @@ impl Session {
         self.services.get_or_try_init(|| async { self.read_services().await.map_err(Stop::preparing) }).await
     }
 
-    async fn read_services(&self) -> Result<Services, Stop> {
+    /// Reads them anew.
+    pub(super) async fn read_services(&self) -> Result<Services, Stop> {
         let mut data: Vec<Value> = Vec::new();
         let mut path = SERVICES.to_owned();
         for _ in 0..MOST_PAGES {
@@ -139,7 +140,8 @@ impl Session {
         made.await.map_err(Stop::preparing)
     }
 
-    async fn make_parent(&self, party: &Party, service: &Service) -> Result<(), Stop> {
+    /// Makes the parent that `service` needs, if it needs one.
+    pub(super) async fn make_parent(&self, party: &Party, service: &Service) -> Result<(), Stop> {
         let needed = service.needs_parent();
         if needed.is_empty() {
             return Ok(());

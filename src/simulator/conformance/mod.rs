@@ -8,11 +8,14 @@
 mod answer;
 mod call;
 mod case;
+#[expect(clippy::indexing_slicing, reason = "members of JSON objects that the runner itself makes")]
 mod cases;
 mod junit;
 mod key_endpoint;
+#[expect(clippy::indexing_slicing, reason = "members of JSON objects that the runner itself makes")]
 mod making;
 mod page;
+#[expect(clippy::indexing_slicing, reason = "members of JSON objects that the runner itself makes")]
 mod party;
 mod profile;
 mod report;

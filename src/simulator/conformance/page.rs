@@ -29,6 +29,18 @@ impl Section<'_> {
     }
 }
 
+impl Page<'_> {
+    /// When it ran, and how long.
+    fn when(&self) -> String {
+        let at = self
+            .report
+            .started_at
+            .to_datetime()
+            .map_or_else(String::new, |at| at.format("%-d %b %Y, %H:%M UTC").to_string());
+        format!("{at}, {} s", self.report.ended_at.since(self.report.started_at).num_seconds())
+    }
+}
+
 /// The document.
 pub(super) fn document(report: &Report) -> Result<String, askama::Error> {
     let section = |counted: &super::report::GroupCounts| Section {

@@ -32,6 +32,7 @@ const REPEATS: u32 = 3;
 pub(super) struct Session {
     pub(super) options: Options,
     pub(super) v2_key: Option<V2Key>,
+    clock: SystemClock,
     fetch: Fetch,
     /// Eight characters that no other run has.
     run: String,
@@ -82,6 +83,7 @@ impl Session {
         Ok(Self {
             options,
             v2_key,
+            clock: SystemClock,
             fetch,
             run,
             names: AtomicU32::new(0),
@@ -95,7 +97,7 @@ impl Session {
     }
 
     pub(super) fn now(&self) -> Timestamp {
-        SystemClock.now()
+        self.clock.now()
     }
 
     /// A name that nothing else at the target has.
@@ -302,9 +304,9 @@ impl Session {
         }
     }
 
-    /// A right request for a link.
-    pub(super) fn deep_link(token: &str) -> Call {
-        Call::post(DEEP_LINKS, &serde_json::json!({"purpose": "dashboard"})).bearer(token)
+    /// A right request for a link: a new one each time, which two signatures of one second would not tell.
+    pub(super) fn deep_link(&self, token: &str) -> Call {
+        Call::post(DEEP_LINKS, &serde_json::json!({"purpose": "dashboard"})).bearer(token).key(&self.name())
     }
 }
 

@@ -1,5 +1,7 @@
 //! How calls and answers are shown in a report: readable, bounded, and without secrets, so that it can be passed on.
 
+use std::fmt::Write as _;
+
 use serde_json::Value;
 
 use super::call::{Call, Verb};
@@ -34,7 +36,8 @@ pub(super) fn request(url: &str, call: &Call, headers: &[(&'static str, String)]
             "authorization" => value.split(' ').next().map_or(HIDDEN.to_owned(), |kind| format!("{kind} {HIDDEN}")),
             _ => cut(value, 200),
         };
-        text.push_str(&format!("{name}: {value}\n"));
+        // Writing to a `String` cannot fail.
+        let _ = writeln!(text, "{name}: {value}");
     }
     if !call.body.is_empty() {
         let form = call.content_type.as_deref() == Some("application/x-www-form-urlencoded");
@@ -58,7 +61,7 @@ pub(super) fn answer(incoming: &Incoming, secrets: &[&str]) -> String {
     ] {
         if let Some(value) = incoming.header(name) {
             let value = if name == "location" { value.split('?').next().unwrap_or("") } else { value };
-            text.push_str(&format!("{name}: {}\n", cut(value, 200)));
+            let _ = writeln!(text, "{name}: {}", cut(value, 200));
         }
     }
     if !incoming.body.is_empty() {

@@ -270,7 +270,7 @@ fn kyc(service: &Service) -> bool {
 }
 
 async fn pages_end(s: &Session) -> Verdict {
-    let services = s.services().await?;
+    let services = s.read_services().await?;
     let unique: BTreeSet<_> = services.all.iter().map(|service| &service.id).collect();
     page(s).await?.expect(unique.len() == services.all.len(), "every service on one page only")
 }

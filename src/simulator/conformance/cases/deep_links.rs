@@ -54,7 +54,7 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 async fn ask(s: &Session) -> Result<Answer, Stop> {
-    let answer = s.send(Session::deep_link(&s.party().await?.access)).await?;
+    let answer = s.send(s.deep_link(&s.party().await?.access)).await?;
     if !answer.succeeded() && answer.text("/error/code") == Some("deep_links_not_enabled") {
         return not_applicable("the provider has not enabled deep links");
     }

@@ -94,9 +94,9 @@ async fn create(s: &Session, with_key: bool) -> Verdict {
     }
     let party = s.open().await?;
     let (body, key) = (s.create_body(service, &party), s.name());
-    let call = |_| match with_key {
-        true => Session::create(&body, &party, &key),
-        false => Call::post(RESOURCES, &body).bearer(&party.access),
+    let call = |_| {
+        let call = Call::post(RESOURCES, &body).bearer(&party.access);
+        if with_key { call.key(&key) } else { call }
     };
     let answers = all(s, (0..AT_ONCE).map(call).collect()).await?;
     let made: BTreeSet<_> =
@@ -120,7 +120,9 @@ async fn refresh(s: &Session) -> Verdict {
 
 async fn rotate(s: &Session) -> Verdict {
     let made = s.made().await?;
-    let call = |_| Call::post(resource_verb(&made.id, "rotate_credentials"), &json!({})).bearer(&made.party.access);
+    let rotation = || Call::post(resource_verb(&made.id, "rotate_credentials"), &json!({})).bearer(&made.party.access);
+    // Eight rotations, not one that is repeated.
+    let call = |_| rotation().key(&s.name());
     let answers = all(s, (0..AT_ONCE).map(call).collect()).await?;
     for answer in answers.iter().filter(|answer| answer.succeeded()) {
         answer.expect(answer.text("/id") == Some(&made.id), "the same resource")?;
@@ -142,7 +144,7 @@ async fn remove_and_rotate(s: &Session) -> Verdict {
     let made = s.made().await?;
     let call = |at: usize| {
         let verb = if at == 2 { "remove" } else { "rotate_credentials" };
-        Call::post(resource_verb(&made.id, verb), &json!({})).bearer(&made.party.access)
+        Call::post(resource_verb(&made.id, verb), &json!({})).bearer(&made.party.access).key(&s.name())
     };
     let answers = all(s, (0..AT_ONCE).map(call).collect()).await?;
     let removed = answers.iter().any(|answer| matches!(answer.kind(), Some("removed" | "pending_removal")));

@@ -185,6 +185,8 @@ async fn no_service(s: &Session) -> Verdict {
 
 async fn bad_configuration(s: &Session, service: &Service, property: &str, value: Option<Value>) -> Verdict {
     let party = s.open().await?;
+    // Nothing but the configuration may be the reason.
+    s.make_parent(&party, service).await.map_err(Stop::preparing)?;
     let mut body = s.create_body(service, &party);
     if let Some(members) = body["configuration"].as_object_mut() {
         members.remove(property);

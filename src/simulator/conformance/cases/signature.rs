@@ -259,7 +259,7 @@ async fn unsigned_resource(s: &Session, verb: Option<&str>) -> Verdict {
 async fn unsigned_deep_link(s: &Session) -> Verdict {
     secret(s)?;
     let token = s.party().await?.access.clone();
-    refused(s, Session::deep_link(&token).unsigned()).await
+    refused(s, s.deep_link(&token).unsigned()).await
 }
 
 fn v2(s: &Session, mode: Option<V2Mode>) -> Result<&V2Key, Stop> {
