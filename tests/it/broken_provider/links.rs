@@ -29,12 +29,12 @@ pub(super) fn make(state: &State, asked: &Asked) -> Reply {
     Ok(HttpResponse::Ok().json(json!({"purpose": "dashboard", "url": url, "expires_at": expires_at})))
 }
 
-pub(super) fn open(state: &State, asked: &Asked) -> Reply {
+pub(super) fn open(state: &State, asked: &Asked) -> HttpResponse {
     let token = asked.head.query_string().trim_start_matches("token=").to_owned();
     let mut world = state.world();
     let usable = world.links.get_mut(&token).filter(|link| !link.used || state.has(Fault::DeepLinkReusable));
     let Some(link) = usable else {
-        return Ok(HttpResponse::Found().insert_header(("location", "/?error=expired_or_invalid")).finish());
+        return HttpResponse::Found().insert_header(("location", "/?error=expired_or_invalid")).finish();
     };
     link.used = true;
     let path = link.path.clone();
@@ -42,19 +42,19 @@ pub(super) fn open(state: &State, asked: &Asked) -> Reply {
     let mut answer = HttpResponse::Found();
     answer.insert_header(("location", path.replace(['\r', '\n'], "")));
     answer.insert_header(("set-cookie", format!("session={session}; HttpOnly; Path=/")));
-    Ok(answer.finish())
+    answer.finish()
 }
 
-pub(super) fn consent(state: &State, asked: &Asked) -> Reply {
+pub(super) fn consent(state: &State, asked: &Asked) -> HttpResponse {
     let request = asked.head.query_string().trim_start_matches("state=").to_owned();
     let known = state.world().consents.contains(&request);
     if state.has(Fault::ConsentGivesCode) {
         let to = format!("https://orchestrator.example/callback?code=stolen&state={request}");
-        return Ok(HttpResponse::Found().insert_header(("location", to)).finish());
+        return HttpResponse::Found().insert_header(("location", to)).finish();
     }
     match known {
-        true => Ok(page(200, "<h1>Log in to go on</h1>")),
-        false if state.has(Fault::Consent500) => Ok(page(500, "Oops")),
-        false => Ok(page(404, "<h1>This request is over</h1>")),
+        true => page(200, "<h1>Log in to go on</h1>"),
+        false if state.has(Fault::Consent500) => page(500, "Oops"),
+        false => page(404, "<h1>This request is over</h1>"),
     }
 }

@@ -180,8 +180,8 @@ async fn route(state: &State, asked: &Asked) -> Reply {
         ("POST", ["provisioning", "resources", id, "update_service"]) => resources::update(state, asked, id),
         ("POST", ["provisioning", "resources", id, "rotate_credentials"]) => resources::rotate(state, asked, id),
         ("POST", ["provisioning", "resources", id, "remove"]) => resources::remove(state, asked, id),
-        ("GET", ["login"]) => links::open(state, asked),
-        ("GET" | "POST", ["link"]) => links::consent(state, asked),
+        ("GET", ["login"]) => Ok(links::open(state, asked)),
+        ("GET" | "POST", ["link"]) => Ok(links::consent(state, asked)),
         ("POST", ["test", "payment_tokens"]) => payment::mint(state, asked),
         (
             _,
