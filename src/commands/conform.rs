@@ -151,7 +151,7 @@ pub(crate) async fn run(args: ConformArgs, json: bool) -> Result<(), Failure> {
 
 fn failure(error: RunError) -> Failure {
     match error {
-        RunError::NoSecret | RunError::NoSuchCase(_) | RunError::Key(_) | RunError::Url(_) => {
+        RunError::NoSecret | RunError::NoSuchCase(_) | RunError::Forbidden(_) | RunError::Key(_) | RunError::Url(_) => {
             Failure::usage(error.to_string())
         }
         other => Failure::failed(other),

@@ -12,6 +12,8 @@ use crate::fetch::Outgoing;
 
 /// The most pages that a catalog may have.
 const MOST_PAGES: usize = 50;
+/// How many paid services are tried.
+const MOST_CANDIDATES: usize = 5;
 /// How often a pending resource is asked for.
 const POLLS: u32 = 20;
 
@@ -60,7 +62,7 @@ impl Session {
                 None => not_applicable(format!("--service {named} is not in the catalog")),
             };
         }
-        let paid = || services.paid().filter(|_| self.options.payment_tokens.is_some());
+        let paid = || services.paid().into_iter().find(|_| self.options.payment_tokens.is_some());
         match services.free().or_else(paid) {
             Some(service) => Ok(service),
             None => not_applicable("the catalog has no free service (give --payment-tokens to use a paid one)"),
@@ -75,15 +77,32 @@ impl Session {
         }
     }
 
-    /// A service that must be paid.
+    /// A service that must be paid, and lacks nothing else.
     pub(super) async fn paid(&self) -> Result<&Service, Stop> {
         if self.party().await?.payment.as_deref() == Some("provider") {
             return not_applicable("the provider collects payment itself (`payment_credentials` is `provider`)");
         }
-        match self.services().await?.paid() {
+        let candidates = self.services().await?.paid();
+        let id = self.paid.get_or_try_init(|| self.choose_paid(&candidates)).await?;
+        match candidates.into_iter().find(|service| service.id == *id) {
             Some(service) => Ok(service),
             None => not_applicable("the catalog has no paid service"),
         }
+    }
+
+    /// Older catalogs do not say that a service needs a plan: one that is refused for its state is passed over.
+    async fn choose_paid(&self, candidates: &[&Service]) -> Result<String, Stop> {
+        let Some(first) = candidates.first() else {
+            return not_applicable("the catalog has no paid service");
+        };
+        for service in candidates.iter().take(MOST_CANDIDATES) {
+            let party = self.open().await?;
+            let answer = self.try_create(&self.create_body(service, &party), &party).await?;
+            if answer.status != 409 {
+                return Ok(service.id.clone());
+            }
+        }
+        Ok(first.id.clone())
     }
 
     /// What is sent to make one, without payment.

@@ -159,8 +159,11 @@ pub enum RunError {
     /// The target is no URL.
     #[error("the target is no URL")]
     Url(#[source] url::ParseError),
-    /// Nobody answers, or nobody may be asked there.
-    #[error("the target cannot be called (a target on this machine or by plain HTTP needs --allow-loopback)")]
+    /// Nobody may be asked there.
+    #[error("a target on this machine, in this network or by plain HTTP needs --allow-loopback")]
+    Forbidden(#[source] FetchError),
+    /// Nobody answers.
+    #[error("nobody answers at the target")]
     Unreachable(#[source] FetchError),
     /// A signed profile without a secret.
     #[error("a secret is needed to sign with")]

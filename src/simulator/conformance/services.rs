@@ -135,11 +135,13 @@ impl Services {
         self.all.iter().filter(|service| service.can_be_free()).min_by_key(trouble)
     }
 
-    /// The plainest service that must be paid.
-    pub(super) fn paid(&self) -> Option<&Service> {
+    /// Those that must be paid, the plainest first.
+    pub(super) fn paid(&self) -> Vec<&Service> {
         let trouble =
             |service: &&Service| (service.needs_configuration(), service.is_plan(), service.at_most().is_some());
-        self.all.iter().filter(|service| service.is_paid()).min_by_key(trouble)
+        let mut paid: Vec<_> = self.all.iter().filter(|service| service.is_paid()).collect();
+        paid.sort_by_key(trouble);
+        paid
     }
 
     /// The first for which `wanted` holds.

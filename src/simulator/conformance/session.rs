@@ -43,6 +43,8 @@ pub(super) struct Session {
     pub(super) services: OnceCell<Services>,
     pub(super) party: OnceCell<Party>,
     pub(super) resource: OnceCell<Made>,
+    /// The id of the paid service that the cases use.
+    pub(super) paid: OnceCell<String>,
 }
 
 /// What was made at the target.
@@ -93,6 +95,7 @@ impl Session {
             services: OnceCell::new(),
             party: OnceCell::new(),
             resource: OnceCell::new(),
+            paid: OnceCell::new(),
         })
     }
 
@@ -299,7 +302,8 @@ impl Session {
     pub(super) async fn probe(&self) -> Result<(), RunError> {
         let url: Url = self.url(HEALTH).parse().map_err(RunError::Url)?;
         match self.fetch.send(Outgoing::get(url)).await {
-            Err(error @ (FetchError::Refused(..) | FetchError::NotSent(..))) => Err(RunError::Unreachable(error)),
+            Err(error @ FetchError::Refused(..)) => Err(RunError::Forbidden(error)),
+            Err(error @ FetchError::NotSent(..)) => Err(RunError::Unreachable(error)),
             _ => Ok(()),
         }
     }

@@ -79,7 +79,7 @@ async fn own_url(s: &Session) -> Verdict {
 async fn page_opens(s: &Session) -> Verdict {
     let (_, url) = page(s).await?;
     let answer = s.send(browser(&url)).await?;
-    answer.expect(answer.status < 400, "a page, or a redirect to the log-in")
+    answer.expect(answer.status < 400 || answer.status == 401, "a page, or the way to the log-in")
 }
 
 /// No code for somebody without a log-in: neither in a redirect nor in the page.
