@@ -5,6 +5,7 @@ mod agent;
 mod audit;
 mod catalog;
 mod config;
+mod conform;
 mod demo;
 mod init;
 mod orchestrator;
@@ -74,6 +75,8 @@ enum Command {
     /// What is set, and where it comes from.
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// Play the orchestrator against any provider, and tell which rules of the provisioning wire hold.
+    Conform(Box<conform::ConformArgs>),
     /// Print the OpenAPI document.
     Openapi,
 }
@@ -98,6 +101,11 @@ impl Failure {
             source = cause.source();
         }
         Self { code: 1, message }
+    }
+
+    /// What was typed makes no sense.
+    fn usage(message: impl Into<String>) -> Self {
+        Self { code: 2, message: message.into() }
     }
 
     /// There is no such thing.
@@ -184,6 +192,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Account(command) => account::run(command, &load(file)?, json).await,
         Command::Audit(command) => audit::run(command, &load(file)?, json).await,
         Command::Config(command) => config::run(&command, &layers(file)?, json),
+        Command::Conform(args) => conform::run(*args, json).await,
         Command::Openapi => say(portreeve::http::openapi::document("")?.trim_end()),
     }
 }

@@ -12,6 +12,7 @@ mod app_wire;
 mod books;
 mod catalog_check;
 mod client;
+pub mod conformance;
 mod connection;
 mod discovery_check;
 mod env_file;
