@@ -151,7 +151,9 @@ fn record(
     if purchase.again {
         idempotency::forget(conn, account, keyed)?;
     }
-    let key = NewKey { account_id: account, keyed, subject: Some(names.resource.as_str()), sealed_answer: None };
+    let lifetime = if purchase.again { idempotency::PLACE_LIFETIME } else { idempotency::LIFETIME };
+    let subject = Some(names.resource.as_str());
+    let key = NewKey { account_id: account, keyed, subject, sealed_answer: None, lifetime };
     idempotency::insert(conn, &key, now)?;
     let sale = sell(conn, purchase)?;
     let bill = Bill {

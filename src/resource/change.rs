@@ -178,7 +178,8 @@ fn begin(
     if to.is_now(&resource) {
         return Ok(Changed { operation: None, repeated: false });
     }
-    let key = NewKey { account_id: account, keyed, subject: Some(names.operation.as_str()), sealed_answer: None };
+    let (subject, lifetime) = (Some(names.operation.as_str()), idempotency::LIFETIME);
+    let key = NewKey { account_id: account, keyed, subject, sealed_answer: None, lifetime };
     idempotency::insert(conn, &key, now)?;
     // The account before the resource, as everywhere.
     store::lock_account(conn, account)?;

@@ -81,7 +81,8 @@ fn begin(
     if let Some(done) = idempotency::find(conn, account, keyed, now)? {
         return done_before(done, keyed)?.ok_or(RotateError::Inconsistent("a rotation's key names no operation"));
     }
-    let key = NewKey { account_id: account, keyed, subject: Some(operation.as_str()), sealed_answer: None };
+    let (subject, lifetime) = (Some(operation.as_str()), idempotency::LIFETIME);
+    let key = NewKey { account_id: account, keyed, subject, sealed_answer: None, lifetime };
     idempotency::insert(conn, &key, now)?;
     if !change_store::begin(conn, (account, id), None, now)? {
         let resource = store::by_id(conn, account, id)?.ok_or(RotateError::NotFound)?;

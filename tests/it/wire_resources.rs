@@ -197,7 +197,7 @@ on_both! {
         ada.does("remove", &pro, &json!({})).await.expect_status(200);
         refused(&ada.makes("bucket").await, 409, "invalid_state", "");
         // A parent whose payment is open is none yet.
-        app.fails(SettlementVerb::Capture, Fault::TimeOutBeforeEffect, 2);
+        app.fails(SettlementVerb::Capture, Fault::TimeOutBeforeEffect, 1);
         let pending = ada.makes("team:pro").await.expect_status(200).json();
         assert_eq!(pending["status"], "pending");
         refused(&ada.makes("bucket").await, 409, "invalid_state", "");
@@ -340,8 +340,9 @@ on_both! {
 
     async fn a_lost_answer_of_the_issuer_is_pending_until_a_worker_knows(db: TestDb) {
         let app = TestApp::start(&db).await;
+        let wire = WireAgent::register(&app).await;
         for verb in [SettlementVerb::Authorize, SettlementVerb::Capture] {
-            let ada = Tenant::of(&WireAgent::register(&app).await, &crate::harness::app::user(&fresh_key())).await;
+            let ada = Tenant::of(&wire, &crate::harness::app::user(&fresh_key())).await;
             let before = app.issuer_says().1;
             app.fails(verb, Fault::TimeOutAfterEffect, 1);
             let order = ada.order("postgres:small");

@@ -99,7 +99,7 @@ on_both! {
             let unknown = agent.client.get(&format!("{prefix}/provisioning/nothing")).await.expect_status(404).json();
             assert_eq!(unknown["error"]["code"], "not_found");
             for (path, allow) in [
-                ("/provisioning/health", "GET"), ("/provisioning/services", "GET"), ("/oauth/token", "POST"),
+                ("/provisioning/health", "GET, HEAD"), ("/provisioning/services", "GET, HEAD"), ("/oauth/token", "POST"),
                 ("/provisioning/account_requests", "POST"), ("/provisioning/resources", "POST"),
                 ("/provisioning/resources/res_x/remove", "POST"), ("/provisioning/deep_links", "POST"),
             ] {

@@ -124,9 +124,9 @@ on_both! {
 
     async fn an_upgrade_whose_outcome_is_unknown_is_finished_by_a_worker_once(db: TestDb) {
         let app = TestApp::start_with(&db, &UNLIMITED).await;
+        let wire = crate::harness::wire::WireAgent::register(&app).await;
         for verb in [SettlementVerb::Authorize, SettlementVerb::Capture] {
             for fault in [Fault::TimeOutAfterEffect, Fault::TimeOutBeforeEffect, Fault::ServerError] {
-                let wire = crate::harness::wire::WireAgent::register(&app).await;
                 let ada = Tenant::of(&wire, &crate::harness::app::user(&fresh_key())).await;
                 let id = ada.gets("postgres:small").await;
                 let before = app.simulator.books().authorizations.len();
