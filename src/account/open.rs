@@ -130,7 +130,8 @@ pub fn past_use(conn: &mut DbConnection, attestation: &Attestation) -> Result<Op
 /// # Errors
 /// When the database fails.
 pub fn facts(conn: &mut DbConnection, attestation: &Attestation) -> Result<Facts, DbError> {
-    let linked = store::by_link(conn, &attestation.orchestrator_id, &attestation.tenant, &attestation.subject)?;
+    let person = (&attestation.orchestrator_id, attestation.tenant.as_str(), attestation.subject.as_str());
+    let linked = store::by_link(conn, person.0, person.1, person.2)?;
     let (Some(email), None) = (&attestation.email, &linked) else {
         return Ok(Facts { linked, ..Facts::default() });
     };
@@ -138,10 +139,14 @@ pub fn facts(conn: &mut DbConnection, attestation: &Attestation) -> Result<Facts
     let same = store::with_email(conn, index, MAX_SAME_EMAIL)?;
     let owner = store::email_owner(conn, index)?;
     let owner_account = owner.as_ref().map(|owner| store::by_id(conn, owner)).transpose()?.flatten();
+    let same_issuer = !same.is_empty() && store::any_linked_to(conn, &same, &attestation.orchestrator_id)?;
+    // Whoever opened or linked the account while the address was looked at may have been this very person: what the link
+    // says last is true, and without this a copy of the same request would take itself for somebody else.
+    let linked = if same_issuer { store::by_link(conn, person.0, person.1, person.2)? } else { None };
     Ok(Facts {
         linked,
         proven_owner: owner_account.map(|account| account.state),
-        same_issuer: !same.is_empty() && store::any_linked_to(conn, &same, &attestation.orchestrator_id)?,
+        same_issuer,
         same_email: owner.or_else(|| same.into_iter().next()),
         look_alike: store::has_look_alike(conn, email.canonical.skeleton(), index)?,
     })

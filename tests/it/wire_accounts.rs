@@ -426,7 +426,7 @@ on_both! {
         let request = agent.account_request(&User::ada());
         typed(&agent.post(PATH, &request).await, 403, "forbidden", request["id"].as_str());
         let (id, now) = (agent.orchestrator.clone(), app.now());
-        app.app().db.write(HOUSE, move |conn| orchestrator::suspend(conn, &id, "operator", now)).await.unwrap();
+        app.app().db.write(HOUSE, move |conn| orchestrator::suspend(conn, &id, now)).await.unwrap();
         flat(&agent.asks_for_account(&user("bob")).await, 401, "invalid_signature");
         app.stop().await;
     }

@@ -205,7 +205,7 @@ on_both! {
         for site in ["cross-site", "same-site"] {
             assert_eq!(browser.presses(&page, "allow", site).await.status(), 403);
         }
-        assert_eq!(links(&app).await, 1);
+        assert_eq!(links(&app).await, 2, "those of the two people themselves");
         assert_eq!(callback(&browser.allows(&page).await)[0].0, "code");
         app.stop().await;
     }

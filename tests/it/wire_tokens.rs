@@ -257,12 +257,12 @@ on_both! {
         let agent = WireAgent::register(&app).await;
         let (_, tokens) = agent.opens_account(&User::ada()).await;
         let (id, now) = (agent.orchestrator.clone(), app.now());
-        app.app().db.write(HOUSE, move |conn| orchestrator::suspend(conn, &id, "operator", now)).await.unwrap();
+        app.app().db.write(HOUSE, move |conn| orchestrator::suspend(conn, &id, now)).await.unwrap();
         assert_eq!(works(&agent, text(&tokens, "access_token")).await, 403);
         let fields = [REFRESH, ("refresh_token", text(&tokens, "refresh_token"))];
         refused(&agent.client.post_form("/oauth/token", &fields).await, 400, "invalid_grant");
         let (id, now) = (agent.orchestrator.clone(), app.now());
-        app.app().db.write(HOUSE, move |conn| orchestrator::resume(conn, &id, "operator", now)).await.unwrap();
+        app.app().db.write(HOUSE, move |conn| orchestrator::resume(conn, &id, now)).await.unwrap();
         agent.client.post_form("/oauth/token", &fields).await.expect_status(200);
         app.stop().await;
     }
@@ -273,7 +273,7 @@ on_both! {
         let (_, tokens) = agent.opens_account(&User::ada()).await;
         let wire = app.stranger().with_token(text(&tokens, "access_token"));
         wire.get("/v1/budget").await.problem(401, "invalid_token");
-        let v1 = app.agent().await;
+        let v1 = app.agent_of(&user("bob")).await;
         let answer = agent.with_bearer(&v1.token).post("/provisioning/deep_links", &json!({"purpose": "dashboard"})).await;
         assert_eq!((answer.status(), &answer.json()["error"]["code"]), (401, &json!("unauthorized")));
         // Neither are codes and refresh tokens access tokens.
