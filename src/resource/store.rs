@@ -181,6 +181,7 @@ pub(super) fn lock_account(conn: &mut DbConnection, account: &AccountId) -> Quer
 pub(super) struct Among<'a> {
     pub(super) account: &'a AccountId,
     /// Only in this project; the inner `None` is what is in no project.
+    #[expect(clippy::option_option, reason = "everywhere, in no project, and in one are three things")]
     pub(super) project: Option<Option<&'a str>>,
     /// Without this one.
     pub(super) except: Option<&'a ResourceId>,

@@ -190,9 +190,9 @@ on_both! {
             flat(&send(&without(&past, "email"), &headers).await, 400, "invalid_api_version");
         }
         // The address, then the end, then whether it is signed at all.
-        typed(&send(&without(&past, "email"), &[version.clone()]).await, 400, "invalid_request", id);
-        typed(&send(&past, &[version.clone()]).await, 400, "expired", id);
-        typed(&send(&good, &[version.clone()]).await, 401, "unauthorized", id);
+        typed(&send(&without(&past, "email"), std::slice::from_ref(&version)).await, 400, "invalid_request", id);
+        typed(&send(&past, std::slice::from_ref(&version)).await, 400, "expired", id);
+        typed(&send(&good, std::slice::from_ref(&version)).await, 401, "unauthorized", id);
         // Then the signature, then the orchestrator's account, then PKCE, then the configuration.
         let bad = without(&challenged, "orchestrator");
         flat(&send(&bad, &[version.clone(), signed(&bad, "whsec_wrong")]).await, 401, "invalid_signature");

@@ -51,7 +51,7 @@ fn button(page: &str, answer: &str) -> String {
 }
 
 /// The second orchestrator on the wire, for whom Ada's account must be asked for.
-async fn second<'a>(app: &'a TestApp, change: impl FnOnce(&mut WireSettings)) -> WireAgent<'a> {
+async fn second(app: &TestApp, change: impl FnOnce(&mut WireSettings)) -> WireAgent<'_> {
     let second = another(app, "Second", ExistingAccount::UserConsent, &["example.test"]).await;
     WireAgent::register_as(app, &second.id, change).await
 }

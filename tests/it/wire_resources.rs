@@ -87,7 +87,7 @@ on_both! {
             let body = json!({"service_id": "postgres:small", "payment_credentials": paid_with(&token)});
             refused(&ada.sends(&body).await, 400, "requires_payment_credentials", "");
         }
-        app.simulator.revoke_payment_token("ptok_gone");
+        app.simulator.revoke_payment_token("ptok_gone").unwrap();
         let gone = app.pays(&usd(5000).claim("jti", json!("ptok_gone")));
         let answer = ada.sends(&json!({"service_id": "domain", "configuration": {"domain_name": "a.dev"}, "payment_credentials": paid_with(&gone)})).await;
         assert_eq!(answer.json()["error"]["code"], "requires_payment_credentials");

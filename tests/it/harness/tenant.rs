@@ -17,7 +17,6 @@ pub(crate) const UNLIMITED: [(&str, &str); 2] =
 
 /// An account, and its agent over both doors.
 pub(crate) struct Tenant<'a> {
-    pub(crate) app: &'a TestApp,
     /// Over `/v1`.
     pub(crate) agent: Agent<'a>,
     /// Over the wire.
@@ -42,7 +41,7 @@ impl<'a> Tenant<'a> {
         let agent = app.agent_of(user).await;
         let everything = "resources:read resources:write budget:read dashboard:link";
         let wire = wire.with_bearer(&wire_token(app, &agent.token, everything));
-        Self { app, agent, wire }
+        Self { agent, wire }
     }
 
     /// A body that makes a service of the example catalog, paid with the agent's payment token.

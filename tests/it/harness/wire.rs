@@ -9,7 +9,6 @@ use aws_lc_rs::{digest, hmac};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use portreeve::app::HOUSE;
-use portreeve::db::DbError;
 use portreeve::fetch::Outgoing;
 use portreeve::ids::{OrchestratorId, WireSecretId};
 use portreeve::orchestrator::{self, AccountAnswer, SignatureMode, WireSecret, WireSettings};
@@ -261,9 +260,6 @@ pub(crate) async fn add_secret(app: &TestApp, orchestrator: &OrchestratorId) -> 
 /// The secret is no longer good: at once in the database, within seconds in the process.
 pub(crate) async fn retire_secret(app: &TestApp, orchestrator: &OrchestratorId, id: &WireSecretId) {
     let (orchestrator, id, now) = (orchestrator.clone(), id.clone(), app.now());
-    let retired = app
-        .app()
-        .db
-        .write(HOUSE, move |conn| Ok::<_, DbError>(orchestrator::retire_secret(conn, &orchestrator, &id, now)?));
+    let retired = app.app().db.write(HOUSE, move |conn| orchestrator::retire_secret(conn, &orchestrator, &id, now));
     assert!(retired.await.expect("the secret is retired"), "it was retired before");
 }

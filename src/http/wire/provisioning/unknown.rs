@@ -29,7 +29,7 @@ fn endpoint(path: &str) -> Option<(Family, &'static str)> {
     match segments.as_slice() {
         ["health" | "services"] => Some((Family::Flat, "GET")),
         ["account_requests"] => Some((Family::Typed, "POST")),
-        ["resources"] | ["resources", "link"] | ["deep_links"] => Some((Family::Status, "POST")),
+        ["resources" | "deep_links"] | ["resources", "link"] => Some((Family::Status, "POST")),
         ["resources", id] if !id.is_empty() => Some((Family::Status, "GET")),
         ["resources", id, "update_service" | "remove" | "rotate_credentials"] if !id.is_empty() => {
             Some((Family::Status, "POST"))

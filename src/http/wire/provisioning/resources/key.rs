@@ -68,13 +68,12 @@ pub(super) fn of_purchase(
         "environment": placement.environment.as_str(), "configuration": body.configured(),
     });
     let key = match (header, theirs, project) {
-        (Some(_), ..) => None,
         (None, Some(theirs), _) => Some((derived(&format!("resource\n{theirs}"))?, "orchestrator_resource_id")),
         (None, None, Some(project)) => {
             let service = body.service_id().unwrap_or("");
             Some((derived(&format!("project\n{project}\n{service}"))?, "project_id with service_id"))
         }
-        (None, None, None) => None,
+        (Some(_), ..) | (None, None, None) => None,
     };
     if let Some((key, members)) = key {
         let keyed = Keyed::new(&operation, &key, &bytes(&content)?);

@@ -63,12 +63,11 @@ async fn change(
     let key = key::of(caller, &operation, header.as_ref(), &content)?;
     let account_id = caller.access.account.id.clone();
     let change = Change { account_id, id: id.clone(), edition: edition.clone(), to, configuration };
-    let changed = match before(app, &change, &key).await? {
-        Some(changed) => Ok(changed),
-        None => {
-            let token = body::payer(app, caller, token, id.as_str()).await?;
-            resource::change_plan(&app.desk, change, token, key.keyed, caller.now).await
-        }
+    let changed = if let Some(changed) = before(app, &change, &key).await? {
+        Ok(changed)
+    } else {
+        let token = body::payer(app, caller, token, id.as_str()).await?;
+        resource::change_plan(&app.desk, change, token, key.keyed, caller.now).await
     };
     match changed {
         Ok(changed) => came(app, caller, id, &changed).await,
