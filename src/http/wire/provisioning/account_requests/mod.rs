@@ -137,7 +137,7 @@ async fn answer(
         return Ok((asker.settings, asker.allowance, needs_information(&lacking)));
     }
     let state = confirmation_secret.as_deref().filter(|secret| is_state(secret)).map(str::to_owned);
-    let asked = AccountAsked {
+    let wanted = AccountAsked {
         attestation: asker.attestation,
         orchestrator: asker.orchestrator,
         settings: asker.settings,
@@ -149,8 +149,8 @@ async fn answer(
         expires_at: body.expires_at(),
     };
     let parts = AccountRequestParts { db: &app.db, signer: wire_signer(app), sealer: &app.answer_sealer };
-    let answered = authorization::request_account(parts, &asked, now).await.map_err(refused)?;
-    Ok((asked.settings, asker.allowance, written(app, answered, state.as_deref())))
+    let answered = authorization::request_account(parts, &wanted, now).await.map_err(refused)?;
+    Ok((wanted.settings, asker.allowance, written(app, answered, state.as_deref())))
 }
 
 /// Who signs tokens of the wire.
