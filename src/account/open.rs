@@ -140,16 +140,16 @@ pub fn facts(conn: &mut DbConnection, attestation: &Attestation) -> Result<Facts
     let owner = store::email_owner(conn, index)?;
     let owner_account = owner.as_ref().map(|owner| store::by_id(conn, owner)).transpose()?.flatten();
     let same_issuer = !same.is_empty() && store::any_linked_to(conn, &same, &attestation.orchestrator_id)?;
+    let same_email = owner.or_else(|| same.into_iter().next());
     // Whoever opened or linked the account while the address was looked at may have been this very person: what the link
     // says last is true, and without this a copy of the same request would take itself for somebody else.
-    let linked = if same_issuer { store::by_link(conn, person.0, person.1, person.2)? } else { None };
-    Ok(Facts {
-        linked,
-        proven_owner: owner_account.map(|account| account.state),
-        same_issuer,
-        same_email: owner.or_else(|| same.into_iter().next()),
-        look_alike: store::has_look_alike(conn, email.canonical.skeleton(), index)?,
-    })
+    let linked = match same_email {
+        Some(_) => store::by_link(conn, person.0, person.1, person.2)?,
+        None => None,
+    };
+    let look_alike = store::has_look_alike(conn, email.canonical.skeleton(), index)?;
+    let proven_owner = owner_account.map(|account| account.state);
+    Ok(Facts { linked, same_email, proven_owner, same_issuer, look_alike })
 }
 
 /// Uses the assertion and does what was decided. Call it inside `Db::write`, with everything slow already done.

@@ -180,11 +180,10 @@ pub async fn request_account(
 async fn look(db: &Db, attestation: &Attestation) -> Result<Known, DbError> {
     let attestation = attestation.clone();
     db.read(move |conn| {
-        Ok(Known {
-            past: account::past_use(conn, &attestation)?,
-            waiting: wire_store::request_by_key(conn, &attestation.orchestrator_id, &attestation.assertion_key)?,
-            facts: account::facts(conn, &attestation)?,
-        })
+        // The use is read last: a link that a copy of this request made a moment ago comes with its use.
+        let facts = account::facts(conn, &attestation)?;
+        let waiting = wire_store::request_by_key(conn, &attestation.orchestrator_id, &attestation.assertion_key)?;
+        Ok(Known { past: account::past_use(conn, &attestation)?, waiting, facts })
     })
     .await
 }

