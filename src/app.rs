@@ -9,14 +9,15 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use secrecy::ExposeSecret as _;
 
-use crate::authorization::{Nonces, StepUp};
+use crate::attestation::request_signature::{PublicKeyCache, SecretBook};
+use crate::authorization::{Confirmation, Nonces, RedirectWithCode, StepUp};
 use crate::catalog::{self, Catalog, DriverKind, Edition, ServiceId, Version};
 use crate::clock::{Clock, Timestamp};
-use crate::config::Config;
+use crate::config::{Config, LimitsConfig, WireConfig};
 use crate::db::{Db, DbError, DbSettings};
 use crate::fetch::{Fetch, FetchSettings};
 use crate::idempotency;
-use crate::orchestrator::KeyCache;
+use crate::orchestrator::{Courier, KeyCache};
 use crate::payment::cashier::Cashier;
 use crate::payment::settlement::Settlement;
 use crate::resource::drivers::{Driver, StaticDriver, StaticDriverError};
@@ -44,10 +45,30 @@ pub struct App {
     pub base_url: String,
     /// `{base_url}/v1`: what access tokens are for.
     pub audience: String,
+    /// `{base_url}/provisioning`: what access tokens of the provisioning wire are for.
+    pub wire_audience: String,
+    /// How orchestrators hear that a human answered.
+    pub confirmation: Arc<dyn Confirmation>,
+    /// Outgoing calls.
+    pub fetch: Fetch,
     /// What buying and keeping resources needs.
     pub desk: Desk,
     /// Seals answers that are kept for retries.
     pub answer_sealer: Arc<Sealer>,
+    /// Seals the secrets of the provisioning wire.
+    pub wire_sealer: Arc<Sealer>,
+    /// The secrets with which orchestrators sign.
+    pub wire_secrets: SecretBook,
+    /// The keys of their second signature.
+    pub wire_keys: PublicKeyCache,
+    /// What tells orchestrators of events.
+    pub courier: Courier,
+    /// How the provisioning wire is set up.
+    pub wire: WireConfig,
+    /// How often anybody may do what.
+    pub limits: LimitsConfig,
+    /// Whether a proxy in front says who calls.
+    pub behind_tls_proxy: bool,
     /// What DPoP proofs must carry.
     pub nonces: Nonces,
     /// How fresh and strong the log-in must be before what cannot be taken back.
@@ -137,22 +158,36 @@ impl App {
             Some(edition) if now < edition.expires_at && edition.document.iss == base_url => edition,
             _ => publish(&db, &ring, &catalog, base_url, now).await?,
         };
-        let fetch = Fetch::new(&FetchSettings {
+        let fetch = outgoing(config)?;
+        // The keys of the second signature may take ten seconds.
+        let patient = Fetch::new(&FetchSettings {
             special_hosts: config.outgoing.special_hosts.clone(),
-            timeout: Duration::from_secs(config.outgoing.timeout_seconds),
+            timeout: Duration::from_secs(10),
             ..FetchSettings::default()
         })?;
+        let wire_sealer = Arc::new(wire_sealer(&master)?);
         let files = Arc::new(RwLock::new(catalog));
         let desk = desk(&master, &db, &ring, &fetch, drivers, &files)?;
+        let courier = Courier { db: db.clone(), fetch: fetch.clone(), sealer: wire_sealer.clone() };
         Ok(Self {
             clock,
             db,
-            keys: KeyCache::new(fetch),
+            keys: KeyCache::new(fetch.clone()),
             ring,
             base_url: base_url.to_owned(),
             audience: format!("{base_url}/v1"),
+            wire_audience: format!("{base_url}/provisioning"),
+            confirmation: Arc::new(RedirectWithCode),
+            fetch,
             desk,
             answer_sealer: Arc::new(Sealer::new(&master, "answers")?),
+            wire_secrets: SecretBook::new(wire_sealer.clone()),
+            wire_keys: PublicKeyCache::new(patient, wire_sealer.clone()),
+            wire_sealer,
+            courier,
+            wire: config.wire.clone(),
+            limits: config.limits.clone(),
+            behind_tls_proxy: config.server.behind_tls_proxy,
             nonces: Nonces::new(&*master.derive("dpop nonces")?),
             step_up: step_up(config)?,
             meter_key: meter_key(config)?.hash(),
@@ -323,6 +358,32 @@ fn word(kind: DriverKind) -> &'static str {
     }
 }
 
+fn outgoing(config: &Config) -> Result<Fetch, reqwest::Error> {
+    Fetch::new(&FetchSettings {
+        special_hosts: config.outgoing.special_hosts.clone(),
+        timeout: Duration::from_secs(config.outgoing.timeout_seconds),
+        ..FetchSettings::default()
+    })
+}
+
+fn cashier(master: &MasterKey, db: &Db, ring: &Arc<KeyRing>, fetch: &Fetch) -> Result<Cashier, SealError> {
+    Ok(Cashier {
+        db: db.clone(),
+        settlement: Settlement::new(fetch.clone(), ring.clone()),
+        sealer: Arc::new(Sealer::new(master, "payment tokens")?),
+    })
+}
+
+/// What reaches the issuers of payment tokens, for a command beside the running provider.
+///
+/// # Errors
+/// When a key is missing, or the database cannot be reached.
+pub async fn open_cashier(config: &Config, db: &Db, now: Timestamp) -> Result<Cashier, StartError> {
+    let master = master_key(config)?;
+    let ring = Arc::new(ring(db, &master, KeyOrigin::Instance, now).await?);
+    Ok(cashier(&master, db, &ring, &outgoing(config)?)?)
+}
+
 fn desk(
     master: &MasterKey,
     db: &Db,
@@ -331,14 +392,9 @@ fn desk(
     drivers: Drivers,
     files: &Arc<RwLock<Arc<Catalog>>>,
 ) -> Result<Desk, StartError> {
-    let cashier = Cashier {
-        db: db.clone(),
-        settlement: Settlement::new(fetch.clone(), ring.clone()),
-        sealer: Arc::new(Sealer::new(master, "payment tokens")?),
-    };
     let files = files.clone();
     Ok(Desk {
-        cashier,
+        cashier: cashier(master, db, ring, fetch)?,
         drivers,
         credential_sealer: Arc::new(Sealer::new(master, "credentials")?),
         bindings: Arc::new(move |service| {
@@ -368,6 +424,14 @@ fn static_driver(config: &Config, master: &MasterKey) -> Result<StaticDriver, St
 /// When it cannot be derived.
 pub fn platform_key(master: &MasterKey) -> Result<zeroize::Zeroizing<[u8; 32]>, SealError> {
     master.derive("static driver")
+}
+
+/// What seals the secrets of the provisioning wire.
+///
+/// # Errors
+/// When the key cannot be derived.
+pub fn wire_sealer(master: &MasterKey) -> Result<Sealer, SealError> {
+    Sealer::new(master, "provisioning wire")
 }
 
 /// The configured master key, or the one in its file.

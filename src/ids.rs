@@ -223,6 +223,10 @@ kinds! {
     Grant => GrantId, "grant";
     /// A fact in the audit trail.
     AuditFact => AuditFactId, "aud";
+    /// A secret with which an orchestrator signs.
+    WireSecret => WireSecretId, "whs";
+    /// A request for an account that waits for a human.
+    AccountRequest => AccountRequestId, "areq";
     /// An event waiting to be told to the outside.
     OutboxEvent => OutboxEventId, "evt";
     /// One HTTP request.

@@ -35,3 +35,6 @@ pub mod http;
 
 // The other side of the wire.
 pub mod simulator;
+
+#[cfg(fuzzing)]
+pub mod fuzzing;

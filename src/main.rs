@@ -1,6 +1,8 @@
 //! The commands of `portreeve`: thin, each calls the library.
 //!
-//! Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 5 invalid input or configuration, 6 there are findings, 7 conflict.
+//! Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 5 invalid input or configuration, 6 there are findings, 7
+//! conflict; of `agent` also 8 the price was not agreed to, 9 a person must act in a browser, 10 the provider failed, 11 the outcome is
+//! not known.
 
 mod commands;
 

@@ -7,6 +7,7 @@
 //! | exists, account frozen or closed | any | refuse |
 //! | none | nobody has it | new provisional account, if the orchestrator may open |
 //! | none | somebody has it; vouched for by an authority | never link: consent, or a separate account (`sidecar`) |
+//! | none | it is somebody's own; vouched for; the operator set `link_silently` | link, and tell the owner |
 //! | none | somebody has it; only asserted or unverified | separate account without the address: the same answer as for an unknown address, so that nobody learns who is a customer |
 //! | none | looks like somebody's, is not | new account, flagged |
 //!
@@ -25,6 +26,8 @@ pub struct Facts {
     pub linked: Option<Account>,
     /// An account with the same canonical address: the one whose own it is, else the oldest.
     pub same_email: Option<AccountId>,
+    /// The state of that account, when the address is its own: an authority over the domain vouched for it there too.
+    pub proven_owner: Option<AccountState>,
     /// Whether one with the same address is linked to the same issuer, under another subject.
     pub same_issuer: bool,
     /// Whether somebody has an address that only looks the same.
@@ -40,6 +43,8 @@ pub enum Decision {
     Unusable(AccountId, AccountState),
     /// The orchestrator may not open accounts, and there is no link.
     MayNotOpen,
+    /// The address is this account's own, and the operator lets this orchestrator link without asking.
+    Link(AccountId),
     /// The address has an account: its owner must be asked.
     NeedsConsent {
         /// Whose consent is needed.
@@ -78,7 +83,8 @@ pub struct Flags {
     pub sidecar: bool,
 }
 
-/// Decides. Never links by address.
+/// Decides. Links by address only where the operator said so, and only what is proven on both sides: the address is the
+/// owner's own, an authority vouches for it now, and the same orchestrator does not know the owner as somebody else.
 #[must_use]
 pub fn decide(attestation: &Attestation, orchestrator: &Orchestrator, facts: &Facts) -> Decision {
     if let Some(account) = &facts.linked {
@@ -95,7 +101,13 @@ pub fn decide(attestation: &Attestation, orchestrator: &Orchestrator, facts: &Fa
     let taken = facts.same_email.is_some();
     let flags = Flags { look_alike: facts.look_alike, collision: taken && facts.same_issuer, sidecar: taken };
     let email = match (&facts.same_email, verified, orchestrator.existing_account) {
-        (Some(owner), true, ExistingAccount::UserConsent) => {
+        (Some(owner), true, ExistingAccount::LinkSilently) if !facts.same_issuer && facts.proven_owner.is_some() => {
+            return match facts.proven_owner {
+                Some(state) if !state.is_usable() => Decision::Unusable(owner.clone(), state),
+                _ => Decision::Link(owner.clone()),
+            };
+        }
+        (Some(owner), true, ExistingAccount::UserConsent | ExistingAccount::LinkSilently) => {
             return Decision::NeedsConsent { owner: owner.clone(), collision: facts.same_issuer };
         }
         (Some(_), true, ExistingAccount::Sidecar) | (None, false, _) => EmailUse::Keep,
@@ -140,6 +152,28 @@ mod tests {
                     } else {
                         assert_eq!(decision, Decision::Open { email, flags });
                     }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn only_what_is_proven_on_both_sides_links_silently_and_only_where_the_operator_said_so() {
+        let owner = AccountId::new(now());
+        let states = [None, Some(AccountState::Provisional), Some(AccountState::Frozen { since: now() })];
+        for (attestation, trust) in attestations() {
+            for policy in [ExistingAccount::UserConsent, ExistingAccount::Sidecar, ExistingAccount::LinkSilently] {
+                for (proven_owner, same_issuer) in states.iter().flat_map(|state| [(*state, false), (*state, true)]) {
+                    let mut known = orchestrator();
+                    known.existing_account = policy;
+                    let facts =
+                        Facts { same_email: Some(owner.clone()), proven_owner, same_issuer, ..Facts::default() };
+                    let links = policy == ExistingAccount::LinkSilently
+                        && trust == EmailTrust::Verified
+                        && proven_owner == Some(AccountState::Provisional)
+                        && !same_issuer;
+                    let decision = decide(&attestation, &known, &facts);
+                    assert_eq!(decision == Decision::Link(owner.clone()), links, "{decision:?}");
                 }
             }
         }

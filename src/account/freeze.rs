@@ -7,6 +7,7 @@ use crate::audit::{self, Fact};
 use crate::clock::Timestamp;
 use crate::db::{DbConnection, DbError};
 use crate::ids::AccountId;
+use crate::outbox;
 
 /// Why an account was not frozen.
 #[derive(Debug, thiserror::Error)]
@@ -49,5 +50,9 @@ pub fn freeze(
         detail: json!({"from": account.state.as_str(), "reason": reason}),
     };
     audit::append(conn, &fact, now).map_err(DbError::from)?;
+    let told = json!({"account": {"id": id, "state": frozen.as_str()}});
+    for orchestrator in store::linked_orchestrators(conn, id).map_err(DbError::from)? {
+        outbox::notify(conn, "account.frozen", &orchestrator, id, &told, now).map_err(DbError::from)?;
+    }
     Ok(())
 }

@@ -1,10 +1,12 @@
 //! Accounts: the customer records, opened by attestation and found again by identity link alone.
 //!
 //! Promises: one account per (orchestrator, tenant, subject), however many ask at once; an assertion works once; an address
-//! that already has an account never links. Refuses: frozen and closed accounts, and orchestrators that may not open.
+//! that already has an account links only by its owner's consent, or by the operator's word for one orchestrator. Refuses:
+//! frozen and closed accounts, and orchestrators that may not open.
 
 mod decide;
 mod freeze;
+mod link;
 mod open;
 mod state;
 mod store;
@@ -15,6 +17,7 @@ use crate::ids::{AccountId, OrchestratorId};
 
 pub use decide::{Decision, EmailUse, Facts, Flags, decide};
 pub use freeze::{FreezeError, freeze};
+pub use link::{LinkError, LinkedBy, ceiling_of, link};
 pub use open::{AssertionUse, OpenError, Opening, PastUse, facts, forget_uses, open, past_use, record_replay};
 pub use state::{AccountState, InvalidTransition};
 pub use store::{by_id, by_link, ids_after, stopped_in, subjects};

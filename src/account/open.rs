@@ -8,6 +8,7 @@ use diesel::result::{DatabaseErrorKind, Error as QueryError};
 use serde_json::json;
 
 use super::decide::{Decision, EmailUse, Facts, Flags, decide};
+use super::link::{LinkError, LinkedBy, link};
 use super::store::{self, NewAccount, UseRow};
 use crate::attestation::Attestation;
 use crate::audit::{self, Fact};
@@ -46,12 +47,22 @@ pub struct PastUse {
 }
 
 impl PastUse {
+    /// Whether the assertion and what was asked for with it are the same as then.
+    #[must_use]
+    pub fn is_same(&self, attestation: &Attestation, request_hash: &str) -> bool {
+        self.assertion_hash == attestation.assertion_hash && self.request_hash == request_hash
+    }
+
+    /// When that was.
+    #[must_use]
+    pub fn used_at(&self) -> Timestamp {
+        self.used_at
+    }
+
     /// Whether this is the same request again, soon enough to get the same answer. Anything else is a replay.
     #[must_use]
     pub fn is_retry(&self, attestation: &Attestation, request_hash: &str, now: Timestamp) -> bool {
-        self.assertion_hash == attestation.assertion_hash
-            && self.request_hash == request_hash
-            && now.since(self.used_at).abs() <= SAME_ANSWER
+        self.is_same(attestation, request_hash) && now.since(self.used_at).abs() <= SAME_ANSWER
     }
 }
 
@@ -119,18 +130,26 @@ pub fn past_use(conn: &mut DbConnection, attestation: &Attestation) -> Result<Op
 /// # Errors
 /// When the database fails.
 pub fn facts(conn: &mut DbConnection, attestation: &Attestation) -> Result<Facts, DbError> {
-    let linked = store::by_link(conn, &attestation.orchestrator_id, &attestation.tenant, &attestation.subject)?;
+    let person = (&attestation.orchestrator_id, attestation.tenant.as_str(), attestation.subject.as_str());
+    let linked = store::by_link(conn, person.0, person.1, person.2)?;
     let (Some(email), None) = (&attestation.email, &linked) else {
         return Ok(Facts { linked, ..Facts::default() });
     };
     let index = email.canonical.as_str();
     let same = store::with_email(conn, index, MAX_SAME_EMAIL)?;
-    Ok(Facts {
-        linked,
-        same_issuer: !same.is_empty() && store::any_linked_to(conn, &same, &attestation.orchestrator_id)?,
-        same_email: store::email_owner(conn, index)?.or_else(|| same.into_iter().next()),
-        look_alike: store::has_look_alike(conn, email.canonical.skeleton(), index)?,
-    })
+    let owner = store::email_owner(conn, index)?;
+    let owner_account = owner.as_ref().map(|owner| store::by_id(conn, owner)).transpose()?.flatten();
+    let same_issuer = !same.is_empty() && store::any_linked_to(conn, &same, &attestation.orchestrator_id)?;
+    let same_email = owner.or_else(|| same.into_iter().next());
+    // Whoever opened or linked the account while the address was looked at may have been this very person: what the link
+    // says last is true, and without this a copy of the same request would take itself for somebody else.
+    let linked = match same_email {
+        Some(_) => store::by_link(conn, person.0, person.1, person.2)?,
+        None => None,
+    };
+    let look_alike = store::has_look_alike(conn, email.canonical.skeleton(), index)?;
+    let proven_owner = owner_account.map(|account| account.state);
+    Ok(Facts { linked, same_email, proven_owner, same_issuer, look_alike })
 }
 
 /// Uses the assertion and does what was decided. Call it inside `Db::write`, with everything slow already done.
@@ -146,6 +165,7 @@ pub fn open(conn: &mut DbConnection, opening: &Opening, now: Timestamp) -> Resul
     }
     match &opening.decision {
         Decision::Use(_) => {}
+        Decision::Link(owner) => link_owner(conn, opening, owner, now)?,
         Decision::Unusable(account, state) => {
             let detail = json!({"reason": "account_unusable", "state": state.as_str()});
             record(conn, opening, "attestation.refused", Some(account), detail, now)?;
@@ -207,6 +227,17 @@ fn claim_assertion(conn: &mut DbConnection, opening: &Opening, now: Timestamp) -
     row.insert(conn).map_err(|error| OpenError::of(error, OpenError::AlreadyUsed))
 }
 
+/// The operator's policy stands for the owner's consent; the owner is told.
+fn link_owner(conn: &mut DbConnection, opening: &Opening, owner: &AccountId, now: Timestamp) -> Result<(), OpenError> {
+    let Opening { attestation, orchestrator, .. } = opening;
+    let person = (attestation.tenant.as_str(), attestation.subject.as_str());
+    let actor = format!("orchestrator:{}", orchestrator.id);
+    link(conn, (orchestrator, person), owner, (LinkedBy::Policy, &actor), now).map_err(|error| match error {
+        LinkError::Taken | LinkError::Unusable(_) => OpenError::Changed,
+        LinkError::Db(error) => OpenError::Db(error),
+    })
+}
+
 fn insert_account(
     conn: &mut DbConnection,
     opening: &Opening,
@@ -240,6 +271,8 @@ fn insert_account(
         "currency": orchestrator.currency,
         "ceiling": ceiling.minor(),
     });
+    let told = json!({"account": {"id": account_id, "state": "provisional"}});
+    outbox::notify(conn, "account.opened", &orchestrator.id, account_id, &told, now)?;
     Ok(record(conn, opening, "account.opened", Some(account_id), detail, now)?)
 }
 

@@ -122,6 +122,16 @@ pub(super) fn any_linked_to(
 }
 
 /// Whether another address looks like this one.
+/// The orchestrators through which the account is reached; at most 64.
+pub(super) fn linked_orchestrators(conn: &mut DbConnection, account: &AccountId) -> QueryResult<Vec<OrchestratorId>> {
+    identity_links::table
+        .filter(identity_links::account_id.eq(account))
+        .select(identity_links::orchestrator_id)
+        .distinct()
+        .limit(64)
+        .load(conn)
+}
+
 pub(super) fn has_look_alike(conn: &mut DbConnection, skeleton: &str, index: &str) -> QueryResult<bool> {
     let found: Option<AccountId> = accounts::table
         .filter(accounts::email_skeleton.eq(skeleton))
@@ -216,6 +226,16 @@ pub(super) fn insert_budget(
         ))
         .execute(conn)
         .map(drop)
+}
+
+/// Whether the account has a budget at the orchestrator.
+pub(super) fn has_budget(
+    conn: &mut DbConnection,
+    account_id: &AccountId,
+    orchestrator_id: &OrchestratorId,
+) -> QueryResult<bool> {
+    let count: i64 = budgets::table.find((account_id, orchestrator_id)).count().get_result(conn)?;
+    Ok(count > 0)
 }
 
 /// Whether the account was `from` and is `to` now.

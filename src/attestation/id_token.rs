@@ -200,7 +200,8 @@ fn attest(claims: Claims, token: &str, orchestrator: &Orchestrator) -> Result<At
     })
 }
 
-fn named(text: String, claim: &'static str) -> Result<String, AttestationError> {
+/// A name within its bounds.
+pub(super) fn named(text: String, claim: &'static str) -> Result<String, AttestationError> {
     let plain = (1..=MAX_NAME).contains(&text.len()) && !text.chars().any(char::is_control);
     if plain { Ok(text) } else { Err(AttestationError::Claim(claim)) }
 }

@@ -8,6 +8,8 @@
 pub(crate) mod attacks;
 mod email;
 mod id_token;
+mod request;
+pub mod request_signature;
 
 use crate::clock::Timestamp;
 use crate::ids::OrchestratorId;
@@ -16,6 +18,7 @@ use crate::signing::JwsError;
 
 pub use email::{AssertedEmail, CanonicalEmail, EmailTrust, InvalidEmail, UnknownTrust};
 pub use id_token::Unverified;
+pub use request::{AccountRequestFacts, attest_signed, attest_unsigned};
 
 /// A verified statement of an orchestrator about a person.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -261,10 +261,10 @@ fn prepare(
 ) -> Result<(Opening, Option<Grant>, Answer), ExchangeError> {
     let decision = account::decide(attestation, orchestrator, facts);
     let (account_id, opened) = match &decision {
-        Decision::Use(id) => (id.clone(), false),
+        Decision::Use(id) | Decision::Link(id) => (id.clone(), false),
         _ => (AccountId::new(now), true),
     };
-    let grant = matches!(decision, Decision::Use(_) | Decision::Open { .. }).then(|| Grant {
+    let grant = matches!(decision, Decision::Use(_) | Decision::Link(_) | Decision::Open { .. }).then(|| Grant {
         id: GrantId::new(now),
         account_id: account_id.clone(),
         orchestrator_id: orchestrator.id.clone(),

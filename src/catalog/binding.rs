@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::fields::{At, Fields};
+use super::rules_document::Places;
 use super::service::Plan;
 use super::source::Source;
 use super::{Driver, DriverKind};
@@ -66,12 +67,12 @@ fn json(key: &str, value: toml::Value) -> Result<Value, String> {
 }
 
 /// Tells every credential of a plan that the driver could not fill: at purchase time it would be too late.
-pub(super) fn covers(source: &Source, driver: &Driver, plans: &[At<Plan>]) {
+pub(super) fn covers(source: &Source, driver: &Driver, plans: &[At<(Plan, Places)>]) {
     match driver.kind {
         DriverKind::Static => {
             let templates = driver.settings.get("credentials").and_then(Value::as_object);
             for plan in plans {
-                for name in &plan.value.credentials {
+                for name in &plan.value.0.credentials {
                     if !templates.and_then(|all| all.get(name.as_str())).is_some_and(Value::is_string) {
                         let message = format!(
                             "the driver cannot fill `{name}`: write `{name} = \"…\"` under [driver.settings.credentials]"

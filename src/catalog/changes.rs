@@ -60,8 +60,23 @@ fn between(was: &Offer, now: &Offer) -> Vec<Change> {
 
 fn fields(offer: &Offer) -> Vec<(String, String)> {
     let plan = &offer.plan;
-    let mut fields = vec![("price.kind".to_owned(), kind(&plan.price).to_owned())];
-    match &plan.price {
+    let mut fields = of_price(&plan.price);
+    let credentials: Vec<_> = plan.credentials.iter().map(ToString::to_string).collect();
+    fields.push(("credentials".to_owned(), credentials.join(", ")));
+    fields.push(("irreversible".to_owned(), offer.irreversible.to_string()));
+    fields.push(("title".to_owned(), format!("{}, {}", offer.service_title, plan.title)));
+    fields.extend(plan.description.iter().map(|text| ("description".to_owned(), text.to_string())));
+    for (name, field) in plan.configuration.fields() {
+        let need = if field.required { "required" } else { "optional" };
+        fields.push((format!("configuration.{name}"), format!("{need}, {}", field.kind)));
+    }
+    fields.extend(of_rules(offer));
+    fields
+}
+
+fn of_price(price: &Price) -> Vec<(String, String)> {
+    let mut fields = vec![("price.kind".to_owned(), kind(price).to_owned())];
+    match price {
         Price::Free => {}
         Price::Monthly(amount) | Price::OneOff(amount) => {
             fields.push(("price.amount".to_owned(), amount.money().to_string()));
@@ -72,15 +87,26 @@ fn fields(offer: &Offer) -> Vec<(String, String)> {
             fields.push(("max_exposure".to_owned(), format!("{} a month", metered.max_exposure().money())));
         }
     }
-    let credentials: Vec<_> = plan.credentials.iter().map(ToString::to_string).collect();
-    fields.push(("credentials".to_owned(), credentials.join(", ")));
-    fields.push(("irreversible".to_owned(), offer.irreversible.to_string()));
-    fields.push(("title".to_owned(), format!("{}, {}", offer.service_title, plan.title)));
-    fields.extend(plan.description.iter().map(|text| ("description".to_owned(), text.to_string())));
-    for (name, field) in plan.configuration.fields() {
-        let need = if field.required { "required" } else { "optional" };
-        fields.push((format!("configuration.{name}"), format!("{need}, {}", field.kind)));
+    fields
+}
+
+/// What the plan says about others; nothing where it says nothing.
+fn of_rules(offer: &Offer) -> Vec<(String, String)> {
+    let plan = &offer.plan;
+    let mut fields = vec![("kind".to_owned(), plan.kind().to_string())];
+    fields.extend(plan.rules.at_most.map(|most| ("at_most".to_owned(), format!("{most} per {}", offer.scope))));
+    if plan.rules.exclusive {
+        fields.push(("exclusive".to_owned(), format!("in each {}", offer.scope)));
     }
+    for update in &plan.rules.updates {
+        fields.push((format!("updates.{}", update.to), update.direction.to_string()));
+    }
+    for parent in &plan.rules.parents {
+        let price = parent.price.as_ref().unwrap_or(&plan.price);
+        fields.push((format!("parents.{}", parent.plan), price.to_string()));
+    }
+    fields.extend(plan.said_access.iter().map(|(name, credential)| (format!("access.{name}"), credential.to_string())));
+    fields.extend(offer.kyc.iter().map(|field| (format!("kyc.{field}"), "required".to_owned())));
     fields
 }
 

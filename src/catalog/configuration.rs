@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::names::FieldName;
 use super::text::{AgentNote, Title};
@@ -72,6 +72,19 @@ impl Configuration {
     #[must_use]
     pub fn fields(&self) -> &BTreeMap<FieldName, Field> {
         &self.0
+    }
+
+    /// The published form: a flat JSON Schema (draft 2020-12).
+    #[must_use]
+    pub fn schema(&self) -> Value {
+        let schema = Schema::from(self.clone());
+        let properties = schema.properties.iter().map(|(name, property)| (name.to_string(), property.json()));
+        json!({
+            "type": schema.object,
+            "additionalProperties": schema.additional_properties,
+            "properties": properties.collect::<Map<_, _>>(),
+            "required": schema.required.iter().map(FieldName::as_str).collect::<Vec<_>>(),
+        })
     }
 
     /// Whether `given` fits.
@@ -167,6 +180,20 @@ impl From<Field> for Property {
     }
 }
 
+impl Property {
+    /// As `serde` would write it, without its errors.
+    fn json(&self) -> Value {
+        let mut members = Map::new();
+        members.insert("type".to_owned(), self.kind.as_str().into());
+        members.insert("description".to_owned(), self.description.as_str().into());
+        if !self.choices.is_empty() {
+            members.insert("enum".to_owned(), self.choices.iter().map(Title::as_str).collect());
+        }
+        members.extend(self.max_length.map(|most| ("maxLength".to_owned(), most.into())));
+        Value::Object(members)
+    }
+}
+
 /// A published schema that is not of the flat form.
 #[derive(Debug, thiserror::Error)]
 #[error("the configuration field `{0}` has an unknown type")]
@@ -193,7 +220,7 @@ impl TryFrom<Schema> for Configuration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use proptest::prelude::*;
 
     fn region() -> Configuration {
         let kind = FieldKind::Text(vec!["eu".parse().unwrap(), "us".parse().unwrap()]);
@@ -215,6 +242,43 @@ mod tests {
     fn the_published_schema_reads_back() {
         let published = serde_json::to_value(region()).unwrap();
         assert_eq!(published["properties"]["region"]["enum"], json!(["eu", "us"]));
+        assert_eq!(published, region().schema());
         assert_eq!(serde_json::from_value::<Configuration>(published).unwrap(), region());
+    }
+
+    fn field() -> impl Strategy<Value = Field> {
+        let texts = prop::collection::vec("[a-z]{1,4}", 0..4)
+            .prop_map(|texts| FieldKind::Text(texts.iter().map(|text| text.parse().unwrap()).collect()));
+        let kind = prop_oneof![texts, Just(FieldKind::Integer), Just(FieldKind::Boolean)];
+        (kind, any::<bool>()).prop_map(|(kind, required)| Field { kind, description: "A".parse().unwrap(), required })
+    }
+
+    fn value() -> impl Strategy<Value = Value> {
+        prop_oneof![
+            "[a-z]{0,4}".prop_map(Value::from),
+            (190_usize..210).prop_map(|length| Value::from("é".repeat(length))),
+            any::<i64>().prop_map(Value::from),
+            any::<bool>().prop_map(Value::from),
+            Just(json!(0.5)),
+            Just(Value::Null),
+            Just(json!([])),
+            Just(json!({})),
+        ]
+    }
+
+    proptest! {
+        /// Whole numbers beyond 64 bits, and those written with a fraction of zero, are left out: there we are stricter.
+        #[test]
+        fn what_fits_is_what_an_independent_validator_of_the_published_schema_says(
+            fields in prop::collection::btree_map("[a-d]", field(), 0..4),
+            given in prop::collection::btree_map("[a-e]", value(), 0..4),
+        ) {
+            let fields = fields.into_iter().map(|(name, field)| (name.parse().unwrap(), field));
+            let configuration = Configuration::new(fields.collect());
+            let given: Map<String, Value> = given.into_iter().collect();
+            let validator = jsonschema::draft202012::new(&configuration.schema()).unwrap();
+            let valid = validator.is_valid(&Value::Object(given.clone()));
+            prop_assert_eq!(configuration.check(&given).is_ok(), valid);
+        }
     }
 }

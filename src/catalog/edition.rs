@@ -9,8 +9,11 @@ use flate2::write::GzEncoder;
 
 use super::names::{PlanId, ServiceId};
 use super::published::{Document, Version};
+use super::rules::PlanRef;
 use super::service::{Plan, Service};
 use super::store::Row;
+use super::wire_services::{WireService, wire_services};
+use super::words::{KycField, Scope};
 use crate::clock::Timestamp;
 use crate::secret::sha256_name;
 use crate::signing::parse_strict;
@@ -42,6 +45,8 @@ pub struct Edition {
     pub expires_at: Timestamp,
     /// The document as it reads.
     pub document: Document,
+    /// The same on the orchestrators' wire, sorted by id.
+    pub wire_services: Vec<WireService>,
     offers: BTreeMap<ServiceId, BTreeMap<PlanId, Offer>>,
 }
 
@@ -54,8 +59,20 @@ pub struct Offer {
     pub service_title: String,
     /// Whether what was bought cannot be given back.
     pub irreversible: bool,
+    /// Where its limits and exclusions count.
+    pub scope: Scope,
+    /// What has to be known about a buyer.
+    pub kyc: Vec<KycField>,
     /// What is bought and what it costs.
     pub plan: Plan,
+}
+
+impl Offer {
+    /// Its name in the whole catalog.
+    #[must_use]
+    pub fn name(&self) -> PlanRef {
+        PlanRef::new(&self.service, &self.plan.id)
+    }
 }
 
 /// A stored revision is not what it was when it was published. A human has to look.
@@ -104,6 +121,7 @@ impl Edition {
             issued_at: row.issued_at,
             expires_at: row.expires_at,
             offers: offers(&document.services),
+            wire_services: wire_services(&document),
             document,
         })
     }
@@ -133,6 +151,8 @@ fn offers(services: &[Service]) -> BTreeMap<ServiceId, BTreeMap<PlanId, Offer>> 
                 service: service.id().clone(),
                 service_title: service.facts().title.to_string(),
                 irreversible: service.irreversible(),
+                scope: service.facts().scope,
+                kyc: service.facts().kyc.clone(),
                 plan: plan.clone(),
             };
             (plan.id.clone(), offer)

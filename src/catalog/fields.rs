@@ -58,6 +58,29 @@ impl<'a> Fields<'a> {
         self.table.get(name)
     }
 
+    /// Whether the field stands in the file, readable or not.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.table.contains_key(name)
+    }
+
+    /// Whether the field is a table.
+    pub(super) fn is_table(&self, name: &str) -> bool {
+        self.table.get(name).is_some_and(|value| matches!(value.get_ref(), DeValue::Table(_)))
+    }
+
+    /// Every field of a table whose names are free, in the order of the file. `None` when one could not be read.
+    pub(super) fn entries<K: FromStr<Err: Display>, V: FromStr<Err: Display>>(self) -> Option<Vec<(At<K>, At<V>)>> {
+        let mut entries: Vec<_> = self.table.iter().collect();
+        entries.sort_by_key(|(key, _)| key.span().start);
+        let read = entries.into_iter().map(|(key, value)| {
+            let name = key.get_ref().as_ref();
+            let shown: String = name.chars().take(64).flat_map(char::escape_debug).collect();
+            self.parse(&shown, name, key.span().start).zip(self.read(&shown, value))
+        });
+        // All are read before the first that failed counts, so that every mistake is told.
+        read.collect::<Vec<_>>().into_iter().collect()
+    }
+
     /// Like the others, but the field has to be there.
     pub(super) fn required<T>(&self, name: &'static str, example: &str, found: Option<T>) -> Option<T> {
         if !self.table.contains_key(name) {

@@ -5,12 +5,16 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 /// The files of the example, which are those of `catalog/` in this repository.
-const EXAMPLE: [(&str, &str); 6] = [
+const EXAMPLE: [(&str, &str); 10] = [
     ("README.md", include_str!("../../catalog/README.md")),
     ("provider.toml", include_str!("../../catalog/provider.toml")),
+    ("services/bucket.toml", include_str!("../../catalog/services/bucket.toml")),
+    ("services/cache.toml", include_str!("../../catalog/services/cache.toml")),
     ("services/domain.toml", include_str!("../../catalog/services/domain.toml")),
+    ("services/postgres.md", include_str!("../../catalog/services/postgres.md")),
     ("services/postgres.toml", include_str!("../../catalog/services/postgres.toml")),
     ("services/sandbox.toml", include_str!("../../catalog/services/sandbox.toml")),
+    ("services/team.toml", include_str!("../../catalog/services/team.toml")),
     ("services/weather.toml", include_str!("../../catalog/services/weather.toml")),
 ];
 
@@ -58,7 +62,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let target = folder.path().join("catalog");
         assert_eq!(init(&target).unwrap().len(), EXAMPLE.len());
-        assert_eq!(validate(&target).unwrap().content().services.len(), 4);
+        assert_eq!(validate(&target).unwrap().content().services.len(), 7);
         assert!(matches!(init(&target), Err(InitError::Exists(_))));
     }
 }

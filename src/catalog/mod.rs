@@ -15,17 +15,27 @@ mod edition;
 mod fields;
 mod init;
 mod last_seen;
+mod llm_context;
 mod names;
 mod plan_document;
 mod plan_wire;
 mod price;
+mod price_words;
 mod publish;
 mod published;
+mod references;
+mod rules;
+mod rules_document;
+mod selling;
 mod service;
+mod service_document;
 mod source;
 mod store;
 mod text;
 mod verify;
+mod wire_services;
+mod wire_shape;
+mod words;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -36,19 +46,27 @@ use serde::{Deserialize, Serialize};
 pub use changes::{Change, changes};
 pub use client::{ReadKeysError, VerifyUrlError, fetch_settings, read_keys, verify_url};
 pub use configuration::{Configuration, Field, FieldKind, WrongConfiguration};
-pub use document::validate;
+pub use document::{mistakes_in, validate};
 pub use edition::{BrokenRevision, Edition, Offer};
 pub use init::{InitError, init};
 pub use last_seen::{LastSeen, LastSeenError};
-pub use names::{Category, CredentialName, FieldName, InvalidName, MeterId, Name, PlanId, ServiceId};
+pub use llm_context::{InvalidLlmContext, LlmContext};
+pub use names::{
+    AccessName, Category, CredentialName, FieldName, Group, InvalidName, MeterId, Name, PlanId, ServiceId,
+};
 pub use price::{BadPrice, Meter, Metered, Payable, Price, Quantity};
 pub use publish::{PublishError, Published, publish, reissue_if_due, unchanged};
 pub use published::{Document, InvalidVersion, Version};
+pub use rules::{AtMost, InvalidAtMost, InvalidPlanRef, Limit, Parent, PlanRef, Rules, Update};
+pub use selling::ParentNeeded;
 pub use service::{BadService, Plan, Provider, Service, ServiceDraft};
 pub use source::{MAX_FILE_BYTES, MAX_FILES, Mistake};
 pub use store::{LoadError, by_digest, latest, newer_than, revision};
 pub use text::{AgentNote, Description, InvalidText, Text, Title, Unit, WebPage};
 pub use verify::{Fetched, TrustedKeys, Verified, VerifyError, verify};
+pub use wire_services::{AllowedUpdate, ComponentOption, PaidPrice, Pricing, WireService, llm_context_path};
+pub use wire_shape::{AllowedUpdatesShape, CatalogShape, InvalidCursor, NextCursor, PaidShape};
+pub use words::{Direction, InvalidWord, KycField, PlanKind, Scope, WireCategory};
 
 /// What is published: the same for every caller.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -71,6 +89,12 @@ impl Catalog {
     #[must_use]
     pub fn content(&self) -> &Content {
         &self.content
+    }
+
+    /// What is no mistake, and yet may not be meant: one sentence each, for whoever curates the catalog.
+    #[must_use]
+    pub fn notes(&self) -> Vec<String> {
+        wire_services::notes(&self.content.services)
     }
 
     /// How a service is made. `None` for a service that the files no longer have.

@@ -127,6 +127,19 @@ name_of!(
     |text| is_snake(text, u8::is_ascii_lowercase)
 );
 
+name_of!(
+    /// Under which name related services stand together in a listing: `databases`.
+    Group, OfGroup, "a group",
+    "write lower-case letters, digits and single hyphens, at most 64, beginning with a letter, such as `databases`",
+    is_slug
+);
+name_of!(
+    /// The name under which a credential is handed over on the orchestrators' wire: `connection_string`.
+    AccessName, OfAccess, "the name of a value for access",
+    "write letters, digits and underscores, at most 64, beginning with a letter, such as `connection_string`",
+    |text| is_snake(text, u8::is_ascii_alphabetic)
+);
+
 impl<Of: Nameable> Clone for Name<Of> {
     fn clone(&self) -> Self {
         Self { text: self.text.clone(), of: PhantomData }

@@ -5,8 +5,9 @@ use std::str::FromStr;
 
 use super::configuration::{Configuration, Field, FieldKind};
 use super::fields::{At, Fields, suggestion};
-use super::names::FieldName;
+use super::names::{FieldName, ServiceId};
 use super::price::{BadPrice, Meter, Metered, Payable, Price};
+use super::rules_document::{Places, access, rules};
 use super::service::Plan;
 use crate::money::{InvalidRate, Rate};
 
@@ -15,7 +16,8 @@ const MAX_CREDENTIALS: usize = 20;
 /// The most choices of one configuration field.
 const MAX_CHOICES: usize = 50;
 
-pub(super) fn plan(fields: Fields<'_>) -> Option<Plan> {
+/// Reads a plan of `service`, and where its statements about other plans stand.
+pub(super) fn plan(fields: Fields<'_>, service: Option<&ServiceId>) -> Option<(Plan, Places)> {
     let id = fields.required("id", "id = \"small\"", fields.text("id"));
     let title = fields.required("title", "title = \"Small\"", fields.text("title"));
     let description = fields.text("description").map(|at| at.value);
@@ -23,15 +25,23 @@ pub(super) fn plan(fields: Fields<'_>) -> Option<Plan> {
     let price = price_table.and_then(price);
     let credentials = fields.texts("credentials", MAX_CREDENTIALS);
     let configuration = configuration(&fields);
+    let said_kind = fields.text("kind").map(|at| at.value);
+    let rules = rules(&fields, service);
+    let said_access = access(&fields, &credentials);
     fields.finish();
-    Some(Plan {
+    let (rules, places) = rules?;
+    let plan = Plan {
         id: id?.value,
         title: title?.value,
         description,
         price: price?,
         credentials,
         configuration: configuration?,
-    })
+        said_kind,
+        rules,
+        said_access: said_access?,
+    };
+    Some((plan, places))
 }
 
 /// The word that says how a plan is priced.
@@ -61,7 +71,7 @@ impl FromStr for Kind {
     }
 }
 
-fn price(fields: Fields<'_>) -> Option<Price> {
+pub(super) fn price(fields: Fields<'_>) -> Option<Price> {
     let kind = fields.required("kind", "kind = \"monthly\"", fields.text::<Kind>("kind"))?;
     let price = match kind.value {
         Kind::Free => Some(Price::Free),

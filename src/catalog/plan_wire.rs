@@ -1,13 +1,17 @@
 //! How a plan and its price stand in the published document: amounts and quantities are decimal text, because numbers of
 //! canonical JSON are floats (RFC 8785 §3.2.2.3).
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::{Deserialize, Serialize};
 
 use super::configuration::Configuration;
-use super::names::{CredentialName, MeterId, PlanId};
+use super::names::{AccessName, CredentialName, MeterId, PlanId};
 use super::price::{BadPrice, Meter, Metered, Payable, Price, Quantity, decimal_text};
+use super::rules::{AtMost, Parent, PlanRef, Rules, Update};
 use super::service::Plan;
 use super::text::{Description, Title, Unit};
+use super::words::PlanKind;
 use crate::money::{Currency, InvalidRate, Money, Rate};
 
 #[derive(Clone, Serialize, Deserialize)]
@@ -22,6 +26,30 @@ pub(super) struct PublishedPlan {
     credentials: Vec<CredentialName>,
     #[serde(default, skip_serializing_if = "Configuration::is_empty")]
     configuration: Configuration,
+    // What came later is left out where it says nothing, so that older catalogs keep their bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    kind: Option<PlanKind>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    updates: Vec<Update>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    at_most: Option<AtMost>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    exclusive: bool,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    parents: Vec<PublishedParent>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    access: BTreeMap<AccessName, CredentialName>,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+struct PublishedParent {
+    plan: PlanRef,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    price: Option<PublishedPrice>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    max_exposure: Option<Exposure>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    default: bool,
 }
 
 #[derive(Clone, Serialize, Deserialize)]
@@ -85,6 +113,10 @@ pub(super) enum BadPlan {
     Price(#[from] BadPrice),
     #[error("the maximum exposure does not fit the price")]
     Exposure,
+    #[error("`access` does not name the plan's credentials")]
+    Access,
+    #[error("the plan says more about other plans than {} times", Rules::MAX)]
+    ManyRules,
 }
 
 impl From<Plan> for PublishedPlan {
@@ -97,6 +129,23 @@ impl From<Plan> for PublishedPlan {
             price: published(&plan.price),
             credentials: plan.credentials,
             configuration: plan.configuration,
+            kind: plan.said_kind,
+            updates: plan.rules.updates,
+            at_most: plan.rules.at_most,
+            exclusive: plan.rules.exclusive,
+            parents: plan.rules.parents.into_iter().map(PublishedParent::from).collect(),
+            access: plan.said_access,
+        }
+    }
+}
+
+impl From<Parent> for PublishedParent {
+    fn from(parent: Parent) -> Self {
+        Self {
+            plan: parent.plan,
+            max_exposure: parent.price.as_ref().and_then(exposure),
+            price: parent.price.as_ref().map(published),
+            default: parent.default,
         }
     }
 }
@@ -142,24 +191,53 @@ impl TryFrom<PublishedPlan> for Plan {
     type Error = BadPlan;
 
     fn try_from(plan: PublishedPlan) -> Result<Self, BadPlan> {
-        let price = match plan.price {
-            PublishedPrice::Free {} => Price::Free,
-            PublishedPrice::Monthly { currency, amount, per: Month::Month } => {
-                Price::Monthly(payable(&amount, currency)?)
-            }
-            PublishedPrice::OneOff { currency, amount } => Price::OneOff(payable(&amount, currency)?),
-            PublishedPrice::Metered { currency, amount, per: _, meters } => {
-                let most = plan.max_exposure.as_ref().ok_or(BadPlan::Exposure)?;
+        if plan.updates.len() > Rules::MAX || plan.parents.len() > Rules::MAX {
+            return Err(BadPlan::ManyRules);
+        }
+        let named: BTreeSet<_> = plan.access.values().collect();
+        if !named.is_empty() && named != plan.credentials.iter().collect() {
+            return Err(BadPlan::Access);
+        }
+        let parents = plan.parents.into_iter().map(PublishedParent::believed).collect::<Result<_, _>>()?;
+        Ok(Self {
+            id: plan.id,
+            title: plan.title,
+            description: plan.description,
+            price: plan.price.believed(plan.max_exposure.as_ref())?,
+            credentials: plan.credentials,
+            configuration: plan.configuration,
+            said_kind: plan.kind,
+            rules: Rules { updates: plan.updates, at_most: plan.at_most, exclusive: plan.exclusive, parents },
+            said_access: plan.access,
+        })
+    }
+}
+
+impl PublishedParent {
+    fn believed(self) -> Result<Parent, BadPlan> {
+        let price = self.price.map(|price| price.believed(self.max_exposure.as_ref())).transpose()?;
+        if price.is_none() && self.max_exposure.is_some() {
+            return Err(BadPlan::Exposure);
+        }
+        Ok(Parent { plan: self.plan, price, default: self.default })
+    }
+}
+
+impl PublishedPrice {
+    /// The price, if the stated maximum is the one that follows from it.
+    fn believed(self, max_exposure: Option<&Exposure>) -> Result<Price, BadPlan> {
+        let price = match self {
+            Self::Free {} => Price::Free,
+            Self::Monthly { currency, amount, per: Month::Month } => Price::Monthly(payable(&amount, currency)?),
+            Self::OneOff { currency, amount } => Price::OneOff(payable(&amount, currency)?),
+            Self::Metered { currency, amount, per: _, meters } => {
+                let most = max_exposure.ok_or(BadPlan::Exposure)?;
                 let base = amount.map(|amount| payable(&amount, currency)).transpose()?;
                 let meters = meters.into_iter().map(|meter| meter.believed(currency)).collect::<Result<_, _>>()?;
                 Price::Metered(Metered::new(base, meters, payable(&most.amount, most.currency)?)?)
             }
         };
-        if exposure(&price) != plan.max_exposure {
-            return Err(BadPlan::Exposure);
-        }
-        let (id, title, description) = (plan.id, plan.title, plan.description);
-        Ok(Self { id, title, description, price, credentials: plan.credentials, configuration: plan.configuration })
+        if exposure(&price).as_ref() == max_exposure { Ok(price) } else { Err(BadPlan::Exposure) }
     }
 }
 

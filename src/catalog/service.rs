@@ -1,12 +1,18 @@
 //! Services and their plans, in the form in which they are published.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::configuration::Configuration;
-use super::names::{Category, CredentialName, MeterId, PlanId, ServiceId};
+use super::llm_context::LlmContext;
+use super::names::{AccessName, Category, CredentialName, Group, MeterId, PlanId, ServiceId};
 use super::plan_wire::PublishedPlan;
 use super::price::{Meter, Price};
+use super::rules::Rules;
 use super::text::{AgentNote, Description, Title, WebPage};
+use super::words::{KycField, PlanKind, Scope, WireCategory};
 use crate::money::{Amount, Currency};
 
 /// Who sells.
@@ -46,9 +52,37 @@ pub struct Plan {
     pub credentials: Vec<CredentialName>,
     /// What a buyer may have to say.
     pub configuration: Configuration,
+    /// What buying it gives, where the files say so. See [`Plan::kind`].
+    pub said_kind: Option<PlanKind>,
+    /// What it says about other plans.
+    pub rules: Rules,
+    /// The wire's names of the credentials, where they are not called as they are. See [`Plan::access`].
+    pub said_access: BTreeMap<AccessName, CredentialName>,
 }
 
 impl Plan {
+    /// A tier, or something that runs: as the files say, and otherwise a tier is what yields no credentials.
+    #[must_use]
+    pub fn kind(&self) -> PlanKind {
+        let by_credentials = if self.credentials.is_empty() { PlanKind::Plan } else { PlanKind::Deployable };
+        self.said_kind.unwrap_or(by_credentials)
+    }
+
+    /// The name of each value of the wire's `access_configuration`, and the credential that it carries.
+    #[must_use]
+    pub fn access(&self) -> Vec<(&str, &CredentialName)> {
+        if self.said_access.is_empty() {
+            return self.credentials.iter().map(|name| (name.as_str(), name)).collect();
+        }
+        self.said_access.iter().map(|(name, credential)| (name.as_str(), credential)).collect()
+    }
+
+    /// What a buyer may have to say, as JSON Schema (draft 2020-12): an object with `properties` and `required`.
+    #[must_use]
+    pub fn configuration_schema(&self) -> Value {
+        self.configuration.schema()
+    }
+
     /// The most that buying costs until the end of the month, in minor units: what has to be held.
     #[must_use]
     pub fn worst_case(&self) -> Amount {
@@ -93,8 +127,27 @@ pub struct ServiceDraft {
     pub not_when: AgentNote,
     /// Whether what was bought cannot be given back.
     pub irreversible: bool,
+    /// Where limits and exclusions count.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub scope: Scope,
+    /// With which services it stands together in a listing, where that is not only itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<Group>,
+    /// What has to be known about a buyer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kyc: Vec<KycField>,
+    /// The wire's categories, where the service's own words are others. See [`Service::wire_categories`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub wire_categories: Vec<WireCategory>,
+    /// A page for agents.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub llm_context: Option<LlmContext>,
     /// What can be bought, in the order in which it is shown.
     pub plans: Vec<Plan>,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// Why the parts of a service do not fit.
@@ -128,7 +181,8 @@ impl TryFrom<ServiceDraft> for Service {
             if draft.plans.iter().skip(index + 1).any(|other| other.id == plan.id) {
                 return Err(BadService::PlanTwice(plan.id.clone()));
             }
-            if draft.irreversible && !matches!(plan.price, Price::OneOff(_)) {
+            let mut prices = plan.rules.parents.iter().filter_map(|parent| parent.price.as_ref()).chain([&plan.price]);
+            if draft.irreversible && prices.any(|price| !matches!(price, Price::OneOff(_))) {
                 return Err(BadService::IrreversiblePrice(plan.id.clone()));
             }
         }
@@ -156,6 +210,24 @@ impl Service {
     #[must_use]
     pub fn plans(&self) -> &[Plan] {
         &self.0.plans
+    }
+
+    /// The wire's categories: those that the files name, or else every category of the service that the wire knows too.
+    /// Empty: the service has no place on that wire.
+    #[must_use]
+    pub fn wire_categories(&self) -> Vec<WireCategory> {
+        if !self.0.wire_categories.is_empty() {
+            return self.0.wire_categories.clone();
+        }
+        let known = |category: &Category| {
+            WireCategory::ALL.iter().find(|word| word.as_str().replace('_', "-") == category.as_str()).copied()
+        };
+        self.0.categories.iter().filter_map(known).collect()
+    }
+
+    /// The same service with its page, which stands in a file of its own.
+    pub(super) fn with_llm_context(self, page: LlmContext) -> Self {
+        Self(ServiceDraft { llm_context: Some(page), ..self.0 })
     }
 
     /// Everything, for reading.

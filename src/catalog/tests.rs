@@ -11,6 +11,7 @@ use crate::clock::Timestamp;
 use crate::signing::{KeyPurpose, KeyRing};
 
 mod laws;
+mod projection;
 mod publishing;
 mod served;
 mod verifying;
@@ -68,14 +69,15 @@ fn reading_is_bounded() {
 fn the_example_says_what_the_walk_needs() {
     let catalog = example();
     let ids: Vec<_> = catalog.content().services.iter().map(|service| service.id().to_string()).collect();
-    assert_eq!(ids, ["domain", "postgres", "sandbox", "weather"]);
+    assert_eq!(ids, ["bucket", "cache", "domain", "postgres", "sandbox", "team", "weather"]);
     let plan = |index: usize| catalog.content().services[index].plans()[0].clone();
-    assert_eq!(plan(0).worst_case().minor(), 1200);
-    assert!(catalog.content().services[0].irreversible());
-    assert_eq!(plan(1).price.to_string(), "$9.00 a month");
-    assert_eq!(plan(2).worst_case().minor(), 0);
-    let requests = plan(3).rate(&"requests".parse().unwrap()).cloned().unwrap();
+    assert_eq!(plan(2).worst_case().minor(), 1200);
+    assert!(catalog.content().services[2].irreversible());
+    assert_eq!(plan(3).price.to_string(), "$9.00 a month");
+    assert_eq!(plan(4).worst_case().minor(), 0);
+    let requests = plan(6).rate(&"requests".parse().unwrap()).cloned().unwrap();
     assert_eq!(requests.cost(1500.into()).unwrap().minor(), 75);
+    assert_eq!(catalog.notes(), Vec::<String>::new());
     let driver = catalog.driver("weather").unwrap();
     assert_eq!(driver.settings["credentials"]["API_KEY"].as_str(), Some("wx_{resource_id}.{mac}"));
 }

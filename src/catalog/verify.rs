@@ -4,7 +4,7 @@
 //! The steps of [`verify`], in order:
 //! 1. every signature is by a key of the set and fits; ES256 and EdDSA are both there (RFC 7515 §5.2, general form);
 //! 2. what was signed is, byte for byte, what is served;
-//! 3. those bytes are RFC 8785 canonical JSON and read as a catalog;
+//! 3. those bytes are RFC 8785 canonical JSON and read as a catalog, whose plans say nothing untrue about each other;
 //! 4. the issuer is the expected one;
 //! 5. it is not expired, and not good for longer than 24 hours;
 //! 6. it is not older than what was last seen, and a version that was seen before has not changed.
@@ -18,6 +18,7 @@ use serde_json::{Map, Value};
 
 use super::last_seen::LastSeen;
 use super::published::{Document, JWS_TYPE, LIFETIME, Version};
+use super::references;
 use crate::clock::Timestamp;
 use crate::secret::sha256_name;
 use crate::signing::{canonical_json, parse_strict};
@@ -159,6 +160,9 @@ pub fn verify(
     }
     let document: Document =
         serde_json::from_value(value).map_err(|error| VerifyError::Unreadable(error.to_string()))?;
+    if let Some(bad) = references::check(&document.services).first() {
+        return Err(VerifyError::Unreadable(format!("the plan `{}`: {}", bad.plan, bad.why)));
+    }
     // 4
     if document.iss != issuer {
         return Err(VerifyError::Issuer { found: document.iss, expected: issuer.to_owned() });

@@ -101,13 +101,17 @@ fn validate(folder: &Path, json: bool) -> Result<(), Failure> {
     if json {
         let mistake = |one: &catalog::Mistake| json!({"file": one.file, "line": one.line, "column": one.column, "message": one.message});
         let told = match catalog::validate(folder) {
-            Ok(catalog) => json!({"valid": true, "services": catalog.content().services.len()}),
+            Ok(catalog) => {
+                json!({"valid": true, "services": catalog.content().services.len(), "notes": catalog.notes()})
+            }
             Err(mistakes) => json!({"valid": false, "mistakes": mistakes.iter().map(mistake).collect::<Vec<_>>()}),
         };
         say(&told.to_string())?;
         return read(folder).map(drop);
     }
-    let services = read(folder)?.content().services.len();
+    let catalog = read(folder)?;
+    let services = catalog.content().services.len();
+    catalog.notes().iter().try_for_each(|note| say(&format!("note: {note}")))?;
     say(&format!("{}: {services} services, no mistakes\nNext: portreeve catalog publish", folder.display()))
 }
 

@@ -1,13 +1,18 @@
 //! What can be typed, and how a failure is told.
 
 mod account;
+mod agent;
 mod audit;
 mod catalog;
 mod config;
+mod conform;
 mod demo;
 mod init;
 mod orchestrator;
+mod orchestrator_sim;
+mod outbox;
 mod serve;
+mod wire;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -53,6 +58,16 @@ enum Command {
     /// The registry of trusted orchestrators.
     #[command(subcommand)]
     Orchestrator(orchestrator::OrchestratorCommand),
+    /// The provisioning wire that orchestrators speak.
+    #[command(subcommand)]
+    Wire(wire::WireTopCommand),
+    /// What orchestrators were told of.
+    #[command(subcommand)]
+    Outbox(outbox::OutboxCommand),
+    /// Run a simulated orchestrator against any provider.
+    OrchestratorSim(orchestrator_sim::OrchestratorSimArgs),
+    /// Be the agent of an orchestrator's user: add, upgrade, rotate, remove.
+    Agent(agent::AgentArgs),
     /// Help one account.
     #[command(subcommand)]
     Account(account::AccountCommand),
@@ -62,6 +77,8 @@ enum Command {
     /// What is set, and where it comes from.
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// Play the orchestrator against any provider, and tell which rules of the provisioning wire hold.
+    Conform(Box<conform::ConformArgs>),
     /// Print the OpenAPI document.
     Openapi,
 }
@@ -86,6 +103,11 @@ impl Failure {
             source = cause.source();
         }
         Self { code: 1, message }
+    }
+
+    /// What was typed makes no sense.
+    fn usage(message: impl Into<String>) -> Self {
+        Self { code: 2, message: message.into() }
     }
 
     /// There is no such thing.
@@ -123,6 +145,11 @@ impl Failure {
         Self { code: 1, message: format!("{}: {error}", path.display()) }
     }
 
+    /// Another end that a program can act on.
+    fn with_code(code: u8, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+
     /// Tells it on standard error, and gives the exit code.
     pub(crate) fn report(self) -> ExitCode {
         if self.message.is_empty() {
@@ -153,6 +180,11 @@ fn misconfigured(error: ConfigError) -> Failure {
 fn open_db(config: &Config) -> Result<Db, Failure> {
     db::check_url(&config.database.url).map_err(|error| Failure::invalid(format!("`database.url`: {error}")))?;
     Ok(app::open_db(config)?)
+}
+
+/// A warning on standard error.
+fn warn(line: &str) -> Result<(), Failure> {
+    writeln!(std::io::stderr(), "portreeve: warning: {line}").map_err(Failure::failed)
 }
 
 /// Every layer: defaults, ./portreeve.toml, `--config`, environment.
@@ -186,9 +218,14 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Migrate => migrate(&load(file)?, json).await,
         Command::Catalog(command) => catalog::run(command, file, json).await,
         Command::Orchestrator(command) => orchestrator::run(command, &load(file)?, json).await,
+        Command::Wire(command) => wire::top(command, &load(file)?).await,
+        Command::Outbox(command) => outbox::run(command, &load(file)?, json).await,
+        Command::OrchestratorSim(args) => orchestrator_sim::run(&args, json).await,
+        Command::Agent(args) => agent::run(&args, json).await,
         Command::Account(command) => account::run(command, &load(file)?, json).await,
         Command::Audit(command) => audit::run(command, &load(file)?, json).await,
         Command::Config(command) => config::run(&command, &layers(file)?, json),
+        Command::Conform(args) => conform::run(*args, json).await,
         Command::Openapi => say(portreeve::http::openapi::document("")?.trim_end()),
     }
 }

@@ -9,7 +9,8 @@ use portreeve::money::{Money, Rate};
 use portreeve::orchestrator::{self, AddError, NewOrchestrator, Orchestrator};
 use serde_json::{Value, json};
 
-use super::{Failure, open_db, say};
+use super::wire::{self, WireCommand};
+use super::{Failure, open_db, say, warn};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum OrchestratorCommand {
@@ -22,6 +23,9 @@ pub(crate) enum OrchestratorCommand {
         /// Its name or id.
         which: String,
     },
+    /// How it speaks the provisioning wire.
+    #[command(subcommand)]
+    Wire(WireCommand),
     /// Believe nothing of it from now on.
     Suspend {
         /// Its name or id.
@@ -50,7 +54,8 @@ pub(crate) struct AddArgs {
     /// A signature algorithm that it may use; may be repeated. ES256, EdDSA and RS256 when absent.
     #[arg(long = "algorithm", value_name = "ALG")]
     algorithms: Vec<String>,
-    /// What happens when it attests an address that already has an account: `user_consent` or `sidecar`.
+    /// What happens when it attests an address that already has an account: `user_consent`, `sidecar`, or
+    /// `link_silently`, which lets whoever controls the orchestrator into the account without its owner being asked.
     #[arg(long, default_value = "user_consent")]
     existing_account: String,
     /// A mail domain over which it is an authority; may be repeated.
@@ -83,10 +88,14 @@ pub(crate) async fn run(command: OrchestratorCommand, config: &Config, json: boo
                 error @ AddError::NoAlgorithm => bad("--algorithm", error),
                 error => error.into(),
             })?;
+            if let Some(warning) = wire::warnings(&added) {
+                warn(&warning)?;
+            }
             show(&added, json)
         }
         OrchestratorCommand::List => list(&db, json).await,
         OrchestratorCommand::Show { which } => show(&find(&db, which).await?, json),
+        OrchestratorCommand::Wire(command) => wire::run(command, &db, config, json).await,
         OrchestratorCommand::Suspend { which } => {
             let id = find(&db, which).await?.id;
             show(&db.write(HOUSE, move |conn| orchestrator::suspend(conn, &id, now)).await?, json)
@@ -142,7 +151,7 @@ fn read(args: &AddArgs) -> Result<NewOrchestrator, Failure> {
     Ok(new)
 }
 
-async fn find(db: &Db, which: String) -> Result<Orchestrator, Failure> {
+pub(super) async fn find(db: &Db, which: String) -> Result<Orchestrator, Failure> {
     let named = which.clone();
     let found = db.read(move |conn| orchestrator::by_name_or_id(conn, &named)).await?;
     found.ok_or_else(|| {

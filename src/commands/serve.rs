@@ -9,7 +9,7 @@ use portreeve::app::{App, StartError};
 use portreeve::clock::SystemClock;
 use portreeve::config::{Config, Layers};
 use portreeve::signing::KeyOrigin;
-use portreeve::{http, telemetry};
+use portreeve::{http, orchestrator, telemetry};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::config::check;
@@ -50,6 +50,7 @@ pub(crate) async fn run(args: &ServeArgs, mut layers: Layers) -> Result<(), Fail
         StartError::Binding(..) => Failure::invalid(error.to_string()),
         other => other.into(),
     })?;
+    warn_of_silent_links(&app).await?;
     let running = http::serve(app, &config.server, public, Some(private))?;
     tracing::info!(address = %running.address, private = %private_address, base_url, "serving");
     let drain = wait_for_signal().await?;
@@ -57,6 +58,21 @@ pub(crate) async fn run(args: &ServeArgs, mut layers: Layers) -> Result<(), Fail
     tracing::info!(drain, "stopping");
     running.stop(pause).await;
     Ok(())
+}
+
+/// Says at every start what the operator let in.
+async fn warn_of_silent_links(app: &App) -> Result<(), Failure> {
+    let mut after = None;
+    loop {
+        let page = app.db.read(move |conn| orchestrator::list(conn, after.as_ref(), 100)).await?;
+        for warning in page.iter().filter_map(super::wire::warnings) {
+            tracing::warn!("{warning}");
+        }
+        match page.last() {
+            Some(last) if page.len() == 100 => after = Some(last.id.clone()),
+            _ => return Ok(()),
+        }
+    }
 }
 
 /// Listens; `setting` says where another address can be written.

@@ -8,6 +8,6 @@ mod settings;
 
 pub use layers::{ConfigError, Layers, Origin};
 pub use settings::{
-    CatalogConfig, Config, DatabaseConfig, KeysConfig, LogConfig, LogFormat, OutgoingConfig, ServerConfig,
-    StaticDriverConfig, UsageConfig,
+    CatalogConfig, Config, DatabaseConfig, InvalidWirePrefix, KeysConfig, LimitsConfig, LogConfig, LogFormat,
+    OutgoingConfig, ServerConfig, StaticDriverConfig, UsageConfig, WireConfig, WirePrefix,
 };

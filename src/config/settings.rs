@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use secrecy::SecretString;
 use serde::Deserialize;
@@ -27,6 +28,10 @@ pub struct Config {
     pub usage: UsageConfig,
     /// The `static` driver.
     pub static_driver: StaticDriverConfig,
+    /// The provisioning wire of orchestrators.
+    pub wire: WireConfig,
+    /// How often anybody may do what.
+    pub limits: LimitsConfig,
     /// Logs.
     pub log: LogConfig,
 }
@@ -123,6 +128,79 @@ pub struct StaticDriverConfig {
     pub platform_url: Option<Url>,
 }
 
+/// The provisioning wire of orchestrators (APP 0.1d). Every rate is also the burst; zero: no limit.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WireConfig {
+    /// Under which paths the wire hangs besides `/`: `/api/agentic`.
+    pub prefixes: Vec<WirePrefix>,
+    /// Whether registered public clients that sign nothing, and prove themselves with PKCE, may ask for accounts.
+    pub generic_clients: bool,
+    /// Whether such a client may also name itself by the URL of its metadata.
+    pub generic_cimd: bool,
+    /// Requests for an account of one person at one orchestrator.
+    pub account_requests_per_hour: u32,
+    /// Tokens for one account.
+    pub token_exchanges_per_hour: u32,
+    /// Resources made for one account.
+    pub resource_creates_per_hour: u32,
+    /// Account requests, tokens and new resources of one orchestrator together.
+    pub orchestrator_requests_per_hour: u32,
+}
+
+/// A path prefix: `/` and segments of plain characters, without a slash at the end.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct WirePrefix(String);
+
+/// Not a prefix.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a prefix of paths: write `/api/agentic`, and nothing that is served already")]
+pub struct InvalidWirePrefix(String);
+
+impl WirePrefix {
+    /// The prefix.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for WirePrefix {
+    type Err = InvalidWirePrefix;
+
+    fn from_str(text: &str) -> Result<Self, InvalidWirePrefix> {
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '~');
+        let segment = |part: &str| !part.is_empty() && part.chars().all(plain) && part != "." && part != "..";
+        let taken = ["v1", "catalog", "oauth", "provisioning", "docs", ".well-known", "dashboard", "assets"];
+        let segments: Vec<&str> = text.strip_prefix('/').unwrap_or("").split('/').collect();
+        let free = segments.first().is_some_and(|first| !taken.contains(first));
+        if text.len() <= 128 && free && segments.iter().all(|part| segment(part)) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(InvalidWirePrefix(text.to_owned()))
+        }
+    }
+}
+
+impl TryFrom<String> for WirePrefix {
+    type Error = InvalidWirePrefix;
+
+    fn try_from(text: String) -> Result<Self, InvalidWirePrefix> {
+        text.parse()
+    }
+}
+
+/// How often one address may do what nobody has to sign for. Every rate is also the burst; zero: no limit.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LimitsConfig {
+    /// Requests for an account by one address (an IPv6 network of 64 bits counts as one).
+    pub address_accounts_per_hour: u32,
+    /// Requests for a token by one address.
+    pub address_tokens_per_hour: u32,
+}
+
 /// Logs.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -183,6 +261,19 @@ meter_key_file = "meter.key"
 
 [static_driver]
 key = ""
+
+[wire]
+prefixes = []
+generic_clients = false
+generic_cimd = false
+account_requests_per_hour = 10
+token_exchanges_per_hour = 20
+resource_creates_per_hour = 20
+orchestrator_requests_per_hour = 36000
+
+[limits]
+address_accounts_per_hour = 3600
+address_tokens_per_hour = 7200
 
 [log]
 level = "info"

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use diesel::connection::SimpleConnection;
+use diesel::connection::{AnsiTransactionManager, SimpleConnection, TransactionManager as _};
 use diesel::r2d2::{ConnectionManager, CustomizeConnection, Pool};
 use diesel::{Connection, PgConnection, SqliteConnection};
 use secrecy::{ExposeSecret, SecretString};
@@ -163,5 +163,34 @@ impl Readers {
         })
         .await
         .unwrap_or_else(|_panicked| Err(DbError::Panicked.into()))
+    }
+
+    /// Like [`Readers::run`], in a transaction that sees one moment of the database.
+    pub(super) async fn run_snapshot<T, E>(
+        &self,
+        work: impl FnOnce(&mut DbConnection) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<DbError> + Send + 'static,
+    {
+        self.run(|conn| {
+            begin_snapshot(conn).map_err(|error| E::from(error.into()))?;
+            let done = work(conn);
+            // Nothing was written. A connection that cannot roll back is seen as broken, and not used again.
+            drop(<DbConnection as Connection>::TransactionManager::rollback_transaction(conn));
+            done
+        })
+        .await
+    }
+}
+
+/// A SQLite transaction sees the moment of its first read, in the log that writers only append to: nobody waits.
+fn begin_snapshot(conn: &mut DbConnection) -> diesel::QueryResult<()> {
+    match conn {
+        DbConnection::Postgres(conn) => {
+            AnsiTransactionManager::begin_transaction_sql(conn, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        }
+        DbConnection::Sqlite(conn) => AnsiTransactionManager::begin_transaction_sql(conn, "BEGIN DEFERRED"),
     }
 }

@@ -131,6 +131,22 @@ impl Db {
         self.readers.run(work).await
     }
 
+    /// Reads one moment of the database, however many queries `work` makes and whatever is written meanwhile. Keeps no
+    /// writer waiting. `work` must not write.
+    ///
+    /// # Errors
+    /// Like [`Db::read`].
+    pub async fn read_snapshot<T, E>(
+        &self,
+        work: impl FnOnce(&mut DbConnection) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<DbError> + Send + 'static,
+    {
+        self.readers.run_snapshot(work).await
+    }
+
     /// Runs `work` in one transaction of the lane that `key` (an account or budget id) picks: all of it happens, or none.
     /// Answers after the commit. `Err` undoes the work alone, whatever else the lane committed with it.
     ///

@@ -271,6 +271,11 @@ diesel::table! {
         credentials_shown_at -> Nullable<BigInt>,
         created_at -> BigInt,
         changed_at -> BigInt,
+        project_id -> Nullable<Text>,
+        price_parent -> Nullable<Text>,
+        changing_to -> Nullable<Text>,
+        generation -> BigInt,
+        old_credentials_until -> Nullable<BigInt>,
     }
 }
 
@@ -288,6 +293,7 @@ diesel::table! {
         deadline_at -> BigInt,
         next_try_at -> Nullable<BigInt>,
         finished_at -> Nullable<BigInt>,
+        failed_step -> Nullable<Text>,
     }
 }
 
@@ -335,3 +341,125 @@ diesel::table! {
         refused_from -> BigInt,
     }
 }
+
+diesel::table! {
+    wire_settings (orchestrator_id) {
+        orchestrator_id -> Text,
+        kind -> Text,
+        profile -> Text,
+        signature_mode -> Text,
+        account_answer -> Text,
+        required_information -> Text,
+        callback_url -> Nullable<Text>,
+        public_keys_url -> Nullable<Text>,
+        sealed_public_keys_token -> Nullable<Text>,
+        client_id -> Nullable<Text>,
+        client_secret_hash -> Nullable<Text>,
+        notification_url -> Nullable<Text>,
+        sealed_notification_secret -> Nullable<Text>,
+        changed_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    wire_secrets (orchestrator_id, id) {
+        orchestrator_id -> Text,
+        id -> Text,
+        sealed_secret -> Text,
+        created_at -> BigInt,
+        retired_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    account_requests (id) {
+        id -> Text,
+        orchestrator_id -> Text,
+        request_key -> Text,
+        request_hash -> Text,
+        tenant -> Text,
+        subject -> Text,
+        email_index -> Nullable<Text>,
+        account_id -> Nullable<Text>,
+        client -> Text,
+        scope -> Text,
+        code_challenge -> Nullable<Text>,
+        sealed_confirmation_secret -> Text,
+        state -> Text,
+        created_at -> BigInt,
+        expires_at -> BigInt,
+        decided_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    authorization_codes (code_hash) {
+        code_hash -> Text,
+        account_id -> Text,
+        orchestrator_id -> Text,
+        client -> Text,
+        scope -> Text,
+        code_challenge -> Nullable<Text>,
+        issued_at -> BigInt,
+        expires_at -> BigInt,
+        used_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    refresh_tokens (token_hash) {
+        token_hash -> Text,
+        family -> Text,
+        grant_id -> Text,
+        account_id -> Text,
+        orchestrator_id -> Text,
+        client -> Text,
+        scope -> Text,
+        issued_at -> BigInt,
+        expires_at -> BigInt,
+        replaced_at -> Nullable<BigInt>,
+        revoked_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    wire_resources (account_id, resource_id) {
+        account_id -> Text,
+        resource_id -> Text,
+        orchestrator_id -> Text,
+        orchestrator_resource_id -> Nullable<Text>,
+        environment -> Text,
+        created_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    plan_changes (account_id, operation_id) {
+        account_id -> Text,
+        operation_id -> Text,
+        service -> Text,
+        plan -> Text,
+        configuration -> Text,
+        catalog_version -> BigInt,
+        catalog_digest -> Text,
+        price_parent -> Nullable<Text>,
+        hold_id -> Nullable<Text>,
+        payment_token_id -> Nullable<Text>,
+        sealed_credentials -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    outbox_deliveries (event_id, orchestrator_id) {
+        event_id -> Text,
+        orchestrator_id -> Text,
+        state -> Text,
+        attempts -> BigInt,
+        next_try_at -> Nullable<BigInt>,
+        last_error -> Nullable<Text>,
+        changed_at -> BigInt,
+    }
+}
+
+diesel::joinable!(outbox_deliveries -> outbox_events (event_id));
+diesel::allow_tables_to_appear_in_same_query!(outbox_deliveries, outbox_events);

@@ -6,6 +6,7 @@ pub mod openapi;
 pub mod problem;
 
 mod caller;
+mod limit;
 mod private;
 mod request_log;
 mod server;
@@ -17,19 +18,26 @@ use actix_web::web::{self, Data, ServiceConfig};
 
 use crate::app::App;
 use problem::{Problem, table};
-use wire::v1;
+use wire::{provisioning, v1};
+
+/// Reads the body of a token request as the endpoint does.
+#[cfg(fuzzing)]
+pub fn fuzz_token_request(bytes: &[u8]) {
+    drop(serde_urlencoded::from_bytes::<wire::oauth::TokenRequest>(bytes));
+}
 
 /// Every public route. A path is one resource with all its methods, so that a refusal of another one can list them;
 /// HEAD comes with GET (`request_log`).
-fn routes(config: &mut ServiceConfig) {
+fn routes(config: &mut ServiceConfig, app: &App) {
+    provisioning::configure(config, app);
     config
         // Discovery: everybody.
         .configure(wire::well_known::configure)
         .configure(wire::catalog::configure)
+        .service(web::resource("/catalog/context/{service}.md").get(provisioning::services::llm_context))
         .configure(wire::docs::configure)
         .configure(assets::configure)
         // Orchestrators and agents.
-        .service(web::resource("/oauth/token").post(wire::oauth::token))
         .service(web::resource("/v1/accounts").post(v1::accounts::open_account))
         .service(web::resource("/v1/resources").get(v1::resources::list_resources).post(v1::resources::create_resource))
         .service(
@@ -54,7 +62,11 @@ fn routes(config: &mut ServiceConfig) {
 }
 
 /// Paths under `/v1` belong to the API: without a token they say where to get one. Anything else is a real 404.
+/// Paths of the provisioning wire have envelopes of their own.
 async fn nothing_here(request: actix_web::HttpRequest, app: Data<App>) -> Result<actix_web::HttpResponse, Problem> {
+    if provisioning::is_wire(&app, request.path()) {
+        return Ok(provisioning::nothing_here(request, app).await);
+    }
     let in_api = request.path() == "/v1" || request.path().starts_with("/v1/");
     if in_api && request.headers().get(actix_web::http::header::AUTHORIZATION).is_none() {
         let problem = Problem::new(&table::UNAUTHORIZED, "The call carries no access token.");

@@ -1,6 +1,6 @@
 //! The OpenAPI document, made from the handlers.
 
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{Components, Server};
 use utoipa::{Modify, OpenApi};
 
@@ -21,6 +21,16 @@ use super::wire;
         wire::v1::budget::list_ledger,
         wire::v1::usage::record_usage,
         wire::v1::deep_links::create_deep_link,
+        wire::provisioning::services::health,
+        wire::provisioning::services::list_services,
+        wire::provisioning::resources::create::create_resource,
+        wire::provisioning::resources::link::link_resource,
+        wire::provisioning::resources::show::show_resource,
+        wire::provisioning::resources::update::update_service,
+        wire::provisioning::resources::rotate::rotate_credentials,
+        wire::provisioning::resources::remove::remove_resource,
+        wire::provisioning::account_requests::request_account,
+        wire::provisioning::deep_links::make_deep_link,
     ),
     modifiers(&Security)
 )]
@@ -37,6 +47,11 @@ impl Modify for Security {
         };
         let agent = bearer("An access token from POST /v1/accounts or POST /oauth/token.");
         components.add_security_scheme("access_token", agent);
+        let signature = ApiKeyValue::with_description(
+            "Stripe-Signature",
+            "t=SECONDS,v1=HEX: HMAC-SHA256 over `t.body` with the orchestrator's secret.",
+        );
+        components.add_security_scheme("stripe_signature", SecurityScheme::ApiKey(ApiKey::Header(signature)));
         components.add_security_scheme("meter_key", bearer("The provider's own meter key."));
     }
 }

@@ -1,22 +1,29 @@
 //! One canonical line per request; and the one place where a problem document gets its request id and our address, where
 //! HEAD becomes GET, and where a refused method gets its `Allow`.
 
-use actix_web::body::MessageBody;
+use actix_web::body::{BodySize, BodyStream, BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage as _, HttpRequest, HttpResponse, ResponseError as _, web};
 
+use futures_util::stream;
+
 use super::dashboard::pages::{Frame, MessagePage, respond};
 use super::dashboard::take_whole;
 use super::problem::{Problem, table};
+use super::wire::provisioning::is_wire;
 use crate::app::App;
 use crate::ids::{AccountId, RequestId};
 
 /// Whose request it is, for the log; put there by the extractor that found out.
 #[derive(Debug, Clone)]
 pub(crate) struct AccountOfRequest(pub(crate) AccountId);
+
+/// The method on the request line, before HEAD became GET: what a proof of possession names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RealMethod(pub(crate) Method);
 
 /// A problem document for programs; outside the API, a page for people whose browser asks for one.
 fn told(request: &HttpRequest, app: &App, problem: &Problem, request_id: &str) -> HttpResponse {
@@ -58,13 +65,16 @@ pub(crate) async fn run(
     let began = app.clock.now();
     let id = RequestId::new(began);
     let method = request.method().clone();
+    request.extensions_mut().insert(RealMethod(method.clone()));
     if method == Method::HEAD {
-        // RFC 9110 §9.3.2: the same answer, whose body the server leaves out because the request line said HEAD.
+        // RFC 9110 §9.3.2: the same answer; its body is left out below.
         request.head_mut().method = Method::GET;
     }
     let mut answer = next.call(request).await?.map_into_boxed_body();
     let allowed = allowed(&answer);
-    let refused = allowed.is_some().then(|| Problem::new(&table::METHOD, format!("{method} is not allowed here.")));
+    // The provisioning wire has said it in its own envelope.
+    let unsaid = allowed.is_some() && !is_wire(&app, answer.request().path());
+    let refused = unsaid.then(|| Problem::new(&table::METHOD, format!("{method} is not allowed here.")));
     let problem = answer.response().error().and_then(|error| error.as_error::<Problem>()).or(refused.as_ref());
     let (code, cause) = problem.map(|problem| (problem.doc.code, problem.cause.clone())).unzip();
     if let Some(problem) = problem {
@@ -96,5 +106,19 @@ pub(crate) async fn run(
         problem.cause = cause.flatten(),
         "request"
     );
-    Ok(answer)
+    Ok(if method == Method::HEAD { without_body(answer) } else { answer })
+}
+
+/// The head of an answer alone, with the length of the body that GET would have got (RFC 9110 §9.3.2). The server leaves
+/// the body of a HEAD out by itself, but what it goes by is the last request line that it has read: with requests sent
+/// one after another without waiting, that may be the next one.
+fn without_body(answer: ServiceResponse<BoxBody>) -> ServiceResponse<BoxBody> {
+    let size = answer.response().body().size();
+    let mut answer = answer.map_body(|_, _| BoxBody::new(()));
+    if let BodySize::Sized(length @ 1..) = size {
+        answer.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        answer.response_mut().head_mut().no_chunking(true);
+        return answer.map_body(|_, _| BoxBody::new(BodyStream::new(stream::empty::<Result<web::Bytes, Error>>())));
+    }
+    answer
 }

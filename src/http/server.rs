@@ -10,6 +10,7 @@ use actix_web::web::Data;
 use actix_web::{App as Actix, HttpServer, middleware};
 use tokio::task::JoinHandle;
 
+use super::limit::Limits;
 use super::wire::well_known::Discovery;
 use super::{private, request_log, routes};
 use crate::app::App;
@@ -17,7 +18,7 @@ use crate::clock::Timestamp;
 use crate::config::ServerConfig;
 use crate::db::DbConnection;
 use crate::signing::SigningError;
-use crate::{account, authorization, catalog, resource};
+use crate::{account, authorization, catalog, orchestrator, resource};
 
 /// How often the workers look for work.
 const TURN: Duration = Duration::from_secs(1);
@@ -80,12 +81,14 @@ pub fn serve(
     let draining = Arc::new(AtomicBool::new(false));
     let server = {
         let (app, discovery) = (app.clone(), discovery.clone());
+        let limits = Data::new(Limits::new(&app));
         HttpServer::new(move || {
             Actix::new()
                 .app_data(app.clone())
                 .app_data(discovery.clone())
+                .app_data(limits.clone())
                 .wrap(middleware::from_fn(request_log::run))
-                .configure(routes)
+                .configure(|config| routes(config, &app))
         })
         .workers(config.workers.max(1))
         .client_request_timeout(Duration::from_secs(10))
@@ -116,6 +119,7 @@ pub fn serve(
     }
     tasks.push(tokio::spawn(work(app.clone())));
     tasks.push(tokio::spawn(keep_catalog(app.clone())));
+    tasks.push(tokio::spawn(tell(app.clone())));
     Ok(Running { address, app, public: handle, private: private_handle, tasks, draining })
 }
 
@@ -124,6 +128,21 @@ async fn keep_catalog(app: Data<App>) {
     loop {
         refresh_catalog(&app).await;
         tokio::time::sleep(CATALOG_TURN).await;
+    }
+}
+
+/// Tells orchestrators of events, in its own time: a slow receiver holds up no operation.
+async fn tell(app: Data<App>) {
+    loop {
+        match orchestrator::deliver_due(&app.courier, app.clock.as_ref()).await {
+            // There may be more.
+            Ok(tried) if tried > 0 => {}
+            Ok(_) => tokio::time::sleep(TURN).await,
+            Err(error) => {
+                tracing::error!(error = %error, "notifications could not be delivered");
+                tokio::time::sleep(TURN).await;
+            }
+        }
     }
 }
 
@@ -136,9 +155,12 @@ async fn work(app: Data<App>) {
             tracing::error!(error = %error, "operations could not be taken up");
         }
         if turn % 3600 == 60 {
-            let forgotten = app.db.write(crate::app::HOUSE, move |conn| account::forget_uses(conn, now)).await;
-            if let Err(error) = forgotten {
-                tracing::error!(error = %error, "old assertions could not be forgotten");
+            let forgotten = app.db.write(crate::app::HOUSE, move |conn| {
+                account::forget_uses(conn, now)?;
+                authorization::forget_ended(conn, now)
+            });
+            if let Err(error) = forgotten.await {
+                tracing::error!(error = %error, "old assertions and codes could not be forgotten");
             }
         }
         if turn % 60 == 30 {

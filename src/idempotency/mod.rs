@@ -5,7 +5,7 @@
 
 mod store;
 
-pub use store::{NewKey, find, insert};
+pub use store::{NewKey, find, forget, insert};
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,8 +15,11 @@ use chrono::TimeDelta;
 use crate::db::DbError;
 use crate::secret::sha256_base64url;
 
-/// How long a key is remembered.
+/// How long a key of a request is remembered.
 pub const LIFETIME: TimeDelta = TimeDelta::days(30);
+
+/// How long a key is remembered that names a place, in which one thing stays until it is gone: for good.
+pub const PLACE_LIFETIME: TimeDelta = TimeDelta::days(36_500);
 
 /// A key that a caller chose: 1 to 255 visible ASCII characters.
 #[derive(Clone, PartialEq, Eq)]

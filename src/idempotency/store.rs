@@ -1,8 +1,9 @@
 //! The table `idempotency_keys`.
 
+use chrono::TimeDelta;
 use diesel::prelude::*;
 
-use super::{Done, Keyed, LIFETIME};
+use super::{Done, Keyed};
 use crate::clock::Timestamp;
 use crate::db::schema::idempotency_keys;
 use crate::db::{DbConnection, DbError};
@@ -38,6 +39,8 @@ pub struct NewKey<'a> {
     pub subject: Option<&'a str>,
     /// Its answer, sealed.
     pub sealed_answer: Option<&'a str>,
+    /// For how long it is remembered.
+    pub lifetime: TimeDelta,
 }
 
 #[derive(Insertable)]
@@ -69,7 +72,15 @@ pub fn insert(conn: &mut DbConnection, key: &NewKey<'_>, now: Timestamp) -> Quer
         subject: key.subject,
         sealed_answer: key.sealed_answer,
         created_at: now,
-        expires_at: now.plus(LIFETIME),
+        expires_at: now.plus(key.lifetime),
     };
     diesel::insert_into(idempotency_keys::table).values(&row).execute(conn).map(drop)
+}
+
+/// Forgets a key, so that it can be used anew. Call it in the transaction that records it again.
+///
+/// # Errors
+/// When the database fails.
+pub fn forget(conn: &mut DbConnection, account: &AccountId, keyed: &Keyed) -> QueryResult<()> {
+    diesel::delete(idempotency_keys::table.find((account, &keyed.key_hash))).execute(conn).map(drop)
 }

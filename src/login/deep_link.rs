@@ -61,6 +61,7 @@ pub fn make(conn: &mut DbConnection, link: &NewLink, now: Timestamp) -> Result<O
         keyed: &link.keyed,
         subject: None,
         sealed_answer: Some(&link.sealed_answer),
+        lifetime: idempotency::LIFETIME,
     };
     idempotency::insert(conn, &key, now)?;
     store::insert_link(conn, &link.hash, &link.account_id, now, now.plus(LIFETIME))?;

@@ -6,7 +6,11 @@
 mod change;
 mod issuer;
 mod keys;
+mod notify;
+mod profile;
 mod store;
+mod wire;
+mod wire_store;
 
 use std::str::FromStr;
 
@@ -20,7 +24,16 @@ use crate::signing::SignatureAlgorithm;
 pub use change::{AddError, NewOrchestrator, SuspendError, add, resume, suspend};
 pub use issuer::{EmailDomain, InvalidEmailDomain, InvalidIssuer, InvalidName, Issuer, OrchestratorName};
 pub use keys::{KeyCache, KeyError};
+pub use notify::{Courier, NotificationSecret, deliver_due};
+pub use profile::{
+    CatalogShape, DeepLinkShape, NextCursor, OrganizationSpelling, PaidShape, Profile, ResourceEcho, UnknownProfile,
+    UpdatesShape,
+};
 pub use store::{by_id, by_issuer, by_name_or_id, list};
+pub use wire::{AccountAnswer, SignatureMode, WireSecret, WireSettings};
+pub use wire_store::{
+    add_secret, retire_secret, secrets, secrets_of, set_wire, unsigned_wires, wire_by_client_id, wire_of,
+};
 
 /// A platform with signed-in users that attests identity and issues payment tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,6 +91,9 @@ pub enum ExistingAccount {
     UserConsent,
     /// Open a separate account; the human may merge it later.
     Sidecar,
+    /// Link the existing account without asking its owner. Whoever controls the orchestrator then controls every account
+    /// whose address it vouches for: only for an orchestrator that is the provider's own.
+    LinkSilently,
 }
 
 /// Who registered an orchestrator, so that `serve` can refuse those of a demo.
@@ -106,6 +122,7 @@ impl ExistingAccount {
         match self {
             Self::UserConsent => "user_consent",
             Self::Sidecar => "sidecar",
+            Self::LinkSilently => "link_silently",
         }
     }
 }
@@ -117,7 +134,8 @@ impl FromStr for ExistingAccount {
         match text {
             "user_consent" => Ok(Self::UserConsent),
             "sidecar" => Ok(Self::Sidecar),
-            _ => Err(UnknownWord { word: text.to_owned(), known: "user_consent, sidecar" }),
+            "link_silently" => Ok(Self::LinkSilently),
+            _ => Err(UnknownWord { word: text.to_owned(), known: "user_consent, sidecar, link_silently" }),
         }
     }
 }

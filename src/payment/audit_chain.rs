@@ -1,8 +1,10 @@
-//! Recomputes an account's chain, counters and holds from its ledger, and names the first difference.
+//! Recomputes an account's chain, counters and holds from its ledger, compares its charges with the holds, and names the
+//! first difference.
 
 use std::collections::BTreeMap;
 
-use super::hold_store;
+use super::charge::{self, ChargeState};
+use super::hold_store::{self, StoredHold};
 use super::ledger_entry::LedgerEntry;
 use crate::db::DbConnection;
 use crate::ids::AccountId;
@@ -10,7 +12,7 @@ use crate::ids::AccountId;
 /// How many rows are read at a time.
 const PAGE: i64 = 500;
 
-/// The ledger, its head, the counters and the holds agree.
+/// The ledger, its head, the counters, the holds and the charges agree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verified {
     /// How many entries there are.
@@ -81,6 +83,36 @@ pub enum Difference {
     /// A hold names other ceilings or another currency than its entries.
     #[error("hold {0} does not count under the ceilings that its entries name")]
     HoldCeilings(String),
+    /// A hold says another amount than was reserved.
+    #[error("hold {id} says that {amount} was reserved; its entry says {entry}")]
+    HoldAmount {
+        /// Which hold.
+        id: String,
+        /// How much it says was reserved.
+        amount: i64,
+        /// How much its entry says.
+        entry: i64,
+    },
+    /// A hold is for another resource than its entries.
+    #[error("hold {0} is not for the resource that its entries name")]
+    HoldResource(String),
+    /// A charge says something else than the hold that it pays.
+    #[error("charge {id} is `{state}` with {amount} {currency}, which does not fit its hold {hold}")]
+    Charge {
+        /// Which charge.
+        id: String,
+        /// Its state.
+        state: String,
+        /// How much it says is charged.
+        amount: i64,
+        /// Of what.
+        currency: String,
+        /// Of which hold.
+        hold: String,
+    },
+    /// A hold that pays for a resource has no charge.
+    #[error("the charge of hold {0} is missing")]
+    NoCharge(String),
     /// Entries name a hold that does not exist.
     #[error("hold {0} is missing")]
     NoHold(String),
@@ -104,16 +136,30 @@ pub enum VerifyError {
 struct OfHold {
     held: i64,
     spent: i64,
+    reserved: i64,
     counter_ids: String,
     currency: String,
+    resource_id: Option<String>,
     same: bool,
+    same_resource: bool,
 }
 
 impl OfHold {
     /// A hold without entries: nothing moved.
-    const NONE: Self = Self { held: 0, spent: 0, counter_ids: String::new(), currency: String::new(), same: false };
+    const NONE: Self = Self {
+        held: 0,
+        spent: 0,
+        reserved: 0,
+        counter_ids: String::new(),
+        currency: String::new(),
+        resource_id: None,
+        same: false,
+        same_resource: false,
+    };
 
     fn add(&mut self, entry: &LedgerEntry) {
+        self.reserved = self.reserved.saturating_add(entry.held_change.max(0));
+        self.same_resource &= self.resource_id == entry.resource_id;
         self.held = self.held.saturating_add(entry.held_change);
         self.spent = self.spent.saturating_add(entry.spent_change);
         self.same &= self.counter_ids == entry.counter_ids && self.currency == entry.currency;
@@ -138,7 +184,9 @@ impl Sums {
             let first = || OfHold {
                 counter_ids: entry.counter_ids.clone(),
                 currency: entry.currency.clone(),
+                resource_id: entry.resource_id.clone(),
                 same: true,
+                same_resource: true,
                 ..OfHold::NONE
             };
             self.holds.entry(id.clone()).or_insert_with(first).add(entry);
@@ -146,7 +194,8 @@ impl Sums {
     }
 }
 
-/// Recomputes the account's chain, counters and holds. Read it in one transaction when money may move meanwhile.
+/// Recomputes the account's chain, counters and holds, and compares the charges. Ceilings are not compared: no entry has
+/// them. Read it in a [`crate::db::Db::read_snapshot`] when money may move meanwhile.
 ///
 /// # Errors
 /// The first difference, or that a statement failed.
@@ -177,7 +226,8 @@ pub fn verify(conn: &mut DbConnection, account: &AccountId) -> Result<Verified, 
         return Err(Difference::Head { entries: sequence, head }.into());
     }
     counters(conn, account, sums.counters)?;
-    holds(conn, account, sums.holds)?;
+    let holds = holds(conn, account, sums.holds)?;
+    charges(conn, account, &holds)?;
     Ok(Verified { entries: sequence, hash })
 }
 
@@ -206,34 +256,96 @@ fn counters(
     }
 }
 
-fn holds(conn: &mut DbConnection, account: &AccountId, mut sums: BTreeMap<String, OfHold>) -> Result<(), VerifyError> {
-    let mut after = String::new();
+/// Compares every hold with its entries, and answers what the charges have to fit.
+fn holds(
+    conn: &mut DbConnection,
+    account: &AccountId,
+    mut sums: BTreeMap<String, OfHold>,
+) -> Result<BTreeMap<String, StoredHold>, VerifyError> {
+    let (mut after, mut found) = (String::new(), BTreeMap::new());
     loop {
         let page = hold_store::holds_after(conn, account, &after, PAGE)?;
         if page.is_empty() {
             break;
         }
         for row in page {
-            let said = sums.remove(&row.id).unwrap_or(OfHold::NONE);
-            let expected = match row.state.as_str() {
-                "held" if row.captured == 0 => Some((row.amount, 0)),
-                "captured" => Some((0, row.captured)),
-                "released" if row.captured == 0 => Some((0, 0)),
-                _ => None,
-            };
             after.clone_from(&row.id);
-            if expected != Some((said.held, said.spent)) {
-                let (id, state, amount, captured) = (row.id, row.state, row.amount, row.captured);
-                let (entries_held, entries_spent) = (said.held, said.spent);
-                return Err(Difference::Hold { id, state, amount, captured, entries_held, entries_spent }.into());
-            }
-            if !said.same || (said.counter_ids, said.currency) != (row.counter_ids, row.currency) {
-                return Err(Difference::HoldCeilings(row.id).into());
-            }
+            hold(&row, &sums.remove(&row.id).unwrap_or(OfHold::NONE))?;
+            found.insert(row.id.clone(), row);
         }
     }
     match sums.into_keys().next() {
         Some(missing) => Err(Difference::NoHold(missing).into()),
-        None => Ok(()),
+        None => Ok(found),
     }
+}
+
+fn hold(row: &StoredHold, said: &OfHold) -> Result<(), Difference> {
+    let expected = match row.state.as_str() {
+        "held" if row.captured == 0 => Some((row.amount, 0)),
+        "captured" => Some((0, row.captured)),
+        "released" if row.captured == 0 => Some((0, 0)),
+        _ => None,
+    };
+    let id = row.id.clone();
+    if expected != Some((said.held, said.spent)) {
+        let (state, amount, captured) = (row.state.clone(), row.amount, row.captured);
+        let (entries_held, entries_spent) = (said.held, said.spent);
+        return Err(Difference::Hold { id, state, amount, captured, entries_held, entries_spent });
+    }
+    if said.reserved != row.amount {
+        return Err(Difference::HoldAmount { id, amount: row.amount, entry: said.reserved });
+    }
+    if !said.same || (&said.counter_ids, &said.currency) != (&row.counter_ids, &row.currency) {
+        return Err(Difference::HoldCeilings(id));
+    }
+    if !said.same_resource || said.resource_id != row.resource_id {
+        return Err(Difference::HoldResource(id));
+    }
+    Ok(())
+}
+
+/// Compares every charge with its hold: the last attempt says what became of the money, the ones before it took nothing.
+fn charges(
+    conn: &mut DbConnection,
+    account: &AccountId,
+    holds: &BTreeMap<String, StoredHold>,
+) -> Result<(), VerifyError> {
+    let (mut after, mut last) = (String::new(), BTreeMap::new());
+    loop {
+        let page = charge::after(conn, account, &after, PAGE)?;
+        if page.is_empty() {
+            break;
+        }
+        for row in page {
+            after.clone_from(&row.id);
+            let newest = last.get(&row.hold_id).is_none_or(|known: &charge::StoredCharge| known.attempt < row.attempt);
+            let older = if newest { last.insert(row.hold_id.clone(), row) } else { Some(row) };
+            if let Some(older) = older.filter(|older| older.state != ChargeState::Refused.as_str()) {
+                return Err(different(older).into());
+            }
+        }
+    }
+    let paid = holds.values().filter(|hold| hold.resource_id.is_some());
+    if let Some(hold) = paid.into_iter().find(|hold| !last.contains_key(&hold.id)) {
+        return Err(Difference::NoCharge(hold.id.clone()).into());
+    }
+    let wrong = last.into_values().find(|charge| !holds.get(&charge.hold_id).is_some_and(|hold| fits(charge, hold)));
+    wrong.map_or(Ok(()), |charge| Err(different(charge).into()))
+}
+
+fn fits(charge: &charge::StoredCharge, hold: &StoredHold) -> bool {
+    let Some(state) = ChargeState::from_word(&charge.state) else { return false };
+    let (expected, captured) = match state {
+        ChargeState::Captured => ("captured", charge.amount),
+        ChargeState::Voided | ChargeState::Refused => ("released", 0),
+        ChargeState::Authorizing | ChargeState::Authorized | ChargeState::Unknown => ("held", 0),
+    };
+    (hold.state.as_str(), hold.captured) == (expected, captured)
+        && (charge.amount, &charge.currency) == (hold.amount, &hold.currency)
+}
+
+fn different(charge: charge::StoredCharge) -> Difference {
+    let charge::StoredCharge { id, hold_id: hold, state, amount, currency, .. } = charge;
+    Difference::Charge { id, state, amount, currency, hold }
 }

@@ -237,7 +237,15 @@ pub(super) fn holds_after(
         .filter(holds::id.gt(id))
         .order(holds::id)
         .limit(limit)
-        .select((holds::id, holds::state, holds::amount, holds::captured, holds::counter_ids, holds::currency))
+        .select((
+            holds::id,
+            holds::state,
+            holds::amount,
+            holds::captured,
+            holds::counter_ids,
+            holds::currency,
+            holds::resource_id,
+        ))
         .load(conn)
 }
 
@@ -250,6 +258,7 @@ pub(super) struct StoredHold {
     pub(super) captured: i64,
     pub(super) counter_ids: String,
     pub(super) currency: String,
+    pub(super) resource_id: Option<String>,
 }
 
 /// What people read about a hold.

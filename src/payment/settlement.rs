@@ -146,7 +146,7 @@ impl Settlement {
         let outgoing =
             endpoint(&party.url, &["authorizations", id, "void"]).map(|url| Outgoing::post_json(url, &json!({})));
         let settled = self.call(party, outgoing, now).await;
-        expect(settled, |found| found.status == AuthorizationStatus::Voided)
+        expect(settled, |found| found.status == AuthorizationStatus::Voided && found.captured == Amount::ZERO)
     }
 
     /// What the issuer has under this hold.

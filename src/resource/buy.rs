@@ -1,64 +1,56 @@
 //! Buying: the money is held and the resource recorded in one transaction; then the work is driven step by step.
 
+use std::sync::Arc;
+
 use chrono::TimeDelta;
 use serde_json::{Value, json};
 
+use super::constraints::{self, Candidate, ConstraintError};
+use super::pay::{self, Bill, Names, PayError, SealedToken};
+use super::placement::Placement;
+use super::sale::Sale;
 use super::store::{self, NewOperation, NewResource};
-use super::{AdvanceError, Desk, Resource, ResourceState, advance};
+use super::{AdvanceError, Desk, Resource, ResourceState, advance, wire_store};
 use crate::audit::{self, Fact};
+use crate::catalog::{Edition, PlanRef};
 use crate::clock::Timestamp;
 use crate::db::{DbConnection, DbError};
 use crate::idempotency::{self, KeyReused, Keyed, NewKey};
-use crate::ids::{
-    AccountId, ChargeId, CounterId, HoldId, LedgerEntryId, OperationId, OrchestratorId, PaymentTokenId, ResourceId,
-};
-use crate::money::{Amount, Currency, Money};
-use crate::payment;
-use crate::payment::budget::{self, CounterFacts, PlanLimit, TokenFacts};
-use crate::payment::cashier;
-use crate::payment::charge::{self, ChargeState, NewCharge};
-use crate::payment::hold::{CapRefusal, Ceilings, HoldRequest, Movement, Outcome};
+use crate::ids::{AccountId, OrchestratorId, ResourceId};
+use crate::money::{Amount, Money};
+use crate::payment::charge::{self, ChargeState};
 use crate::payment::token::PaymentToken;
 use crate::signing::SealError;
 
 /// How long the work on a purchase may take before a human has to look.
-const DEADLINE: TimeDelta = TimeDelta::hours(24);
+pub(super) const DEADLINE: TimeDelta = TimeDelta::hours(24);
 
-/// When a worker takes up a purchase whose request did not finish it.
-const HAND_OVER: TimeDelta = TimeDelta::seconds(30);
+/// When a worker takes up work whose request did not finish it.
+pub(super) const HAND_OVER: TimeDelta = TimeDelta::seconds(30);
 
 /// How often a lost race is run again.
-const TRIES: u32 = 5;
+pub(super) const TRIES: u32 = 5;
 
-/// What is to be bought, by whom, at which price: all of it already decided from the catalog.
+/// What is to be bought, and by whom.
 #[derive(Debug, Clone)]
 pub struct Purchase {
     /// Who pays.
     pub account_id: AccountId,
     /// Through which orchestrator.
     pub orchestrator_id: OrchestratorId,
-    /// Which service.
-    pub service: String,
-    /// Which plan.
-    pub plan: String,
+    /// The catalog revision under which it is sold.
+    pub edition: Arc<Edition>,
+    /// What.
+    pub plan: PlanRef,
     /// What the owner calls it.
     pub name: String,
-    /// What people read: `Postgres · Small`.
-    pub title: String,
-    /// What the buyer configured.
+    /// What the buyer configured; it fits the plan.
     pub configuration: Value,
-    /// The catalog revision under which it is sold.
-    pub catalog_version: i64,
-    /// Its digest.
-    pub catalog_digest: String,
-    /// What is taken as soon as the resource exists.
-    pub due: Amount,
-    /// The plan's currency; nothing for what is free.
-    pub currency: Option<Currency>,
-    /// The most that a metered plan may cost in a month.
-    pub per_month: Option<Amount>,
-    /// Whether the thing cannot be undone: then the money is taken before it is made.
-    pub irreversible: bool,
+    /// Where the orchestrator has put it. Nothing for what is bought without its wire.
+    pub placement: Option<Placement>,
+    /// Whether the key buys anew once what it bought is gone or never came to be: for keys that name a place, such as a
+    /// project's database, and not a request.
+    pub again: bool,
 }
 
 /// What buying led to.
@@ -73,28 +65,15 @@ pub struct Wanted {
 /// Why nothing was bought. Nothing was held, charged or made.
 #[derive(Debug, thiserror::Error)]
 pub enum BuyError {
-    /// The plan costs money and nobody said who pays.
-    #[error("this plan costs money: a payment token is needed")]
-    TokenNeeded,
-    /// The token's `jti` was seen with another account, or names another token.
-    #[error("the payment token belongs to another account or names another token")]
-    TokenTaken,
-    /// Two currencies.
-    #[error("the plan costs {plan}, but the {ceiling} counts {counted}")]
-    OtherCurrency {
-        /// Of the price.
-        plan: Currency,
-        /// Which ceiling.
-        ceiling: &'static str,
-        /// Of the ceiling.
-        counted: Currency,
-    },
-    /// A ceiling said no.
-    #[error("a ceiling has no room for this")]
-    Cap(Box<CapRefusal>),
-    /// The human stopped new spending.
-    #[error("new spending is stopped")]
-    Stopped,
+    /// The revision does not have the plan.
+    #[error("the catalog has no such plan")]
+    UnknownPlan,
+    /// The catalog forbids it beside what the account has.
+    #[error(transparent)]
+    Constraint(#[from] ConstraintError),
+    /// It cannot be paid.
+    #[error(transparent)]
+    Pay(#[from] PayError),
     /// The key belongs to another request.
     #[error(transparent)]
     KeyReused(#[from] KeyReused),
@@ -118,26 +97,12 @@ impl From<diesel::result::Error> for BuyError {
     }
 }
 
-/// The names of everything that one purchase makes, chosen before the transaction.
-#[derive(Debug, Clone)]
-struct Names {
-    resource: ResourceId,
-    operation: OperationId,
-    hold: HoldId,
-    charge: ChargeId,
-    entry: LedgerEntryId,
-    token: PaymentTokenId,
-}
-
-impl Names {
-    fn new(now: Timestamp) -> Self {
-        Self {
-            resource: ResourceId::new(now),
-            operation: OperationId::new(now),
-            hold: HoldId::new(now),
-            charge: ChargeId::new(now),
-            entry: LedgerEntryId::new(now),
-            token: PaymentTokenId::new(now),
+impl BuyError {
+    /// Whether somebody made one of the rows at the same moment: it is there now.
+    fn lost_race(&self) -> bool {
+        match self {
+            Self::Db(error) | Self::Pay(PayError::Db(error)) => idempotency::lost_race(error),
+            _ => false,
         }
     }
 }
@@ -154,30 +119,19 @@ pub async fn buy(
     now: Timestamp,
 ) -> Result<Wanted, BuyError> {
     let names = Names::new(now);
-    let sealed = match &token {
-        Some(token) => {
-            let place = cashier::token_place(&purchase.account_id, &names.token);
-            Some(desk.cashier.sealer.seal(&place, token.plain.expose().as_bytes())?)
-        }
-        None => None,
-    };
-    let account = purchase.account_id.clone();
+    let token = names.seal(&desk.cashier, &purchase.account_id, token)?;
+    let (account, operation) = (purchase.account_id.clone(), names.operation.clone());
     let mut tries = TRIES;
     let wanted = loop {
-        let (purchase, token, keyed, names, sealed) =
-            (purchase.clone(), token.clone(), keyed.clone(), names.clone(), sealed.clone());
-        let work = move |conn: &mut DbConnection| {
-            let token = token.as_ref().zip(sealed.as_deref());
-            record(conn, &purchase, token, &keyed, &names, now)
-        };
+        let (purchase, token, keyed, names) = (purchase.clone(), token.clone(), keyed.clone(), names.clone());
+        let work = move |conn: &mut DbConnection| record(conn, &purchase, token.as_ref(), &keyed, &names, now);
         match desk.cashier.db.write(account.as_str(), work).await {
-            // Somebody made one of the rows at the same moment: it is there now.
-            Err(BuyError::Db(error)) if idempotency::lost_race(&error) && tries > 0 => tries -= 1,
+            Err(error) if error.lost_race() && tries > 0 => tries -= 1,
             other => break other?,
         }
     };
     if !wanted.repeated {
-        advance::advance(desk, &account, &names.operation, now).await?;
+        advance::advance(desk, &account, &operation, now).await?;
     }
     Ok(wanted)
 }
@@ -185,125 +139,84 @@ pub async fn buy(
 fn record(
     conn: &mut DbConnection,
     purchase: &Purchase,
-    token: Option<(&PaymentToken, &str)>,
+    token: Option<&SealedToken>,
     keyed: &Keyed,
     names: &Names,
     now: Timestamp,
 ) -> Result<Wanted, BuyError> {
     let account = &purchase.account_id;
-    if let Some(wanted) = of_key(conn, account, keyed, now)? {
+    if let Some(wanted) = standing(conn, account, keyed, purchase.again, now)? {
         return Ok(wanted);
     }
-    let key = NewKey { account_id: account, keyed, subject: Some(names.resource.as_str()), sealed_answer: None };
+    if purchase.again {
+        idempotency::forget(conn, account, keyed)?;
+    }
+    let lifetime = if purchase.again { idempotency::PLACE_LIFETIME } else { idempotency::LIFETIME };
+    let subject = Some(names.resource.as_str());
+    let key = NewKey { account_id: account, keyed, subject, sealed_answer: None, lifetime };
     idempotency::insert(conn, &key, now)?;
-    let token = pay(conn, purchase, token, names, now)?;
-    let held = Amount::ZERO < purchase.due;
+    let sale = sell(conn, purchase)?;
+    let bill = Bill {
+        account,
+        orchestrator: &purchase.orchestrator_id,
+        resource: &names.resource,
+        sale: &sale,
+        due: sale.due,
+        names,
+        now,
+        until: now.plus(DEADLINE),
+    };
+    let token = pay::pay(conn, &bill, token)?;
+    let held = Amount::ZERO < sale.due;
+    let parent = sale.parent.as_ref().map(ToString::to_string);
     let row = NewResource {
         account_id: account,
         id: &names.resource,
         orchestrator_id: &purchase.orchestrator_id,
-        service: &purchase.service,
-        plan: &purchase.plan,
+        service: sale.plan.service.as_str(),
+        plan: sale.plan.plan.as_str(),
         name: &purchase.name,
-        catalog_version: purchase.catalog_version,
-        catalog_digest: &purchase.catalog_digest,
+        catalog_version: sale.catalog_version,
+        catalog_digest: &sale.catalog_digest,
         state: ResourceState::Provisioning.as_str(),
         hold_id: held.then_some(&names.hold),
         payment_token_id: token.as_ref().map(|token| &token.id),
         configuration: &purchase.configuration.to_string(),
         created_at: now,
         changed_at: now,
+        project_id: purchase.placement.as_ref().and_then(|placement| placement.project_id.as_deref()),
+        price_parent: parent.as_deref(),
     };
     store::insert(conn, &row)?;
-    begin(conn, purchase, names, held, now)?;
+    if let Some(placement) = &purchase.placement {
+        wire_store::insert(conn, (account, &names.resource), &purchase.orchestrator_id, placement, now)?;
+    }
+    begin(conn, purchase, &sale, names, now)?;
     Ok(Wanted { id: names.resource.clone(), repeated: false })
 }
 
-/// Finds who pays, passes every ceiling, and begins the charge.
-fn pay(
-    conn: &mut DbConnection,
-    purchase: &Purchase,
-    token: Option<(&PaymentToken, &str)>,
-    names: &Names,
-    now: Timestamp,
-) -> Result<Option<TokenFacts>, BuyError> {
-    let Some(currency) = purchase.currency else { return Ok(None) };
-    let (token, sealed) = token.ok_or(BuyError::TokenNeeded)?;
-    let (account, orchestrator) = (&purchase.account_id, &purchase.orchestrator_id);
-    let token = budget::remember_token(conn, account, orchestrator, (&names.token, sealed), token, now)?
-        .ok_or(BuyError::TokenTaken)?;
-    let limit =
-        PlanLimit { resource_id: &names.resource, currency, per_month: purchase.per_month.unwrap_or(purchase.due) };
-    let limit = purchase.per_month.map(|_| &limit);
-    let counters = budget::open_counters(conn, account, orchestrator, Some(&token), limit, now)?;
-    same_currency(&counters, currency)?;
-    if budget::is_stopped(conn, account)? {
-        return Err(BuyError::Stopped);
-    }
-    if Amount::ZERO < purchase.due {
-        hold(conn, purchase, &counters, Money { amount: purchase.due, currency }, names, now)?;
-        let charge = NewCharge {
-            account_id: account,
-            id: &names.charge,
-            hold_id: &names.hold,
-            attempt: 1,
-            orchestrator_id: orchestrator,
-            payment_token_id: &token.id,
-            currency,
-            amount: purchase.due,
-            state: ChargeState::Authorizing.as_str(),
-            created_at: now,
-            changed_at: now,
-        };
-        charge::create(conn, &charge)?;
-    }
-    Ok(Some(token))
-}
-
-fn same_currency(counters: &[CounterFacts], plan: Currency) -> Result<(), BuyError> {
-    match counters.iter().find(|counter| counter.currency != plan) {
-        Some(other) => Err(BuyError::OtherCurrency { plan, ceiling: other.kind.as_str(), counted: other.currency }),
-        None => Ok(()),
-    }
-}
-
-fn hold(
-    conn: &mut DbConnection,
-    purchase: &Purchase,
-    counters: &[CounterFacts],
-    money: Money,
-    names: &Names,
-    now: Timestamp,
-) -> Result<(), BuyError> {
-    let ids: Vec<CounterId> = counters.iter().map(|counter| counter.id.clone()).collect();
-    let request = HoldRequest {
-        account_id: purchase.account_id.clone(),
-        hold_id: names.hold.clone(),
-        ceilings: Ceilings::new(ids).map_err(|_none| BuyError::Inconsistent("no ceiling"))?,
-        money,
-        resource_id: Some(names.resource.clone()),
-        description: purchase.title.clone(),
-        entry_id: names.entry.clone(),
-        now,
-        expires_at: now.plus(DEADLINE),
+/// The plan at its price, if the catalog allows it beside what the account has.
+fn sell(conn: &mut DbConnection, purchase: &Purchase) -> Result<Sale, BuyError> {
+    let candidate = Candidate {
+        account: &purchase.account_id,
+        edition: &purchase.edition,
+        plan: &purchase.plan,
+        project: purchase.placement.as_ref().and_then(|placement| placement.project_id.as_deref()),
+        itself: None,
     };
-    match payment::apply(conn, &[Movement::Hold(request)])?.pop() {
-        Some(Outcome::Held(_)) => Ok(()),
-        Some(Outcome::Refused(refusal)) => Err(BuyError::Cap(Box::new(refusal))),
-        Some(Outcome::SpendingStopped) => Err(BuyError::Stopped),
-        _ => Err(BuyError::Inconsistent("a hold was answered with something else")),
-    }
+    let parent = constraints::check(conn, &candidate)??;
+    Sale::of(&purchase.edition, &purchase.plan, parent).ok_or(BuyError::UnknownPlan)
 }
 
 /// Records the work to be done. Reversible things are made before the money is taken, irreversible ones after.
 fn begin(
     conn: &mut DbConnection,
     purchase: &Purchase,
+    sale: &Sale,
     names: &Names,
-    held: bool,
     now: Timestamp,
 ) -> Result<(), BuyError> {
-    let steps = match (held, purchase.irreversible) {
+    let steps = match (Amount::ZERO < sale.due, sale.irreversible) {
         (false, _) => "create",
         (true, false) => "authorize create capture",
         (true, true) => "authorize capture create",
@@ -327,9 +240,8 @@ fn begin(
         account_id: Some(&purchase.account_id),
         subject: names.resource.to_string(),
         detail: json!({
-            "service": purchase.service, "plan": purchase.plan, "title": purchase.title, "amount": purchase.due,
-            "currency": purchase.currency, "catalog_version": purchase.catalog_version,
-            "catalog_digest": purchase.catalog_digest,
+            "service": sale.plan.service, "plan": sale.plan.plan, "title": sale.title, "amount": sale.due,
+            "currency": sale.currency, "catalog_version": sale.catalog_version, "catalog_digest": sale.catalog_digest,
         }),
     };
     Ok(audit::append(conn, &fact, now)?)
@@ -345,9 +257,30 @@ pub fn of_key(
     keyed: &Keyed,
     now: Timestamp,
 ) -> Result<Option<Wanted>, BuyError> {
+    standing(conn, account, keyed, false, now)
+}
+
+/// The same; with `again`, what is gone or never came to be does not count, nor does how it was asked for.
+///
+/// # Errors
+/// When the key was used for another request, or the database fails.
+pub fn standing(
+    conn: &mut DbConnection,
+    account: &AccountId,
+    keyed: &Keyed,
+    again: bool,
+    now: Timestamp,
+) -> Result<Option<Wanted>, BuyError> {
     let Some(done) = idempotency::find(conn, account, keyed, now)? else { return Ok(None) };
-    let id = done.same(keyed)?.subject.and_then(|id| id.parse().ok());
+    let id = done.subject.as_deref().and_then(|id| id.parse().ok());
     let id = id.ok_or(BuyError::Inconsistent("a purchase's key names no resource"))?;
+    if again {
+        let resource = store::by_id(conn, account, &id)?.ok_or(BuyError::Inconsistent("a key names no resource"))?;
+        if matches!(resource.state, ResourceState::Removed | ResourceState::Failed) {
+            return Ok(None);
+        }
+    }
+    done.same(keyed)?;
     Ok(Some(Wanted { id, repeated: true }))
 }
 

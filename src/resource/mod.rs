@@ -8,15 +8,36 @@ pub mod usage;
 
 mod advance;
 mod buy;
+mod change;
+mod change_store;
+mod constraints;
+mod link;
+mod pay;
+mod placement;
+mod progress;
 mod read;
 mod remove;
+mod rotate;
+mod sale;
+mod settle;
 mod store;
+mod wire_store;
 
 pub use advance::{AdvanceError, Progress, advance, resume_due};
-pub use buy::{BuyError, Purchase, Wanted, buy, charge_of, of_key, paid};
-pub use read::{OpenCredentialsError, Shown, open_credentials};
+pub use buy::{BuyError, Purchase, Wanted, buy, charge_of, of_key, paid, standing};
+pub use change::{Change, ChangeError, Changed, change_plan, changed_before};
+pub use constraints::ConstraintError;
+pub use link::{Link, LinkError, link};
+pub use pay::PayError;
+pub use placement::{Environment, InvalidEnvironment, InvalidTheirName, Placement, TheirName};
+pub use progress::{Came, came_of, came_of_purchase};
+pub use read::{OpenCredentialsError, Shown, open_credentials, public_values};
 pub use remove::{RemoveError, remove};
+pub use rotate::{LONGEST_OVERLAP, RotateError, rotate};
+pub use sale::price_under;
+pub use settle::{SettleError, Verdict, settle_hold};
 pub use store::{by_id, list, owner_of};
+pub use wire_store::holder;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -36,6 +57,8 @@ pub enum ResourceState {
     Provisioning,
     /// Usable.
     Ready,
+    /// Usable as it was, while it is moved to another plan or gets new credentials.
+    Changing,
     /// Not usable, nothing lost.
     Suspended,
     /// Being unmade.
@@ -49,10 +72,11 @@ pub enum ResourceState {
 }
 
 impl ResourceState {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Requested,
         Self::Provisioning,
         Self::Ready,
+        Self::Changing,
         Self::Suspended,
         Self::Removing,
         Self::Removed,
@@ -67,6 +91,7 @@ impl ResourceState {
             Self::Requested => "requested",
             Self::Provisioning => "provisioning",
             Self::Ready => "ready",
+            Self::Changing => "changing",
             Self::Suspended => "suspended",
             Self::Removing => "removing",
             Self::Removed => "removed",
@@ -115,6 +140,12 @@ pub struct Resource {
     pub created_at: Timestamp,
     /// When its state last changed.
     pub changed_at: Timestamp,
+    /// In which of its orchestrator's projects it is.
+    pub project_id: Option<String>,
+    /// The parent, `service/plan`, under whose price it was sold.
+    pub price_parent: Option<String>,
+    /// How often its credentials were replaced.
+    pub generation: i64,
 }
 
 /// The provider's platforms, by the driver's kind.

@@ -16,7 +16,7 @@ pub enum RemoveError {
     /// The account has no such resource.
     #[error("the account has no such resource")]
     NotFound,
-    /// Work on it is not finished.
+    /// Work on it is not finished, or needs a human.
     #[error("the resource is being made or its outcome is unknown: {0:?}")]
     Busy(ResourceState),
     /// The work could not go on; a worker takes it up.
@@ -81,20 +81,14 @@ fn begin(
     Ok(true)
 }
 
-/// The fact that a resource arrived in a state.
+/// The fact that something came of an operation.
 pub(super) fn record(
     conn: &mut DbConnection,
     resource: &Resource,
-    to: ResourceState,
+    action: &'static str,
     why: Option<&str>,
     now: Timestamp,
 ) -> diesel::QueryResult<()> {
-    let action = match to {
-        ResourceState::Ready => "resource.ready",
-        ResourceState::Removed => "resource.removed",
-        ResourceState::Failed => "resource.failed",
-        _ => "resource.needs_attention",
-    };
     let fact = Fact {
         actor: "system".to_owned(),
         action,

@@ -1,13 +1,17 @@
 //! The tables `resources` and `operations`.
 
+use std::collections::BTreeSet;
+
 use diesel::prelude::*;
 use diesel::result::Error as QueryError;
+use serde_json::json;
 
 use super::{Resource, ResourceState};
 use crate::clock::Timestamp;
-use crate::db::schema::{operations, resources};
+use crate::db::schema::{accounts, operations, resources};
 use crate::db::{DbConnection, DbError};
 use crate::ids::{AccountId, HoldId, OperationId, OrchestratorId, PaymentTokenId, ResourceId};
+use crate::outbox;
 
 #[derive(Insertable, Debug)]
 #[diesel(table_name = resources)]
@@ -26,6 +30,8 @@ pub(super) struct NewResource<'a> {
     pub(super) configuration: &'a str,
     pub(super) created_at: Timestamp,
     pub(super) changed_at: Timestamp,
+    pub(super) project_id: Option<&'a str>,
+    pub(super) price_parent: Option<&'a str>,
 }
 
 pub(super) fn insert(conn: &mut DbConnection, row: &NewResource<'_>) -> QueryResult<()> {
@@ -50,6 +56,9 @@ struct ResourceRow {
     sealed_credentials: Option<String>,
     created_at: Timestamp,
     changed_at: Timestamp,
+    project_id: Option<String>,
+    price_parent: Option<String>,
+    generation: i64,
 }
 
 /// A stored word that this program does not know.
@@ -85,6 +94,9 @@ impl TryFrom<ResourceRow> for Resource {
             sealed_credentials: row.sealed_credentials,
             created_at: row.created_at,
             changed_at: row.changed_at,
+            project_id: row.project_id,
+            price_parent: row.price_parent,
+            generation: row.generation,
         })
     }
 }
@@ -98,6 +110,11 @@ pub fn by_id(conn: &mut DbConnection, account: &AccountId, id: &ResourceId) -> R
     row.optional()?.map(Resource::try_from).transpose()
 }
 
+/// The digest of the catalog under which a resource was sold.
+pub(super) fn digest_of(conn: &mut DbConnection, resource: &Resource) -> QueryResult<String> {
+    resources::table.find((&resource.account_id, &resource.id)).select(resources::catalog_digest).first(conn)
+}
+
 /// The resource with this id, whosever it is: for the provider's own platform, which knows no accounts.
 ///
 /// # Errors
@@ -105,6 +122,28 @@ pub fn by_id(conn: &mut DbConnection, account: &AccountId, id: &ResourceId) -> R
 pub fn owner_of(conn: &mut DbConnection, id: &ResourceId) -> Result<Option<Resource>, DbError> {
     let found = resources::table.filter(resources::id.eq(id)).select(ResourceRow::as_select());
     found.first::<ResourceRow>(conn).optional()?.map(Resource::try_from).transpose()
+}
+
+/// The resource that a hold pays for.
+pub(super) fn of_hold(
+    conn: &mut DbConnection,
+    account: &AccountId,
+    hold: &HoldId,
+) -> Result<Option<Resource>, DbError> {
+    let found = resources::table
+        .filter(resources::account_id.eq(account))
+        .filter(resources::hold_id.eq(hold))
+        .select(ResourceRow::as_select());
+    found.first::<ResourceRow>(conn).optional()?.map(Resource::try_from).transpose()
+}
+
+/// Whether a worker still goes on with something of this resource.
+pub(super) fn is_worked_on(conn: &mut DbConnection, account: &AccountId, id: &ResourceId) -> QueryResult<bool> {
+    let open = operations::table
+        .filter(operations::account_id.eq(account))
+        .filter(operations::resource_id.eq(id))
+        .filter(operations::finished_at.is_null());
+    Ok(open.count().get_result::<i64>(conn)? > 0)
 }
 
 /// Resources of an account, newest first, at most `limit`, older than `before`.
@@ -129,6 +168,76 @@ pub fn list(
     query.load::<ResourceRow>(conn)?.into_iter().map(Resource::try_from).collect()
 }
 
+/// A write that changes nothing: whoever counts what an account has, to add to it, waits here for the others.
+pub(super) fn lock_account(conn: &mut DbConnection, account: &AccountId) -> QueryResult<()> {
+    diesel::update(accounts::table.find(account))
+        .set(accounts::changed_at.eq(accounts::changed_at))
+        .execute(conn)
+        .map(drop)
+}
+
+/// Among which resources is counted: those of an account that are not gone.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Among<'a> {
+    pub(super) account: &'a AccountId,
+    /// Only in this project; the inner `None` is what is in no project.
+    #[expect(clippy::option_option, reason = "everywhere, in no project, and in one are three things")]
+    pub(super) project: Option<Option<&'a str>>,
+    /// Without this one.
+    pub(super) except: Option<&'a ResourceId>,
+}
+
+type Boxed<'a> = resources::BoxedQuery<'a, <DbConnection as diesel::Connection>::Backend>;
+
+fn among<'a>(of: &Among<'a>, states: &'a [&'a str]) -> Boxed<'a> {
+    let mut query = resources::table
+        .filter(resources::account_id.eq(of.account))
+        .filter(resources::state.eq_any(states))
+        .into_boxed();
+    match of.project {
+        Some(Some(project)) => query = query.filter(resources::project_id.eq(project)),
+        Some(None) => query = query.filter(resources::project_id.is_null()),
+        None => {}
+    }
+    if let Some(except) = of.except {
+        query = query.filter(resources::id.ne(except));
+    }
+    query
+}
+
+/// What is neither gone nor failed.
+const IN_USE: [&str; 7] =
+    ["requested", "provisioning", "ready", "changing", "suspended", "removing", "needs_attention"];
+/// What can be used at this moment.
+const READY: [&str; 2] = ["ready", "changing"];
+
+/// How many of a plan, `service/plan`, are in use, or are becoming it.
+pub(super) fn count_in_use(conn: &mut DbConnection, of: &Among<'_>, plan: &str) -> Result<i64, DbError> {
+    let Some((service, name)) = plan.split_once('/') else { return Ok(0) };
+    let is = resources::service.eq(service).and(resources::plan.eq(name));
+    let is_now: i64 = among(of, &IN_USE).filter(is).count().get_result(conn)?;
+    let becomes = among(of, &IN_USE)
+        .filter(resources::changing_to.eq(plan))
+        .filter(resources::service.ne(service).or(resources::plan.ne(name)));
+    let becomes: i64 = becomes.count().get_result(conn)?;
+    Ok(is_now + becomes)
+}
+
+/// Which plans, `service/plan`, are in use, or something is becoming; `ready`: which can be used at this moment.
+pub(super) fn plans_in_use(conn: &mut DbConnection, of: &Among<'_>, ready: bool) -> Result<BTreeSet<String>, DbError> {
+    let states: &[&str] = if ready { &READY } else { &IN_USE };
+    let rows: Vec<(String, String, Option<String>)> = among(of, states)
+        .select((resources::service, resources::plan, resources::changing_to))
+        .distinct()
+        .load(conn)?;
+    let mut plans = BTreeSet::new();
+    for (service, plan, changing_to) in rows {
+        plans.insert(format!("{service}/{plan}"));
+        plans.extend(changing_to.filter(|_| !ready));
+    }
+    Ok(plans)
+}
+
 /// Moves a resource from one of `from` to `to`. `false`: it was in another state.
 pub(super) fn set_state(
     conn: &mut DbConnection,
@@ -142,7 +251,34 @@ pub(super) fn set_state(
     let changed = diesel::update(resources::table.find((account, id)).filter(resources::state.eq_any(from)))
         .set((resources::state.eq(to.as_str()), resources::state_reason.eq(reason), resources::changed_at.eq(now)))
         .execute(conn)?;
+    if changed == 1 {
+        tell(conn, (account, id), to, now)?;
+    }
     Ok(changed == 1)
+}
+
+/// What an orchestrator hears of its resources.
+fn tell(
+    conn: &mut DbConnection,
+    (account, id): (&AccountId, &ResourceId),
+    to: ResourceState,
+    now: Timestamp,
+) -> QueryResult<()> {
+    let kind = match to {
+        ResourceState::Ready => "resource.ready",
+        ResourceState::Removed => "resource.removed",
+        ResourceState::Failed => "resource.failed",
+        _ => return Ok(()),
+    };
+    let (orchestrator, service, plan): (OrchestratorId, String, String) = resources::table
+        .find((account, id))
+        .select((resources::orchestrator_id, resources::service, resources::plan))
+        .first(conn)?;
+    let told = json!({
+        "account": {"id": account},
+        "resource": {"id": id, "service": service, "plan": plan, "state": to.as_str()},
+    });
+    outbox::notify(conn, kind, &orchestrator, account, &told, now)
 }
 
 pub(super) fn set_credentials(
@@ -172,9 +308,12 @@ pub(super) struct Operation {
     pub(super) account_id: AccountId,
     pub(super) id: OperationId,
     pub(super) resource_id: ResourceId,
+    pub(super) verb: String,
     pub(super) steps: String,
     pub(super) attempts: i64,
     pub(super) reason: Option<String>,
+    /// The step that could not be done.
+    pub(super) failed_step: Option<String>,
     pub(super) deadline_at: Timestamp,
     pub(super) finished: bool,
 }
@@ -185,9 +324,11 @@ struct OperationRow {
     account_id: AccountId,
     id: OperationId,
     resource_id: ResourceId,
+    verb: String,
     step: String,
     attempts: i64,
     reason: Option<String>,
+    failed_step: Option<String>,
     deadline_at: Timestamp,
     next_try_at: Option<Timestamp>,
     finished_at: Option<Timestamp>,
@@ -199,9 +340,11 @@ impl From<OperationRow> for Operation {
             account_id: row.account_id,
             id: row.id,
             resource_id: row.resource_id,
+            verb: row.verb,
             steps: row.step,
             attempts: row.attempts,
             reason: row.reason,
+            failed_step: row.failed_step,
             deadline_at: row.deadline_at,
             finished: row.finished_at.is_some(),
         }
@@ -230,6 +373,21 @@ pub(super) fn insert_operation(conn: &mut DbConnection, row: &NewOperation<'_>) 
 pub(super) fn operation(conn: &mut DbConnection, account: &AccountId, id: &OperationId) -> Result<Operation, DbError> {
     let row = operations::table.find((account, id)).select(OperationRow::as_select()).first::<OperationRow>(conn)?;
     Ok(row.into())
+}
+
+/// The newest operation of this kind on a resource.
+pub(super) fn newest_operation(
+    conn: &mut DbConnection,
+    (account, resource): (&AccountId, &ResourceId),
+    verb: &str,
+) -> Result<Option<Operation>, DbError> {
+    let row = operations::table
+        .filter(operations::account_id.eq(account))
+        .filter(operations::resource_id.eq(resource))
+        .filter(operations::verb.eq(verb))
+        .order(operations::id.desc())
+        .select(OperationRow::as_select());
+    Ok(row.first::<OperationRow>(conn).optional()?.map(Operation::from))
 }
 
 /// Operations that are due, oldest first, each with the instant by which to claim it.
@@ -281,11 +439,13 @@ pub(super) fn set_steps(
         .filter(operations::step.eq(&operation.steps))
         .filter(operations::finished_at.is_null());
     let finished = steps.is_empty();
+    let failed = reason.and(operation.steps.split(' ').next());
     let changed = diesel::update(row)
         .set((
             operations::step.eq(steps),
             operations::state.eq(if finished { "finished" } else { "running" }),
             operations::reason.eq(reason.or(operation.reason.as_deref())),
+            operations::failed_step.eq(operation.failed_step.as_deref().or(failed)),
             operations::finished_at.eq(finished.then_some(now)),
         ))
         .execute(conn)?;

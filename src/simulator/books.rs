@@ -1,18 +1,21 @@
 //! The issuer's books: what was authorized, captured and voided on which payment token. Pure rules, no HTTP.
 //!
-//! Promises: captured + open authorizations of a token never pass its limit in a period; the same key with the same
+//! Promises: captured + open authorizations of a token never pass its limit in a period, and those of a user at one
+//! provider never pass the cap of the month; the same key with the same
 //! request has the same answer; a capture never passes its authorization; nothing is both captured and voided.
 //! An authorization that exists when its token expires or is revoked stays capturable: it was promised.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 
+use super::registry::Cap;
 use super::tokens::{Promised, Recurring};
 use crate::clock::{Period, Timestamp};
 use crate::ids::{Id, Named};
 use crate::money::{Amount, Currency};
+use crate::secret::sha256_name;
 
 /// How long an authorization can be captured.
 const GOOD_FOR: TimeDelta = TimeDelta::days(7);
@@ -57,7 +60,7 @@ pub struct Authorization {
 }
 
 /// What the provider asks for.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Asked {
     pub(super) payment_token: String,
     pub(super) reference: String,
@@ -72,6 +75,8 @@ pub(super) struct Asked {
 pub(super) enum Refused {
     #[error("The amount passes what is left of the payment token's limit: {left} minor units.")]
     LimitExceeded { left: i64 },
+    #[error("The amount passes what is left of the user's monthly limit for this provider: {left} minor units.")]
+    CapExceeded { left: i64 },
     #[error("The payment token has expired.")]
     TokenExpired,
     #[error("The payment token was revoked by the user.")]
@@ -102,7 +107,7 @@ impl Refused {
     /// Status and code on the wire.
     pub(super) fn wire(&self) -> (u16, &'static str) {
         match self {
-            Self::LimitExceeded { .. } => (402, "limit_exceeded"),
+            Self::LimitExceeded { .. } | Self::CapExceeded { .. } => (402, "limit_exceeded"),
             Self::TokenExpired => (402, "token_expired"),
             Self::TokenRevoked => (402, "token_revoked"),
             Self::Declined => (402, "declined"),
@@ -130,6 +135,10 @@ pub struct BookEntry {
     /// As on the wire.
     #[serde(flatten)]
     pub authorization: Authorization,
+    /// The client id of the provider that asked.
+    pub provider: String,
+    /// Whose payment token it was.
+    pub subject: String,
     /// The `jti` of the payment token.
     pub payment_token: String,
     /// What it was for, in the provider's words.
@@ -172,8 +181,13 @@ type Answer = Result<Authorization, Refused>;
 #[derive(Default)]
 pub(super) struct Books {
     entries: BTreeMap<String, BookEntry>,
-    answered: HashMap<String, (Asked, Answer)>,
+    answered: HashMap<String, (String, Answer)>,
     revoked: HashSet<String>,
+    /// What each seller may take per user and month; a seller that is missing here has no such limit.
+    caps: HashMap<String, Vec<Cap>>,
+    changed: BTreeSet<String>,
+    newly_answered: BTreeSet<String>,
+    newly_revoked: BTreeSet<String>,
 }
 
 impl Books {
@@ -181,21 +195,23 @@ impl Books {
     pub(super) fn authorize(
         &mut self,
         key: &str,
-        asked: Asked,
+        asked: &Asked,
         promised: Result<Promised, &'static str>,
         declined: bool,
         now: Timestamp,
     ) -> Answer {
+        let request = digest_of(asked);
         if let Some((before, answer)) = self.answered.get(key) {
-            return if *before == asked { answer.clone() } else { Err(Refused::KeyReused) };
+            return if *before == request { answer.clone() } else { Err(Refused::KeyReused) };
         }
         self.expire(now);
         let answer = promised
             .map_err(Refused::TokenInvalid)
-            .and_then(|promised| self.judge(&asked, &promised, declined, now).map(|()| promised))
-            .map(|promised| self.enter(&asked, promised, now));
+            .and_then(|promised| self.judge(asked, &promised, declined, now).map(|()| promised))
+            .map(|promised| self.enter(asked, promised, now));
         if answer.as_ref().err().is_none_or(Refused::is_decision) {
-            self.answered.insert(key.to_owned(), (asked, answer.clone()));
+            self.answered.insert(key.to_owned(), (request, answer.clone()));
+            self.newly_answered.insert(key.to_owned());
         }
         answer
     }
@@ -218,7 +234,37 @@ impl Books {
         if asked.amount > left {
             return Err(Refused::LimitExceeded { left: left.minor() });
         }
+        self.judge_cap(asked, promised, now)?;
         if declined { Err(Refused::Declined) } else { Ok(()) }
+    }
+
+    fn judge_cap(&self, asked: &Asked, promised: &Promised, now: Timestamp) -> Result<(), Refused> {
+        let Some(caps) = self.caps.get(&promised.aud) else { return Ok(()) };
+        let cap = caps.iter().find(|cap| cap.currency == asked.currency).map_or(Amount::ZERO, |cap| cap.amount);
+        let used = self.taken(&promised.aud, &promised.sub, asked.currency, now);
+        let left = cap.saturating_sub(used);
+        if asked.amount > left { Err(Refused::CapExceeded { left: left.minor() }) } else { Ok(()) }
+    }
+
+    /// What a seller took from a user in the calendar month of `now`, open authorizations included.
+    pub(super) fn taken(&self, seller: &str, subject: &str, currency: Currency, now: Timestamp) -> Amount {
+        let month = Period::month_of(now);
+        let counts = |entry: &&BookEntry| {
+            entry.provider == seller
+                && entry.subject == subject
+                && entry.authorization.currency == currency
+                && month.contains(entry.created_at)
+        };
+        let amounts = self.entries.values().filter(counts).map(BookEntry::counted);
+        amounts.fold(Amount::ZERO, |sum, amount| sum.checked_add(amount).unwrap_or(sum.max(amount)))
+    }
+
+    /// What a seller may take per user and month; `None` takes the limit away.
+    pub(super) fn cap(&mut self, seller: &str, caps: Option<Vec<Cap>>) {
+        match caps {
+            Some(caps) => drop(self.caps.insert(seller.to_owned(), caps)),
+            None => drop(self.caps.remove(seller)),
+        }
     }
 
     /// What counts against the token's limit in the present period.
@@ -247,12 +293,21 @@ impl Books {
         };
         let entry = BookEntry {
             authorization: authorization.clone(),
+            provider: promised.aud,
+            subject: promised.sub,
             payment_token: promised.jti,
             description: asked.description.clone(),
             created_at: now,
         };
+        self.changed.insert(authorization.id.clone());
         self.entries.insert(authorization.id.clone(), entry);
         authorization
+    }
+
+    /// The authorization is one of this seller's; others are as if they were not.
+    pub(super) fn of(&self, seller: &str, id: &str) -> Result<(), Refused> {
+        let found = self.entries.get(id).is_some_and(|entry| entry.provider == seller);
+        if found { Ok(()) } else { Err(Refused::NotFound) }
     }
 
     /// Takes `amount` of an authorization; again with the same amount: the same answer.
@@ -270,6 +325,7 @@ impl Books {
             AuthorizationStatus::Authorized => {
                 found.status = AuthorizationStatus::Captured;
                 found.captured = amount;
+                self.changed.insert(id.to_owned());
                 Ok(found.clone())
             }
         }
@@ -283,18 +339,21 @@ impl Books {
             return Err(Refused::AlreadyCaptured);
         }
         found.status = AuthorizationStatus::Voided;
+        self.changed.insert(id.to_owned());
         Ok(found.clone())
     }
 
-    /// Everything that was authorized under a reference, oldest first.
-    pub(super) fn lookup(&mut self, reference: &str, now: Timestamp) -> Vec<Authorization> {
+    /// Everything that a seller authorized under a reference, oldest first.
+    pub(super) fn lookup(&mut self, seller: &str, reference: &str, now: Timestamp) -> Vec<Authorization> {
         self.expire(now);
-        let found = self.entries.values().filter(|entry| entry.authorization.reference == reference);
+        let asked = |entry: &&BookEntry| entry.provider == seller && entry.authorization.reference == reference;
+        let found = self.entries.values().filter(asked);
         found.map(|entry| entry.authorization.clone()).collect()
     }
 
     pub(super) fn revoke(&mut self, jti: &str) {
         self.revoked.insert(jti.to_owned());
+        self.newly_revoked.insert(jti.to_owned());
     }
 
     pub(super) fn snapshot(&mut self, now: Timestamp) -> BooksSnapshot {
@@ -318,6 +377,13 @@ impl Books {
         }
     }
 }
+
+/// A request under a key is compared by digest: the payment token in it is not kept.
+fn digest_of(asked: &Asked) -> String {
+    serde_json::to_vec(asked).map_or_else(|_never| String::new(), |bytes| sha256_name(&bytes))
+}
+
+mod kept;
 
 #[cfg(test)]
 mod tests;

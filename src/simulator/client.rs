@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use jsonwebtoken::jwk::{Jwk, JwkSet};
 use serde::Deserialize;
+use url::Url;
 
 use super::state::State;
 use crate::clock::Timestamp;
@@ -26,7 +27,7 @@ pub(super) enum NotTheClient {
     NoKeys,
 }
 
-/// What the issuer remembers of the provider: its keys, and which assertions were used.
+/// What the issuer remembers of a provider until it stops: its keys, and which assertions were used.
 #[derive(Default)]
 pub(super) struct ClientSeen {
     keys: Vec<Jwk>,
@@ -55,29 +56,30 @@ struct Asserted {
     jti: String,
 }
 
-/// Believes the bearer of `assertion` to be the provider, or says why not.
-pub(super) async fn authenticate(state: &State, assertion: &str) -> Result<(), NotTheClient> {
+/// Believes the bearer of `assertion` to be a provider, and says which by its client id; or says why not.
+pub(super) async fn authenticate(state: &State, assertion: &str) -> Result<String, NotTheClient> {
     use NotTheClient::Untrue;
     let unverified =
         Unverified::parse(assertion).map_err(|_bad| Untrue("the client assertion is not a compact JWS"))?;
     unverified
         .expect_type(&["client-authentication+jwt"])
         .map_err(|_other| Untrue("the client assertion has another `typ`"))?;
-    if unverified.issuer() != Some(&state.client_id) {
-        return Err(Untrue("the client is unknown"));
-    }
+    let client_id = unverified.issuer().unwrap_or_default().to_owned();
+    let base_url = state.world().provider_of(&client_id).map(|provider| provider.base_url.clone());
+    let base_url = base_url.ok_or(Untrue("the client is unknown"))?;
     let kid = unverified.kid().ok_or(Untrue("the client assertion names no key"))?.to_owned();
-    let key = find_key(state, &kid).await?;
+    let key = find_key(state, &client_id, &base_url, &kid).await?;
     let asserted = unverified
         .verify::<Asserted>(&key, &[SignatureAlgorithm::Es256])
         .map_err(|_false| Untrue("the client assertion does not verify"))?
         .claims;
-    judge(state, asserted)
+    judge(state, &client_id, asserted)?;
+    Ok(client_id)
 }
 
-fn judge(state: &State, asserted: Asserted) -> Result<(), NotTheClient> {
+fn judge(state: &State, client_id: &str, asserted: Asserted) -> Result<(), NotTheClient> {
     let now = state.clock.now();
-    let wrong = if asserted.iss != state.client_id || asserted.sub != state.client_id {
+    let wrong = if asserted.iss != client_id || asserted.sub != client_id {
         Some("`iss` and `sub` of the client assertion must be the client")
     } else if asserted.aud != state.issuer {
         Some("the client assertion is for another issuer")
@@ -85,7 +87,7 @@ fn judge(state: &State, asserted: Asserted) -> Result<(), NotTheClient> {
         Some("the client assertion has expired")
     } else if asserted.iat > now.seconds() + SKEW || asserted.exp - asserted.iat > LONGEST {
         Some("the client assertion is from the future or good for too long")
-    } else if !state.world().client.first_use(asserted.jti, Timestamp::from_seconds(asserted.exp), now) {
+    } else if !first_use(state, client_id, asserted.jti, asserted.exp) {
         Some("the client assertion was used before")
     } else {
         None
@@ -93,18 +95,30 @@ fn judge(state: &State, asserted: Asserted) -> Result<(), NotTheClient> {
     wrong.map_or(Ok(()), |why| Err(NotTheClient::Untrue(why)))
 }
 
+fn first_use(state: &State, client_id: &str, jti: String, exp: i64) -> bool {
+    let now = state.clock.now();
+    let mut world = state.world();
+    world.clients.entry(client_id.to_owned()).or_default().first_use(jti, Timestamp::from_seconds(exp), now)
+}
+
 /// The provider's key, from memory or from `{provider}/oauth/jwks`.
-async fn find_key(state: &State, kid: &str) -> Result<Jwk, NotTheClient> {
-    if let Some(key) = state.world().client.key(kid) {
+async fn find_key(state: &State, client_id: &str, base_url: &Url, kid: &str) -> Result<Jwk, NotTheClient> {
+    if let Some(key) = state.world().clients.get(client_id).and_then(|client| client.key(kid)) {
         return Ok(key);
     }
-    let url = state.provider_base.join("/oauth/jwks").map_err(|_bad_url| NotTheClient::NoKeys)?;
-    let answer = state.fetch.send(Outgoing::get(url)).await.map_err(|_unreachable| NotTheClient::NoKeys)?;
+    let url = base_url.join("oauth/jwks").map_err(|_bad_url| NotTheClient::NoKeys)?;
+    let answer = state
+        .fetch(base_url)
+        .map_err(|_no_client| NotTheClient::NoKeys)?
+        .send(Outgoing::get(url))
+        .await
+        .map_err(|_unreachable| NotTheClient::NoKeys)?;
     if answer.status != 200 {
         return Err(NotTheClient::NoKeys);
     }
     let fetched: JwkSet = answer.json().map_err(|_not_a_set| NotTheClient::NoKeys)?;
     let mut world = state.world();
-    world.client.keys = fetched.keys;
-    world.client.key(kid).ok_or(NotTheClient::Untrue("the client assertion is signed with an unknown key"))
+    let client = world.clients.entry(client_id.to_owned()).or_default();
+    client.keys = fetched.keys;
+    client.key(kid).ok_or(NotTheClient::Untrue("the client assertion is signed with an unknown key"))
 }

@@ -1,15 +1,17 @@
 //! The OIDC issuer: discovery, keys, and what the agent of a signed-in user may ask for.
 
-use actix_web::{HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use jsonwebtoken::EncodingKey;
 use jsonwebtoken::jwk::Jwk;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use zeroize::Zeroizing;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::faults::JwksState;
+use super::operator::operator;
 use super::settlement::problem;
 use super::state::State;
 use super::tokens::{self, IdTokenSpec, PaymentTokenSpec, User};
@@ -22,14 +24,24 @@ pub(super) struct IssuerKey {
     kid: String,
     private: EncodingKey,
     public: Jwk,
+    pkcs8: Zeroizing<Vec<u8>>,
 }
 
 impl IssuerKey {
     pub(super) fn generate() -> Result<Self, SigningError> {
         // The purposes are those of the provider's ring, in which this key never is.
         let (key, pkcs8) = SigningKey::generate(KeyPurpose::AccessToken, Algorithm::Es256)?;
+        Ok(Self::of(&key, pkcs8))
+    }
+
+    fn of(key: &SigningKey, pkcs8: Zeroizing<Vec<u8>>) -> Self {
         let private = EncodingKey::from_ec_der(&pkcs8);
-        Ok(Self { kid: key.kid().to_owned(), private, public: key.public().clone() })
+        Self { kid: key.kid().to_owned(), private, public: key.public().clone(), pkcs8 }
+    }
+
+    fn restore(kept: &str) -> Result<Self, SigningError> {
+        let pkcs8 = Zeroizing::new(URL_SAFE_NO_PAD.decode(kept).map_err(|_bad| SigningError::Key)?);
+        Ok(Self::of(&SigningKey::from_pkcs8(KeyPurpose::AccessToken, Algorithm::Es256, &pkcs8)?, pkcs8))
     }
 
     pub(super) fn kid(&self) -> &str {
@@ -64,9 +76,31 @@ pub(super) struct IssuerKeys {
     old: Vec<Jwk>,
 }
 
+/// The keys as they are kept: private halves in PKCS #8.
+#[derive(Serialize, Deserialize)]
+pub(super) struct KeptKeys {
+    id_token: String,
+    payment_token: String,
+    old: Vec<Jwk>,
+}
+
 impl IssuerKeys {
     pub(super) fn generate() -> Result<Self, SigningError> {
         Ok(Self { id_token: IssuerKey::generate()?, payment_token: IssuerKey::generate()?, old: Vec::new() })
+    }
+
+    /// Reads what [`Self::kept`] wrote.
+    pub(super) fn restore(kept: KeptKeys) -> Result<Self, SigningError> {
+        let (id_token, payment_token) = (IssuerKey::restore(&kept.id_token)?, IssuerKey::restore(&kept.payment_token)?);
+        Ok(Self { id_token, payment_token, old: kept.old })
+    }
+
+    pub(super) fn kept(&self) -> KeptKeys {
+        KeptKeys {
+            id_token: URL_SAFE_NO_PAD.encode(&self.id_token.pkcs8),
+            payment_token: URL_SAFE_NO_PAD.encode(&self.payment_token.pkcs8),
+            old: self.old.clone(),
+        }
     }
 
     pub(super) fn rotate(&mut self) -> Result<(), SigningError> {
@@ -133,7 +167,14 @@ struct IdTokenAsked {
     tenant: Option<String>,
 }
 
-async fn id_token(state: web::Data<State>, asked: Option<web::Json<IdTokenAsked>>) -> HttpResponse {
+async fn id_token(
+    state: web::Data<State>,
+    request: HttpRequest,
+    asked: Option<web::Json<IdTokenAsked>>,
+) -> HttpResponse {
+    if let Err(refusal) = operator(&state, &request) {
+        return *refusal;
+    }
     let asked = asked.map(web::Json::into_inner).unwrap_or_default();
     let ada = User::ada();
     let user = User {
@@ -157,7 +198,14 @@ struct PaymentTokenAsked {
     recurring: Option<String>,
 }
 
-async fn payment_token(state: web::Data<State>, asked: web::Json<PaymentTokenAsked>) -> HttpResponse {
+async fn payment_token(
+    state: web::Data<State>,
+    request: HttpRequest,
+    asked: web::Json<PaymentTokenAsked>,
+) -> HttpResponse {
+    if let Err(refusal) = operator(&state, &request) {
+        return *refusal;
+    }
     let asked = asked.into_inner();
     let id = match tokens::unique("ptok") {
         Ok(id) => id,

@@ -122,12 +122,22 @@ fn said(resource: &str) -> String {
     format!("weather/metered/{resource}")
 }
 
-/// Whose key it is, when it is one. The comparison takes the same time for every mac of the right length.
-fn resource_of(key: &hmac::Key, presented: &str) -> Option<String> {
-    let (resource, mac) = presented.strip_prefix("wx_")?.split_once('.')?;
+/// Whose key it is, when it is one, and which of that resource's keys. The first says no number; those that replaced it do:
+/// `wx_{resource}.{number}.{mac}`. The comparison takes the same time for every mac of the right length.
+fn resource_of(key: &hmac::Key, presented: &str) -> Option<(String, i64)> {
+    let (resource, rest) = presented.strip_prefix("wx_")?.split_once('.')?;
+    let (said, generation, mac) = match rest.split_once('.') {
+        None => (said(resource), 0, rest),
+        Some((number, mac)) => {
+            let generation: i64 = number.parse().ok().filter(|generation| *generation > 0)?;
+            // Written in one way only.
+            let said = (generation.to_string() == number).then(|| format!("{}/{generation}", said(resource)))?;
+            (said, generation, mac)
+        }
+    };
     let mac = URL_SAFE_NO_PAD.decode(mac).ok()?;
-    hmac::verify(key, said(resource).as_bytes(), &mac).ok()?;
-    Some(resource.to_owned())
+    hmac::verify(key, said.as_bytes(), &mac).ok()?;
+    Some((resource.to_owned(), generation))
 }
 
 #[derive(Deserialize)]
@@ -143,11 +153,8 @@ fn one() -> u64 {
 async fn call(weather: web::Data<Weather>, city: web::Path<String>, request: HttpRequest) -> HttpResponse {
     let presented = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
     let presented = presented.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or("");
-    let Some(resource) = resource_of(&weather.key, presented) else {
-        let mut refusal = problem(401, "key_invalid", "Send the API key of your resource as a bearer token.");
-        let challenge = actix_web::http::header::HeaderValue::from_static("Bearer realm=\"weather\"");
-        refusal.headers_mut().insert(actix_web::http::header::WWW_AUTHENTICATE, challenge);
-        return refusal;
+    let Some((resource, generation)) = resource_of(&weather.key, presented) else {
+        return unknown_key("Send the API key of your resource as a bearer token.");
     };
     let batch = web::Query::<Batch>::from_query(request.query_string()).map(|batch| batch.requests);
     let Some(requests) = batch.ok().filter(|requests| (1..=MAX_REQUESTS).contains(requests)) else {
@@ -156,7 +163,8 @@ async fn call(weather: web::Data<Weather>, city: web::Path<String>, request: Htt
     if city.len() > MAX_CITY {
         return problem(400, "city_invalid", "The name of a city has at most 64 bytes.");
     }
-    match weather.report(&resource, requests).await {
+    match weather.report((&resource, generation), requests).await {
+        Ok(answer) if answer.status == 403 => unknown_key("This API key was replaced by another one."),
         Ok(answer) if answer.status == 200 => HttpResponse::Ok().json(forecast(&city, requests)),
         Ok(answer) if answer.status == 402 => pass_on(&answer),
         Ok(_) | Err(_) => {
@@ -169,9 +177,16 @@ async fn call(weather: web::Data<Weather>, city: web::Path<String>, request: Htt
     }
 }
 
+fn unknown_key(why: &str) -> HttpResponse {
+    let mut refusal = problem(401, "key_invalid", why);
+    let challenge = actix_web::http::header::HeaderValue::from_static("Bearer realm=\"weather\"");
+    refusal.headers_mut().insert(actix_web::http::header::WWW_AUTHENTICATE, challenge);
+    refusal
+}
+
 impl Weather {
     /// Tells the provider of one call. A lost answer is asked for once more under the same event id.
-    async fn report(&self, resource: &str, requests: u64) -> Result<Incoming, FetchError> {
+    async fn report(&self, (resource, generation): (&str, i64), requests: u64) -> Result<Incoming, FetchError> {
         let id = Secret::generate("call").map(|made| made.expose().to_owned()).unwrap_or_default();
         let event = json!({
             "specversion": "1.0",
@@ -180,7 +195,7 @@ impl Weather {
             "type": "portreeve.usage",
             "subject": resource,
             "time": self.clock.now(),
-            "data": {"meter": "requests", "quantity": requests.to_string()},
+            "data": {"meter": "requests", "quantity": requests.to_string(), "generation": generation},
         });
         let outgoing =
             Outgoing::post(self.usage.clone(), "application/cloudevents+json", event.to_string().into_bytes())

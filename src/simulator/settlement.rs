@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use super::books::{Asked, Authorization, Refused};
+use super::books::{Asked, Authorization, AuthorizationStatus, Refused};
 use super::client::{NotTheClient, authenticate};
 use super::faults::{Fault, SettlementVerb};
 use super::state::{State, World};
@@ -51,21 +51,23 @@ async fn contract() -> HttpResponse {
 
 async fn authorize(state: web::Data<State>, request: HttpRequest, body: web::Bytes) -> HttpResponse {
     let ready = async {
-        provider(&state, request.headers()).await?;
+        let client = provider(&state, request.headers()).await?;
         let key = idempotency_key(request.headers())?;
-        Ok::<_, Box<HttpResponse>>((key, read_body::<Asked>(&body)?))
+        Ok::<_, Box<HttpResponse>>((client, key, read_body::<Asked>(&body)?))
     };
-    let (key, asked) = match ready.await {
+    let (client, key, asked) = match ready.await {
         Ok(ready) => ready,
         Err(refusal) => return *refusal,
     };
     if asked.reference.is_empty() || asked.reference.len() > 255 {
         return problem(400, "body_invalid", "`reference` has 1 to 255 characters.");
     }
-    let promised = read_payment_token(&state, &asked.payment_token);
+    let promised = read_payment_token(&state, &client, &asked.payment_token);
+    // Two providers may choose the same key.
+    let key = format!("{client} {key}");
     let now = state.clock.now();
-    failing(&state, SettlementVerb::Authorize, move |world, declined| {
-        answer(201, world.books.authorize(&key, asked, promised, declined, now))
+    failing(&state, SettlementVerb::Authorize, move |world, fault| {
+        answer(201, world.books.authorize(&key, &asked, promised, fault == Some(Fault::Decline), now))
     })
     .await
 }
@@ -82,27 +84,31 @@ async fn capture(
     body: web::Bytes,
 ) -> HttpResponse {
     let ready = async {
-        provider(&state, request.headers()).await?;
-        read_body::<Captured>(&body)
+        let client = provider(&state, request.headers()).await?;
+        Ok::<_, Box<HttpResponse>>((client, read_body::<Captured>(&body)?))
     };
-    let asked = match ready.await {
-        Ok(asked) => asked,
+    let (client, asked) = match ready.await {
+        Ok(ready) => ready,
         Err(refusal) => return *refusal,
     };
     let now = state.clock.now();
-    failing(&state, SettlementVerb::Capture, move |world, declined| {
-        answer(200, world.books.capture(&id, asked.amount, declined, now))
+    failing(&state, SettlementVerb::Capture, move |world, fault| {
+        let declined = fault == Some(Fault::Decline);
+        answer(200, world.books.of(&client, &id).and_then(|()| world.books.capture(&id, asked.amount, declined, now)))
     })
     .await
 }
 
 async fn void(state: web::Data<State>, request: HttpRequest, id: web::Path<String>) -> HttpResponse {
-    if let Err(refusal) = provider(&state, request.headers()).await {
-        return *refusal;
-    }
+    let client = match provider(&state, request.headers()).await {
+        Ok(client) => client,
+        Err(refusal) => return *refusal,
+    };
     let now = state.clock.now();
-    failing(&state, SettlementVerb::Void, move |world, declined| {
-        answer(200, if declined { Err(Refused::Declined) } else { world.books.void(&id, now) })
+    failing(&state, SettlementVerb::Void, move |world, fault| {
+        let declined = fault == Some(Fault::Decline);
+        let outcome = world.books.of(&client, &id);
+        answer(200, if declined { Err(Refused::Declined) } else { outcome.and_then(|()| world.books.void(&id, now)) })
     })
     .await
 }
@@ -113,38 +119,73 @@ struct Which {
 }
 
 async fn lookup(state: web::Data<State>, request: HttpRequest) -> HttpResponse {
-    if let Err(refusal) = provider(&state, request.headers()).await {
-        return *refusal;
-    }
+    let client = match provider(&state, request.headers()).await {
+        Ok(client) => client,
+        Err(refusal) => return *refusal,
+    };
     let Ok(which) = web::Query::<Which>::from_query(request.query_string()) else {
         return problem(400, "query_invalid", "`reference` is missing.");
     };
     let now = state.clock.now();
-    failing(&state, SettlementVerb::Lookup, move |world, _declined| {
-        HttpResponse::Ok().json(json!({"data": world.books.lookup(&which.reference, now)}))
+    failing(&state, SettlementVerb::Lookup, move |world, fault| {
+        let mut found = world.books.lookup(&client, &which.reference, now);
+        for authorization in &mut found {
+            untrue(authorization, fault);
+        }
+        HttpResponse::Ok().json(json!({"data": found}))
     })
     .await
+}
+
+/// An authorization as a look-up tells it that was ordered to lie.
+fn untrue(told: &mut Authorization, fault: Option<Fault>) {
+    match fault {
+        Some(Fault::TellCapturedNothing) => {
+            (told.status, told.captured) = (AuthorizationStatus::Captured, Amount::ZERO);
+        }
+        Some(Fault::TellOtherAmount) => {
+            told.amount = Amount::from_minor(1).unwrap_or(Amount::ZERO);
+            told.captured = told.captured.min(told.amount);
+        }
+        Some(Fault::TellOtherCurrency) => told.currency = "JPY".parse().unwrap_or(told.currency),
+        _ => {}
+    }
 }
 
 /// Does `effect` unless, or although, this call was ordered to fail.
 async fn failing(
     state: &State,
     verb: SettlementVerb,
-    effect: impl FnOnce(&mut World, bool) -> HttpResponse,
+    effect: impl FnOnce(&mut World, Option<Fault>) -> HttpResponse,
 ) -> HttpResponse {
     let fault = state.world().faults.take(verb);
     if let Some((_, delay)) = fault {
         tokio::time::sleep(delay).await;
     }
+    let effect = |fault| {
+        let mut world = state.world();
+        let answer = effect(&mut world, fault);
+        match world.keep_books() {
+            Ok(()) => answer,
+            Err(error) => problem(500, "not_kept", &error.to_string()),
+        }
+    };
     match fault.map(|(fault, _)| fault) {
-        None | Some(Fault::Delay) => effect(&mut state.world(), false),
-        Some(Fault::Decline) => effect(&mut state.world(), true),
+        Some(Fault::RefuseAfterEffect) => {
+            effect(None);
+            problem(402, "declined", "It was done all the same.")
+        }
         Some(Fault::ServerError) => problem(500, "internal", "Nothing was done."),
+        Some(Fault::ServerErrorAfterEffect) => {
+            effect(None);
+            problem(500, "internal", "It was done, and this answer does not say so.")
+        }
         Some(Fault::TimeOutBeforeEffect) => cut(),
         Some(Fault::TimeOutAfterEffect) => {
-            effect(&mut state.world(), false);
+            effect(None);
             cut()
         }
+        honest_or_not => effect(honest_or_not),
     }
 }
 
@@ -167,12 +208,12 @@ fn answer(done: u16, outcome: Result<Authorization, Refused>) -> HttpResponse {
 }
 
 /// The caller is the provider, or this refusal.
-async fn provider(state: &State, headers: &HeaderMap) -> Result<(), Box<HttpResponse>> {
+async fn provider(state: &State, headers: &HeaderMap) -> Result<String, Box<HttpResponse>> {
     let sent = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
     let refusal = match sent.and_then(|value| value.strip_prefix("Bearer ")) {
         None => NotTheClient::Untrue("there is no client assertion"),
         Some(assertion) => match authenticate(state, assertion).await {
-            Ok(()) => return Ok(()),
+            Ok(client) => return Ok(client),
             Err(refusal) => refusal,
         },
     };

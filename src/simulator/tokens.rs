@@ -233,6 +233,7 @@ pub(super) enum Recurring {
 pub(super) struct Promised {
     pub(super) iss: String,
     pub(super) aud: String,
+    pub(super) sub: String,
     pub(super) jti: String,
     pub(super) exp: i64,
     pub(super) currency: Currency,
@@ -241,7 +242,7 @@ pub(super) struct Promised {
 }
 
 /// Reads a payment token back. Says why it is none of ours, or not for this client; its expiry is judged elsewhere.
-pub(super) fn read_payment_token(state: &State, token: &str) -> Result<Promised, &'static str> {
+pub(super) fn read_payment_token(state: &State, client_id: &str, token: &str) -> Result<Promised, &'static str> {
     let unverified = Unverified::parse(token).map_err(|_malformed| "The payment token is not a compact JWS.")?;
     unverified.expect_type(&[PAYMENT_TOKEN_TYPE]).map_err(|_other| "The token is no payment token.")?;
     let kid = unverified.kid().ok_or("The payment token names no key.")?.to_owned();
@@ -254,7 +255,7 @@ pub(super) fn read_payment_token(state: &State, token: &str) -> Result<Promised,
     if promised.iss != state.issuer {
         return Err("The payment token is of another issuer.");
     }
-    if promised.aud != state.client_id {
+    if promised.aud != client_id {
         return Err("The payment token was issued for another seller.");
     }
     Ok(promised)

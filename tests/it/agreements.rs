@@ -20,6 +20,7 @@ async fn the_static_driver_makes_the_keys_that_the_demo_platform_takes() {
         plan: "metered".to_owned(),
         settings,
         configuration: Value::Null,
+        generation: 0,
     };
     let Outcome::Done(made) = driver.create(&work).await else { panic!("the static driver is done at once") };
     assert_eq!(made.expose()["API_KEY"], api_key(&key, work.resource_id.as_str()).expose());

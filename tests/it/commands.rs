@@ -5,6 +5,8 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
+use portreeve::app::HOUSE;
+use portreeve::db::{DbConnection, DbError};
 use portreeve::fetch::{Fetch, FetchSettings, Outgoing};
 use secrecy::ExposeSecret as _;
 use serde_json::Value;
@@ -92,6 +94,49 @@ on_both! {
         assert_eq!(serving.status(&format!("{}/v1/budget", serving.base)).await, 401);
         assert_eq!(serving.status(&format!("{}/readyz", serving.private)).await, 200);
         assert_eq!(serving.stop(), Some(0));
+    }
+
+    async fn the_books_are_checked_while_somebody_writes_and_only_of_accounts_that_exist(db: TestDb) {
+        let folder = tempfile::tempdir().unwrap();
+        let audit = |more: &[&str]| {
+            let mut command = program(folder.path(), &["audit", "verify"]);
+            let output = command.args(more).env("PORTREEVE__DATABASE__URL", db.settings().url.expose_secret()).output();
+            output.unwrap()
+        };
+        let nobody = "acct_01m7y8g5g4ffwsvdswctyvv55x";
+        assert_eq!(audit(&["--account", nobody]).status.code(), Some(3));
+        let (began, running) = std::sync::mpsc::channel();
+        let (release, released) = std::sync::mpsc::channel::<()>();
+        let house = db.db().clone();
+        let busy = tokio::spawn(async move {
+            let work = move |_: &mut DbConnection| {
+                began.send(()).unwrap();
+                released.recv().unwrap();
+                Ok::<_, DbError>(())
+            };
+            house.write(HOUSE, work).await
+        });
+        tokio::task::spawn_blocking(move || running.recv().unwrap()).await.unwrap();
+        let checked = audit(&[]);
+        assert_eq!(checked.status.code(), Some(0), "{}", told(&checked));
+        release.send(()).unwrap();
+        busy.await.unwrap().unwrap();
+    }
+
+    async fn a_hold_is_settled_by_hand_only_with_one_verdict_and_only_when_it_is_there(db: TestDb) {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(run(folder.path(), &["init"]).status.success());
+        let (account, hold) = ("acct_01m7y8g5g4ffwsvdswctyvv55x", "hold_01m7y8g5g4ffwsvdswctyvv55x");
+        let settle = |more: &[&str]| {
+            let mut command = program(folder.path(), &["account", "settle-hold", account, hold]);
+            let output = command.args(more).env("PORTREEVE__DATABASE__URL", db.settings().url.expose_secret()).output();
+            output.unwrap()
+        };
+        assert_eq!(settle(&[]).status.code(), Some(2));
+        assert_eq!(settle(&["--captured", "--released"]).status.code(), Some(2));
+        assert_eq!(settle(&["--released", "--force", " "]).status.code(), Some(5));
+        let missing = settle(&["--released", "--force", "because"]);
+        assert_eq!(missing.status.code(), Some(3), "{}", told(&missing));
     }
 
     async fn the_registry_adds_shows_suspends_and_resumes(db: TestDb) {
@@ -396,7 +441,7 @@ fn rehearsing_a_publication_tells_whether_anything_would_change() {
     assert!(run(folder.path(), &["init"]).status.success());
     let said = |arguments: &[&str]| String::from_utf8(run(folder.path(), arguments).stdout).unwrap();
     let rehearse = ["catalog", "publish", "--dry-run"];
-    assert!(said(&rehearse).starts_with("would publish 4 services"));
+    assert!(said(&rehearse).starts_with("would publish 7 services"));
     assert!(!folder.path().join("portreeve.db").exists(), "nothing was done");
     assert!(said(&["catalog", "publish"]).starts_with("published: revision 1"));
     assert!(said(&rehearse).starts_with("unchanged: revision 1"));
@@ -450,4 +495,98 @@ fn a_taken_address_names_its_setting_and_a_closed_pipe_ends_quietly() {
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();
     assert_eq!((output.status.code(), told(&output)), (Some(0), String::new()));
+}
+
+#[test]
+fn an_orchestrator_is_put_on_the_wire_by_commands_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    assert!(run(folder, &["init"]).status.success());
+    let add = ["orchestrator", "add", "Harbour", "--issuer", "https://harbour.example", "--client-id", "us"];
+    assert!(run(folder, &add).status.success());
+    let wire = |arguments: &[&str]| run(folder, &[["--json", "orchestrator", "wire"].as_slice(), arguments].concat());
+    let json = |output: &Output| {
+        let line = String::from_utf8(output.stdout.clone()).unwrap();
+        line.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(wire(&["show", "Harbour"]).status.code(), Some(3), "it does not speak the wire yet");
+    assert_eq!(wire(&["secret", "add", "Harbour"]).status.code(), Some(3));
+    assert_eq!(wire(&["set", "Harbour", "--signatures", "v2_required"]).status.code(), Some(5), "without keys");
+    assert_eq!(wire(&["set", "Harbour", "--signatures", "unsigned"]).status.code(), Some(5), "not with this profile");
+    assert_eq!(wire(&["set", "Harbour", "--profile", "1999-01-01"]).status.code(), Some(2));
+    std::fs::write(folder.join("client-secret"), "a-client-secret-of-some-length\n").unwrap();
+    let set = [
+        "set",
+        "Harbour",
+        "--profile",
+        "2026-04-01",
+        "--account-answer",
+        "credentials",
+        "--require",
+        "name, country",
+        "--client-id",
+        "client_1",
+        "--client-secret-file",
+        "client-secret",
+        "--notification-url",
+        "https://harbour.example/n",
+    ];
+    let told = json(&wire(&set));
+    assert_eq!(told[0]["profile"], "2026-04-01");
+    let secret = told[1]["notification_secret"].as_str().unwrap().to_owned();
+    assert!(secret.starts_with("whsec_"));
+    // What is not named stays; the secret is told once.
+    let told = json(&wire(&["set", "Harbour", "--callback-url", "https://harbour.example/c"]));
+    assert_eq!((told.len(), &told[0]["require"]), (1, &Value::from("name,country")));
+    let shown = wire(&["show", "Harbour"]);
+    assert_eq!(json(&shown)[0]["client_secret"], true);
+    let all = String::from_utf8(shown.stdout).unwrap();
+    assert!(!all.contains(&secret) && !all.contains("a-client-secret"));
+    let made = json(&wire(&["secret", "add", "Harbour"]));
+    assert!(made[0]["secret"].as_str().unwrap().starts_with("whsec_"));
+    std::fs::write(folder.join("given"), "whsec_given_by_the_orchestrator\n").unwrap();
+    let given = json(&wire(&["secret", "add", "Harbour", "--from-file", "given"]));
+    assert!(given[0].get("secret").is_none(), "who gave it has it");
+    let id = made[0]["id"].as_str().unwrap();
+    assert_eq!(wire(&["secret", "retire", "Harbour", id]).status.code(), Some(0));
+    assert_eq!(wire(&["secret", "retire", "Harbour", id]).status.code(), Some(3));
+    let listed = json(&wire(&["secret", "list", "Harbour"]));
+    assert_eq!(listed.iter().filter(|one| one["retired_at"].is_null()).count(), 1);
+    let manifest = run(folder, &["wire", "manifest", "--orchestrator", "Harbour"]);
+    let manifest: Value = serde_json::from_slice(&manifest.stdout).unwrap();
+    assert_eq!(manifest["provisioning"]["oauth_client_id"], "client_1");
+    assert_eq!(run(folder, &["wire", "manifest", "--prefix", "/nowhere"]).status.code(), Some(3));
+    assert_eq!(run(folder, &["outbox", "list"]).status.code(), Some(0));
+    assert_eq!(run(folder, &["outbox", "replay", "--dead"]).status.code(), Some(0));
+}
+
+#[test]
+fn linking_silently_is_warned_of_when_it_is_set_and_at_every_start() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(run(folder.path(), &["init"]).status.success());
+    let output = run(
+        folder.path(),
+        &[
+            "orchestrator",
+            "add",
+            "Harbour",
+            "--issuer",
+            "https://harbour.example",
+            "--client-id",
+            "us",
+            "--existing-account",
+            "link_silently",
+        ],
+    );
+    assert!(output.status.success());
+    assert!(told(&output).contains("without its owner being asked"), "{}", told(&output));
+    let (public, private) = (free_port(), free_port());
+    let mut command = program(folder.path(), &["serve", "--listen", &format!("127.0.0.1:{public}")]);
+    command.env("PORTREEVE__SERVER__PRIVATE_LISTEN", format!("127.0.0.1:{private}"));
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let begun: Vec<String> = lines.take_while(|line| !line.contains("\"serving\"")).collect();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(begun.iter().any(|line| line.contains("links existing accounts silently")), "{begun:?}");
 }

@@ -69,6 +69,21 @@ on_both! {
         app.stop().await;
     }
 
+    async fn what_a_script_is_told_stands_on_pages_alone(db: TestDb) {
+        let app = TestApp::start(&db).await;
+        let anyone = app.stranger();
+        for (path, status) in [("/openapi.json", 200), ("/catalog", 200), ("/v1/budget", 401), ("/v1/nothing", 401)] {
+            let answer = anyone.get_with(path, "hx-request", "true").await.expect_status(status);
+            for header in ["hx-redirect", "hx-retarget", "hx-reselect", "hx-reswap"] {
+                assert!(!answer.has_header(header), "{path}: {header}");
+            }
+            assert!(!answer.headers("vary").contains(&"hx-request"), "{path}");
+        }
+        let page = anyone.get_with("/dashboard", "hx-request", "true").await.expect_status(401);
+        assert_eq!((page.header("hx-redirect"), page.header("vary")), ("/dashboard", "hx-request"));
+        app.stop().await;
+    }
+
     async fn of_parallel_uses_of_a_link_one_wins(db: TestDb) {
         let app = TestApp::start(&db).await;
         let agent = app.agent().await;

@@ -482,6 +482,65 @@ on_both! {
         assert_eq!(move_money(&db, stranger.release(&held)).await.unwrap(), Outcome::NoSuchHold);
     }
 
+    async fn a_snapshot_reads_one_moment_and_keeps_no_writer_waiting(database: TestDb) {
+        let db = one_lane(&database);
+        let purse = Purse::new(1);
+        purse.open(&db, &[100]).await;
+        move_money(&db, purse.spend(1)).await.unwrap();
+        let (began, running) = tokio::sync::oneshot::channel();
+        let (wrote, written) = std::sync::mpsc::channel::<()>();
+        let account = purse.account.clone();
+        let reader = db.clone();
+        let read = tokio::spawn(async move {
+            let work = move |conn: &mut portreeve::db::DbConnection| {
+                let first = audit_chain::verify(conn, &account).unwrap().entries;
+                began.send(()).unwrap();
+                written.recv().unwrap();
+                Ok::<_, DbError>((first, audit_chain::verify(conn, &account).unwrap().entries))
+            };
+            reader.read_snapshot(work).await.unwrap()
+        });
+        running.await.unwrap();
+        assert!(matches!(move_money(&db, purse.spend(1)).await.unwrap(), Outcome::Spent(_)));
+        wrote.send(()).unwrap();
+        assert_eq!(read.await.unwrap(), (1, 1));
+        assert_eq!(verify(&db, &purse.account).await.unwrap().entries, 2, "the connection is an ordinary one again");
+    }
+
+    async fn the_command_that_checks_the_books_finds_nothing_wrong_while_money_moves(database: TestDb) {
+        on_four_threads(async move {
+            let db = database.db().clone();
+            let purse = std::sync::Arc::new(Purse::new(2));
+            purse.open(&db, &[1_000_000, 1_000_000]).await;
+            let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+            let spenders = (0..4).map(|_| {
+                let (db, purse, stop) = (db.clone(), purse.clone(), stop.clone());
+                tokio::spawn(async move {
+                    while !stop.load(std::sync::atomic::Ordering::SeqCst) {
+                        move_money(&db, purse.spend(1)).await.unwrap();
+                    }
+                })
+            });
+            let spenders: Vec<_> = spenders.collect();
+            let url = secrecy::ExposeSecret::expose_secret(&database.settings().url).to_owned();
+            let told = tokio::task::spawn_blocking(move || {
+                let folder = tempfile::tempdir().unwrap();
+                let verify = || {
+                    let mut audit = std::process::Command::new(env!("CARGO_BIN_EXE_portreeve"));
+                    audit.args(["audit", "verify"]).current_dir(folder.path()).env("PORTREEVE__DATABASE__URL", &url);
+                    let output = audit.output().unwrap();
+                    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+                };
+                (0..12).map(|_| verify()).collect::<Vec<_>>()
+            });
+            let told = told.await.unwrap();
+            stop.store(true, std::sync::atomic::Ordering::SeqCst);
+            join_all(spenders).await.into_iter().for_each(Result::unwrap);
+            assert!(told.iter().all(|(code, _)| *code == Some(0)), "{told:?}");
+        })
+        .await;
+    }
+
     async fn tampering_with_a_hold_is_found(database: TestDb) {
         let db = one_lane(&database);
         let purse = Purse::new(2);
@@ -510,6 +569,12 @@ on_both! {
             let found = verify(&db, &purse.account).await;
             assert!(matches!(&found, Err(Difference::Hold { id, .. }) if id == hold.as_str()), "{tampered}: {found:?}");
             change(hold, good).await;
+        }
+        for (hold, amount) in [(&taken, 10), (&freed, 10)] {
+            change(hold, "amount = amount + 1").await;
+            let found = verify(&db, &purse.account).await;
+            assert_eq!(found, Err(Difference::HoldAmount { id: hold.to_string(), amount: amount + 1, entry: amount }));
+            change(hold, "amount = amount - 1").await;
         }
         let one = purse.ceilings().iter().next().unwrap().clone();
         for tampered in [format!("counter_ids = '{one}'"), "currency = 'EUR'".to_owned()] {

@@ -23,7 +23,8 @@ async fn record(
 ) -> Result<(), DbError> {
     let (account, keyed) = (account.clone(), keyed.clone());
     let insert = move |conn: &mut portreeve::db::DbConnection| {
-        let key = NewKey { account_id: &account, keyed: &keyed, subject: Some(subject), sealed_answer: None };
+        let (subject, lifetime) = (Some(subject), idempotency::LIFETIME);
+        let key = NewKey { account_id: &account, keyed: &keyed, subject, sealed_answer: None, lifetime };
         Ok::<_, DbError>(idempotency::insert(conn, &key, now)?)
     };
     database.db().write("test", insert).await

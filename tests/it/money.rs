@@ -1,5 +1,6 @@
 //! Buying: what is held, what is taken, what is given back, and that nothing is ever done twice or passes a ceiling.
 
+use diesel::connection::SimpleConnection as _;
 use diesel::prelude::*;
 use futures_util::future::join_all;
 use portreeve::clock::Timestamp;
@@ -7,6 +8,7 @@ use portreeve::db::DbError;
 use portreeve::db::schema::{operations, resources};
 use portreeve::fetch::Outgoing;
 use portreeve::money::Amount;
+use portreeve::payment::audit_chain::{self, Difference, VerifyError};
 use portreeve::simulator::{AuthorizationStatus, Fault, PaymentTokenSpec, SettlementVerb, User};
 use serde_json::{Value, json};
 
@@ -45,6 +47,51 @@ on_both! {
         assert_eq!(ids.len(), 1);
         assert_eq!(agent.spent_and_held().await, (900, 0));
         assert_eq!((app.issuer_says(), app.simulator.books().authorizations.len()), ((0, 900), 1));
+        app.stop().await;
+    }
+
+    async fn tampering_with_a_charge_or_the_resource_of_a_hold_is_found(db: TestDb) {
+        let app = TestApp::start(&db).await;
+        let agent = app.agent().await;
+        agent.buys("postgres", "small").await.expect_status(201);
+        app.fails(SettlementVerb::Authorize, Fault::Decline, 1);
+        agent.buys("postgres", "small").await.problem(402, "payment_refused");
+        app.fails(SettlementVerb::Authorize, Fault::TimeOutBeforeEffect, 1);
+        agent.buys("domain", "dot-dev").await.expect_status(202);
+        let change = async |sql: &str| {
+            let sql = sql.to_owned();
+            app.app().db.write("test", move |conn| Ok::<_, DbError>(conn.batch_execute(&sql)?)).await.unwrap();
+        };
+        let found = async || {
+            let account = agent.account.parse().unwrap();
+            let verified = app.app().db.read_snapshot(move |conn| Ok::<_, DbError>(audit_chain::verify(conn, &account)));
+            verified.await.unwrap().map(|_| ()).map_err(|error| match error {
+                VerifyError::Different(difference) => difference,
+                VerifyError::Db(error) => panic!("{error}"),
+            })
+        };
+        found().await.unwrap();
+        for (tampered, good) in [
+            ("state = 'voided' WHERE state = 'captured'", "state = 'captured' WHERE state = 'voided'"),
+            ("state = 'captured' WHERE state = 'refused'", "state = 'refused' WHERE state = 'captured' AND reason IS NOT NULL"),
+            ("state = 'captured' WHERE state = 'unknown'", "state = 'unknown' WHERE amount = 1200"),
+            ("state = 'other' WHERE state = 'captured'", "state = 'captured' WHERE state = 'other'"),
+            ("amount = 1 WHERE state = 'captured'", "amount = 900 WHERE amount = 1"),
+            ("currency = 'EUR' WHERE state = 'captured'", "currency = 'USD'"),
+        ] {
+            change(&format!("UPDATE charges SET {tampered}")).await;
+            let told = found().await;
+            assert!(matches!(told, Err(Difference::Charge { .. })), "{tampered}: {told:?}");
+            change(&format!("UPDATE charges SET {good}")).await;
+            found().await.unwrap();
+        }
+        let captured = "(SELECT id FROM holds WHERE state = 'captured')";
+        change(&format!("UPDATE holds SET resource_id = 'res_other' WHERE id = {captured}")).await;
+        assert!(matches!(found().await, Err(Difference::HoldResource(_))));
+        change("UPDATE holds SET resource_id = (SELECT id FROM resources WHERE hold_id = holds.id)").await;
+        found().await.unwrap();
+        change("DELETE FROM charges WHERE state = 'captured'").await;
+        assert!(matches!(found().await, Err(Difference::NoCharge(_))));
         app.stop().await;
     }
 
@@ -241,7 +288,7 @@ on_both! {
     async fn a_revoked_payment_token_pays_nothing(db: TestDb) {
         let app = TestApp::start(&db).await;
         let agent = app.agent().await;
-        app.simulator.revoke_payment_token("ptok_gone");
+        app.simulator.revoke_payment_token("ptok_gone").unwrap();
         let mut order = agent.order("domain", "dot-dev");
         order["payment_token"] = json!(app.pays(&usd(5000).claim("jti", json!("ptok_gone"))));
         let refusal = agent.sends(&order).await.problem(402, "payment_refused");

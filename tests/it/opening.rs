@@ -166,7 +166,7 @@ on_both! {
             ("invalid_request", vec![good[0], good[1], good[1]]),
             ("invalid_request", vec![good[0], good[0], good[1]]),
             ("invalid_request", vec![good[0], good[1], ("scope", "budget:read"), ("scope", "budget:read")]),
-            ("unsupported_grant_type", vec![("grant_type", "authorization_code"), good[1]]),
+            ("unsupported_grant_type", vec![("grant_type", "password"), good[1]]),
             ("unsupported_grant_type", vec![("grant_type", ""), good[1]]),
             ("invalid_grant", vec![good[0], ("assertion", "a.b.c")]),
             ("invalid_grant", vec![good[0], ("assertion", "")]),

@@ -164,6 +164,12 @@ on_both! {
         let agent = app.agent().await;
         let proof = holder.proves(&claims(&app, "GET", "/v1/budget", Some(&agent.token)));
         refused(&app, "unbound", &asks(&app, "DPoP", &agent.token, &[proof]).await, "invalid_token");
+        // A proof for HEAD is for HEAD.
+        for (htm, status) in [("HEAD", 200), ("GET", 401)] {
+            let client = app.stranger();
+            let head = Outgoing::head(client.url("/v1/budget")).header("authorization", format!("DPoP {token}"));
+            assert_eq!(client.send(head.header("dpop", with("htm", json!(htm)))).await.status(), status, "{htm}");
+        }
         // Query and fragment are left out of `htu`, and may stand in it (RFC 9449 §4.3).
         let proof = with("htu", json!(format!("{}/v1/budget?y=2#z", app.base)));
         asks(&app, "DPoP", &token, &[proof]).await.expect_status(200);

@@ -7,8 +7,13 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use diesel::prelude::*;
+use portreeve::audit;
+use portreeve::clock::Timestamp;
 use portreeve::db::DbError;
-use portreeve::db::schema::resources;
+use portreeve::db::schema::{operations, resources};
+use portreeve::ids::{AccountId, HoldId};
+use portreeve::payment::settlement::{Party, Settled};
+use portreeve::resource::{self, ResourceState, SettleError, Verdict};
 use portreeve::simulator::{Fault, IdTokenSpec, SettlementVerb};
 use serde_json::{Value, json};
 use tokio::io::AsyncReadExt as _;
@@ -82,6 +87,128 @@ on_both! {
         app.stop().await;
     }
 
+    async fn what_the_issuer_took_although_it_refused_is_paid_and_handed_over(db: TestDb) {
+        let app = TestApp::start(&db).await;
+        let agent = app.agent().await;
+        // Made before the money is taken, and after it.
+        for (service, plan, credential) in [("postgres", "small", "DATABASE_URL"), ("domain", "dot-dev", "TRANSFER_CODE")] {
+            app.fails(SettlementVerb::Capture, Fault::RefuseAfterEffect, 1);
+            let bought = agent.buys(service, plan).await.expect_status(201).json();
+            assert_eq!((&bought["resource"]["state"], bought["credentials"][credential].is_string()), (&json!("ready"), true), "{bought}");
+        }
+        assert_eq!((agent.spent_and_held().await, app.issuer_says()), ((2100, 0), (0, 2100)));
+        app.stop().await;
+    }
+
+    async fn a_refused_capture_of_what_is_not_made_yet_unmakes_nothing(db: TestDb) {
+        let app = TestApp::start(&db).await;
+        let agent = app.agent().await;
+        for (service, plan, then) in [("postgres", "small", "void unmake"), ("domain", "dot-dev", "void create")] {
+            app.fails(SettlementVerb::Capture, Fault::Decline, 1);
+            app.fails(SettlementVerb::Void, Fault::TimeOutBeforeEffect, 1);
+            let refused = agent.buys(service, plan).await.expect_status(202).json();
+            let id = refused["resource"]["id"].as_str().unwrap().to_owned();
+            let left = app.app().db.read(move |conn| {
+                let of_it = operations::table.filter(operations::resource_id.eq(id));
+                Ok::<_, DbError>(of_it.select(operations::step).first::<String>(conn)?)
+            });
+            assert_eq!(left.await.unwrap(), then);
+            turns_until(&app, &agent.client, &refused, "failed").await;
+        }
+        assert_eq!((agent.spent_and_held().await, app.issuer_says()), ((0, 0), (0, 0)));
+        app.stop().await;
+    }
+
+    async fn what_the_issuer_does_not_give_back_is_unmade_and_settled_by_hand(db: TestDb) {
+        let app = TestApp::start(&db).await;
+        let mut agent = app.agent().await;
+        let (mut stuck, desk) = (Vec::new(), &app.app().desk);
+        for _ in 0..3 {
+            app.fails(SettlementVerb::Capture, Fault::Decline, 1);
+            app.fails(SettlementVerb::Void, Fault::Decline, 1);
+            let answer = agent.buys("postgres", "small").await.expect_status(202).json();
+            assert_eq!(answer["resource"]["state"], "needs_attention", "{answer}");
+            let id = answer["resource"]["id"].as_str().unwrap().to_owned();
+            let refusal = agent.client.delete(&format!("/v1/resources/{id}")).await.problem(409, "resource_needs_attention");
+            assert_eq!(refusal["retry"], false);
+            let (sealed, hold) = kept(&app, &id).await;
+            assert_eq!(sealed, None, "it is unmade, and so are its credentials");
+            stuck.push((id, hold));
+        }
+        let account: AccountId = agent.account.parse().unwrap();
+        let settle = async |hold: &HoldId, verdict, force| {
+            resource::settle_hold(&desk.cashier, (&account, hold), verdict, force, app.now()).await
+        };
+        let [(taken, taken_hold), (forced, forced_hold), (lapsed, lapsed_hold)] = stuck.try_into().unwrap();
+        for verdict in [Verdict::Captured, Verdict::Released] {
+            let refused = settle(&taken_hold, verdict, None).await;
+            assert!(matches!(refused, Err(SettleError::NotConfirmed(_))), "{refused:?}");
+        }
+        assert!(matches!(settle(&HoldId::new(app.now()), Verdict::Released, None).await, Err(SettleError::NoSuchHold)));
+        assert_eq!(agent.spent_and_held().await, (0, 2700));
+
+        // The issuer took one after all; one is given up although the issuer says otherwise; the last one lapses.
+        let at_issuer = app.simulator.books().authorizations.into_iter().map(|entry| entry.authorization);
+        let at_issuer = at_issuer.into_iter().find(|one| one.reference == taken_hold.as_str()).unwrap();
+        let party = Party {
+            issuer: app.orchestrator.issuer.as_str().to_owned(),
+            client_id: app.orchestrator.client_id.clone(),
+            url: app.orchestrator.settlement_url.clone().unwrap(),
+        };
+        let captured = desk.cashier.settlement.capture(&party, &at_issuer.id, at_issuer.amount, app.now()).await;
+        assert!(matches!(captured, Settled::Done(_)), "{captured:?}");
+        assert!(matches!(settle(&taken_hold, Verdict::Released, None).await, Err(SettleError::NotConfirmed(_))));
+        assert_eq!(settle(&taken_hold, Verdict::Captured, None).await.unwrap(), ResourceState::NeedsAttention);
+        assert_eq!(settle(&forced_hold, Verdict::Released, Some("they wrote to us")).await.unwrap(), ResourceState::Failed);
+        assert_eq!(agent.spent_and_held().await, (900, 900));
+        app.pass(TimeDelta::days(8));
+        agent.logs_in_again().await;
+        assert_eq!(settle(&lapsed_hold, Verdict::Released, None).await.unwrap(), ResourceState::Failed);
+        assert!(matches!(settle(&lapsed_hold, Verdict::Captured, Some("no")).await, Err(SettleError::Settled(_))));
+        assert_eq!((agent.spent_and_held().await, app.issuer_says()), ((900, 0), (0, 900)));
+        for (id, state, reason) in [
+            (&taken, "needs_attention", "paid, and not there"),
+            (&forced, "failed", "the money was given back"),
+            (&lapsed, "failed", "the money was given back"),
+        ] {
+            let found = agent.client.get(&format!("/v1/resources/{id}")).await.expect_status(200).json();
+            assert_eq!((&found["state"], &found["state_reason"]), (&json!(state), &json!(reason)));
+        }
+        let account = account.clone();
+        let facts = app.app().db.read(move |conn| Ok::<_, DbError>(audit::latest(conn, &account, 100)?)).await.unwrap();
+        let facts: Vec<_> = facts.iter().filter(|fact| fact.action == "hold.settled").collect();
+        assert!(facts.len() == 3 && facts.iter().all(|fact| fact.actor == "operator"), "{facts:?}");
+        assert!(facts.iter().any(|fact| fact.detail["forced"] == "they wrote to us"), "{facts:?}");
+        app.stop().await;
+    }
+
+    async fn a_look_up_that_cannot_be_true_makes_nothing_ready(db: TestDb) {
+        let app = TestApp::start(&db).await;
+        let mut agent = app.agent().await;
+        let lies = [Fault::TellCapturedNothing, Fault::TellOtherAmount, Fault::TellOtherCurrency];
+        let lost = [
+            (SettlementVerb::Authorize, Fault::TimeOutAfterEffect),
+            (SettlementVerb::Capture, Fault::TimeOutBeforeEffect),
+            (SettlementVerb::Capture, Fault::TimeOutAfterEffect),
+        ];
+        let mut bought = 0;
+        for (on, cut) in lost {
+            for lie in lies {
+                agent.logs_in_again().await;
+                app.fails(on, cut, 1);
+                let unknown = agent.buys("postgres", "small").await.expect_status(202).json();
+                app.fails(SettlementVerb::Lookup, lie, 1);
+                let id = unknown["resource"]["id"].as_str().unwrap();
+                turns_until_heard(&app, id).await;
+                assert_eq!(agent.spent_and_held().await, (bought, 900), "{on:?} {cut:?} {lie:?}");
+                turns_until(&app, &agent.client, &unknown, "ready").await;
+                bought += 900;
+                assert_eq!((agent.spent_and_held().await, app.issuer_says()), ((bought, 0), (0, bought)), "{on:?} {lie:?}");
+            }
+        }
+        app.stop().await;
+    }
+
     async fn a_configuration_that_cannot_be_read_stops_the_work_and_undoes_nothing(db: TestDb) {
         let app = TestApp::start(&db).await;
         let agent = app.agent().await;
@@ -102,10 +229,15 @@ on_both! {
 
 /// Lets the workers turn, each time when all is due, until the purchase has failed.
 async fn turns_until_failed(app: &TestApp, client: &crate::harness::client::Client, answer: &Value) -> Value {
+    turns_until(app, client, answer, "failed").await
+}
+
+/// The same until it is in another state.
+async fn turns_until(app: &TestApp, client: &crate::harness::client::Client, answer: &Value, state: &str) -> Value {
     let path = format!("/v1/resources/{}", answer["resource"]["id"].as_str().unwrap());
     for _ in 0..50 {
         let found = client.get(&path).await.expect_status(200).json();
-        if found["state"] == "failed" {
+        if found["state"] == state {
             return found;
         }
         app.pass(TimeDelta::seconds(5));
@@ -113,7 +245,41 @@ async fn turns_until_failed(app: &TestApp, client: &crate::harness::client::Clie
         tokio::time::sleep(Duration::from_millis(100)).await;
         app.workers_turn().await;
     }
-    panic!("not failed: {}", client.get(&path).await.text());
+    panic!("not {state}: {}", client.get(&path).await.text());
+}
+
+/// Lets the workers turn until one of them has worked on the purchase, and is done for now.
+async fn turns_until_heard(app: &TestApp, id: &str) {
+    app.workers_resume().await;
+    for _ in 0..100 {
+        let (id, now) = (id.to_owned(), app.now());
+        let heard = app.app().db.read(move |conn| {
+            let of_it = operations::table.filter(operations::resource_id.eq(id));
+            let (attempts, state, next): (i64, String, Option<Timestamp>) =
+                of_it.select((operations::attempts, operations::state, operations::next_try_at)).first(conn)?;
+            Ok::<_, DbError>(
+                attempts > 0
+                    && (state == "finished" || next.is_some_and(|next| next < now.plus(TimeDelta::seconds(60)))),
+            )
+        });
+        if heard.await.unwrap() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("nobody worked on {id}");
+}
+
+/// The sealed credentials and the hold of a resource.
+async fn kept(app: &TestApp, id: &str) -> (Option<String>, HoldId) {
+    let id = id.to_owned();
+    let found = app.app().db.read(move |conn| {
+        let of_it = resources::table.filter(resources::id.eq(id));
+        Ok::<_, DbError>(
+            of_it.select((resources::sealed_credentials, resources::hold_id.assume_not_null())).first(conn)?,
+        )
+    });
+    found.await.unwrap()
 }
 
 async fn configured(app: &TestApp, id: &Value, configuration: &'static str) {

@@ -146,7 +146,7 @@ on_both! {
             anyone.get("/oauth/jwks").await.json(),
         );
         let checked = check_catalog(&bytes, &jws, &keys, &app.base, app.now()).unwrap();
-        assert_eq!((checked.version, checked.services.len()), (1, 4));
+        assert_eq!((checked.version, checked.services.len()), (1, 7));
         let mut changed = bytes.clone();
         let at = changed.windows(4).position(|four| four == b"9.00").unwrap();
         changed[at] = b'8';

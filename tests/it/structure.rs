@@ -40,6 +40,8 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     // The other side: it must not share the provider's mistakes.
     ("simulator", &["ground", "signing", "fetch", "catalog"]),
     ("main", &["mechanisms", "config", "telemetry", "features", "app", "http", "simulator"]),
+    // Builds of cargo-fuzz only.
+    ("fuzzing", &["mechanisms", "features", "http"]),
 ];
 
 const GROUND: &[&str] = &["ground"];

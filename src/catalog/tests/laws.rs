@@ -52,6 +52,9 @@ proptest! {
             price: price.clone(),
             credentials: vec!["A".parse().unwrap()],
             configuration: Configuration::default(),
+            said_kind: None,
+            rules: Rules::default(),
+            said_access: std::collections::BTreeMap::new(),
         };
         let bytes = canonical_json(&plan).unwrap();
         let again: Plan = serde_json::from_slice(&bytes).unwrap();

@@ -105,6 +105,36 @@ async fn what_changed_for_a_plan_is_said_in_words() {
 }
 
 #[tokio::test]
+async fn a_changed_parent_limit_or_update_is_said_in_words() {
+    let (db, _folder) = database().await;
+    let keys = KeyRing::generate().unwrap();
+    let old = new(publish(&db, &keys, &example(), ISS, now()).await.unwrap());
+    let said = async |file, was, is, service: &str, plan: &str| {
+        let (db, _folder) = database().await;
+        let new = new(publish(&db, &keys, &example_with(file, was, is), ISS, now()).await.unwrap());
+        let changes = changes(&old, &new, &service.parse().unwrap(), &plan.parse().unwrap());
+        changes.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let bucket = "services/bucket.toml";
+    let limit = said(bucket, "at_most = 10", "at_most = 3", "bucket", "standard").await;
+    assert_eq!(limit, ["at_most: was 10 per project, now 3 per project"]);
+    let parent = said(bucket, "    { plan = \"team/pro\" },\n", "", "bucket", "standard").await;
+    assert_eq!(parent, ["parents.team/pro: was $5.00 a month, now gone"]);
+    let price = said(bucket, "5.00 USD", "6.00 USD", "bucket", "standard").await;
+    assert_eq!(price, ["price.amount: was $5.00, now $6.00", "parents.team/pro: was $5.00 a month, now $6.00 a month"]);
+    let access = said(bucket, "url = \"BUCKET_URL\"", "address = \"BUCKET_URL\"", "bucket", "standard").await;
+    assert_eq!(access, ["access.address: new, BUCKET_URL", "access.url: was BUCKET_URL, now gone"]);
+    let team = "services/team.toml";
+    let scope = said(team, "scope = \"account\"", "scope = \"project\"", "team", "free").await;
+    assert_eq!(
+        scope,
+        ["at_most: was 1 per account, now 1 per project", "exclusive: was in each account, now in each project"]
+    );
+    let way = said(team, "direction = \"up\"", "direction = \"any\"", "team", "free").await;
+    assert_eq!(way, ["updates.team/pro: was up, now any"]);
+}
+
+#[tokio::test]
 async fn a_changed_row_is_not_served() {
     let (db, _folder) = database().await;
     let edition = new(publish(&db, &KeyRing::generate().unwrap(), &example(), ISS, now()).await.unwrap());

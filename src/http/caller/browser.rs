@@ -5,7 +5,7 @@ use std::pin::Pin;
 
 use actix_web::cookie::{Cookie, SameSite as CookieSite, time};
 use actix_web::dev::Payload;
-use actix_web::http::header::{HOST, ORIGIN};
+use actix_web::http::header::ORIGIN;
 use actix_web::{FromRequest, HttpMessage as _, HttpRequest, HttpResponse, ResponseError};
 
 use super::bearer::app;
@@ -125,17 +125,15 @@ impl ResponseError for OtherSite {
     }
 }
 
-fn same_site(request: &HttpRequest) -> bool {
-    let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
+/// `own` is our address; what the request calls us (`Host`) may have been chosen by somebody else.
+fn same_site(request: &HttpRequest, own: &str) -> bool {
     if let Some(site) = request.headers().get("sec-fetch-site") {
         return matches!(site.to_str(), Ok("same-origin" | "none"));
     }
-    match (header(ORIGIN), header(HOST)) {
-        // Neither a new nor an old browser sent this: there is no cookie to abuse.
-        (None, _) => true,
-        (Some(origin), Some(host)) => origin.split_once("://").is_some_and(|(_, authority)| authority == host),
-        (Some(_), None) => false,
-    }
+    // Neither a new nor an old browser sent a request without an origin: there is no cookie to abuse.
+    let Some(origin) = request.headers().get(ORIGIN) else { return true };
+    let own = url::Url::parse(own).map(|own| own.origin().ascii_serialization());
+    own.is_ok_and(|own| origin.as_bytes() == own.as_bytes())
 }
 
 impl FromRequest for SameSite {
@@ -143,11 +141,11 @@ impl FromRequest for SameSite {
     type Future = Ready<Result<Self, OtherSite>>;
 
     fn from_request(request: &HttpRequest, _payload: &mut Payload) -> Self::Future {
-        if same_site(request) {
+        let Ok(app) = app(request) else { return ready(Err(OtherSite(Frame::anonymous("")))) };
+        if same_site(request, &app.base_url) {
             return ready(Ok(Self));
         }
-        let provider = app(request).map(|app| app.provider_name()).unwrap_or_default();
-        ready(Err(OtherSite(Frame::anonymous(provider))))
+        ready(Err(OtherSite(Frame::anonymous(app.provider_name()))))
     }
 }
 
@@ -158,7 +156,7 @@ mod tests {
 
     fn own(headers: &[(&'static str, &'static str)]) -> bool {
         let request = headers.iter().fold(TestRequest::post(), |request, header| request.append_header(*header));
-        same_site(&request.to_http_request())
+        same_site(&request.to_http_request(), "https://a.example:8443")
     }
 
     #[test]
@@ -167,20 +165,27 @@ mod tests {
             [("same-origin", true), ("none", true), ("same-site", false), ("cross-site", false), ("", false)]
         {
             assert_eq!(own(&[("sec-fetch-site", site)]), expected, "{site}");
-            let claimed = [("sec-fetch-site", site), ("origin", "https://a.example"), ("host", "a.example")];
+            let claimed = [("sec-fetch-site", site), ("origin", "https://a.example:8443")];
             assert_eq!(own(&claimed), expected, "{site}");
         }
     }
 
     #[test]
-    fn an_older_browsers_origin_must_be_our_own_host_and_port() {
-        let host = ("host", "a.example:8080");
-        assert!(own(&[host, ("origin", "http://a.example:8080")]));
-        for origin in ["http://a.example", "http://b.a.example:8080", "https://evil.example", "null", "a.example:8080"]
-        {
-            assert!(!own(&[host, ("origin", origin)]), "{origin}");
+    fn an_older_browsers_origin_must_be_our_own_whatever_host_the_request_names() {
+        assert!(own(&[("host", "a.example:8443"), ("origin", "https://a.example:8443")]));
+        assert!(own(&[("host", "inside:8080"), ("origin", "https://a.example:8443")]), "behind a proxy");
+        for (host, origin) in [
+            ("evil.example", "https://evil.example"),
+            ("a.example:8443", "http://a.example:8443"),
+            ("a.example", "https://a.example"),
+            ("a.example:8443", "https://b.a.example:8443"),
+            ("a.example:8443", "https://a.example:8443.evil.example"),
+            ("a.example:8443", "null"),
+            ("a.example:8443", "a.example:8443"),
+            ("a.example:8443", ""),
+        ] {
+            assert!(!own(&[("host", host), ("origin", origin)]), "{host} {origin}");
         }
-        assert!(!own(&[("origin", "http://a.example:8080")]), "no host to compare with");
-        assert!(own(&[host]), "no browser");
+        assert!(own(&[("host", "a.example:8443")]), "no browser");
     }
 }

@@ -10,7 +10,7 @@ mod proof;
 
 pub(crate) use bearer::{BudgetRead, Caller, DashboardLink, ResourcesRead, ResourcesRemove, ResourcesWrite};
 pub(crate) use body::{Body, Event, Form};
-pub(crate) use browser::{SameSite, User, session_cookie};
+pub(crate) use browser::{NoUser, SameSite, User, session_cookie};
 pub(crate) use challenge::{Challenge, Scheme};
 pub(crate) use key::Key;
 pub(crate) use meter::Meter;

@@ -5,13 +5,14 @@ use std::pin::Pin;
 
 use actix_web::dev::Payload;
 use actix_web::http::header::HeaderName;
-use actix_web::{FromRequest, HttpRequest};
+use actix_web::{FromRequest, HttpMessage as _, HttpRequest};
 
 use super::bearer::app;
 use crate::app::App;
 use crate::authorization::{self, ProofError, ProvenRequest, VerifiedProof};
 use crate::clock::Timestamp;
 use crate::http::problem::{Problem, table};
+use crate::http::request_log::RealMethod;
 
 /// Where a good nonce is told (RFC 9449 §8).
 pub(crate) const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
@@ -42,7 +43,10 @@ pub(super) fn proof_of(
         return Err(Problem::new(&table::INVALID_PROOF, "Send one proof in one `DPoP` header."));
     };
     let url = format!("{}{}", app.base_url, request.path());
-    let proven = ProvenRequest { method: request.method().as_str(), url: &url, access_token };
+    // HEAD is carried out as GET; what was signed is what was sent.
+    let sent = request.extensions().get::<RealMethod>().map(|real| real.0.clone());
+    let method = sent.as_ref().unwrap_or(request.method()).as_str();
+    let proven = ProvenRequest { method, url: &url, access_token };
     authorization::verify_proof(proof, proven, &app.nonces, now).map(Some).map_err(|error| refused(app, error, now))
 }
 

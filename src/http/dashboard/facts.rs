@@ -216,11 +216,18 @@ fn activity(fact: &RecordedFact, account: &AccountId, orchestrator: &Orchestrato
         "Somebody".to_owned()
     } else if fact.actor == "system" {
         "Portreeve".to_owned()
+    } else if fact.action == "account.linked" {
+        text("orchestrator")
+    } else if fact.actor == "operator" {
+        "The provider".to_owned()
     } else {
         orchestrator.name.to_string()
     };
     let what = match fact.action.as_str() {
         "account.opened" => "opened the account".to_owned(),
+        "account.linked" if here => format!("allowed {} to act for this account", text("orchestrator")),
+        "account.linked" => "was linked to this account by the provider's rule".to_owned(),
+        "link.denied" => format!("refused {}", text("orchestrator")),
         "resource.bought" if fact.detail.get("amount").and_then(Value::as_i64) == Some(0) => {
             format!("chose {}", text("title"))
         }
@@ -229,6 +236,7 @@ fn activity(fact: &RecordedFact, account: &AccountId, orchestrator: &Orchestrato
         "resource.failed" => format!("could not buy {}: {}", text("name"), text("reason")),
         "resource.removed" => format!("removed {}", text("name")),
         "resource.needs_attention" => format!("needs a human for {}", text("name")),
+        "hold.settled" => format!("settled {} as {}", money("amount"), text("as")),
         "budget.lowered" => format!("lowered the cap from {} to {}", money("before"), money("after")),
         "spending.stopped" => "stopped new spending".to_owned(),
         "spending.resumed" => "allowed new spending again".to_owned(),

@@ -1,8 +1,10 @@
 //! What the user sees and can do in a browser.
 
+pub(crate) mod onward;
 pub mod pages;
 
 mod change;
+mod consent;
 mod facts;
 mod log_in;
 mod overview;
@@ -16,6 +18,9 @@ pub(super) use part::take_whole;
 pub(super) fn configure(config: &mut ServiceConfig) {
     config
         .service(web::resource("/d/{token}").get(log_in::show_link).post(log_in::use_link))
+        .service(web::resource("/link/{id}").get(consent::show_question))
+        .service(web::resource("/link/{id}/allow").post(consent::allow))
+        .service(web::resource("/link/{id}/deny").post(consent::deny))
         .service(web::resource("/dashboard").get(overview::show_overview))
         .service(web::resource("/dashboard/logout").post(log_in::log_out))
         .service(web::resource("/dashboard/cap").post(change::lower_cap))

@@ -5,7 +5,7 @@ use std::future::{Ready, ready};
 
 use actix_web::dev::{Payload, ServiceResponse};
 use actix_web::http::StatusCode;
-use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue, VARY};
+use actix_web::http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, VARY};
 use actix_web::{FromRequest, HttpRequest, HttpResponse};
 
 /// What htmx sends with every request of its own.
@@ -45,7 +45,9 @@ pub(super) fn varied(mut answer: HttpResponse) -> HttpResponse {
 /// of it may be put into the page that is shown. Without a session, the browser goes where it is told so. Any other
 /// page takes the place of the shown one as a whole.
 pub(in crate::http) fn take_whole(answer: &mut ServiceResponse) {
-    if Asked::of(answer.request().headers()) == Asked::Page || answer.headers().contains_key(VARY) {
+    let html = |value: &HeaderValue| value.as_bytes().starts_with(b"text/html");
+    let page = answer.headers().get(CONTENT_TYPE).is_some_and(html) && !answer.headers().contains_key(VARY);
+    if !page || Asked::of(answer.request().headers()) == Asked::Page {
         return;
     }
     let told: &[(&'static str, &'static str)] = if answer.status() == StatusCode::UNAUTHORIZED {

@@ -11,7 +11,7 @@ use crate::money::Money;
 use crate::payment::hold::{CapRefusal, CounterKind};
 use crate::payment::token::PaymentTokenError;
 use crate::resource::usage::UsageError;
-use crate::resource::{AdvanceError, BuyError, OpenCredentialsError, RemoveError};
+use crate::resource::{AdvanceError, BuyError, OpenCredentialsError, PayError, RemoveError, ResourceState};
 
 impl From<DbError> for Problem {
     fn from(error: DbError) -> Self {
@@ -150,14 +150,26 @@ impl From<PaymentTokenError> for Problem {
     }
 }
 
+impl From<PayError> for Problem {
+    fn from(error: PayError) -> Self {
+        match error {
+            PayError::TokenNeeded => Self::new(&table::TOKEN_NEEDED, "The plan costs money: send `payment_token`."),
+            PayError::TokenTaken => Self::new(&table::TOKEN_TAKEN, "`payment_token` was seen with another account."),
+            PayError::OtherCurrency { .. } => Self::new(&table::OTHER_CURRENCY, error.to_string()),
+            PayError::Cap(refusal) => cap(&refusal),
+            PayError::Stopped => stopped(),
+            PayError::Db(error) => error.into(),
+            other @ PayError::Inconsistent(_) => internal(&other),
+        }
+    }
+}
+
 impl From<BuyError> for Problem {
     fn from(error: BuyError) -> Self {
         match error {
-            BuyError::TokenNeeded => Self::new(&table::TOKEN_NEEDED, "The plan costs money: send `payment_token`."),
-            BuyError::TokenTaken => Self::new(&table::TOKEN_TAKEN, "`payment_token` was seen with another account."),
-            BuyError::OtherCurrency { .. } => Self::new(&table::OTHER_CURRENCY, error.to_string()),
-            BuyError::Cap(refusal) => cap(&refusal),
-            BuyError::Stopped => stopped(),
+            BuyError::UnknownPlan => Self::new(&table::UNKNOWN_PLAN, "`plan` is not in the catalog."),
+            BuyError::Constraint(error) => Self::new(&table::NOT_ALONE, format!("{error}.")),
+            BuyError::Pay(error) => error.into(),
             BuyError::KeyReused(_) => key_reused(),
             BuyError::Advance(error) => error.into(),
             BuyError::Db(error) => error.into(),
@@ -192,6 +204,11 @@ impl From<RemoveError> for Problem {
     fn from(error: RemoveError) -> Self {
         match error {
             RemoveError::NotFound => Self::new(&table::NOT_FOUND, "The account has no such resource."),
+            RemoveError::Busy(ResourceState::NeedsAttention) => {
+                Self::new(&table::NEEDS_HUMAN, "The resource cannot be removed before a human has looked at it.")
+                    .with("state", json!(ResourceState::NeedsAttention.as_str()))
+                    .next("tell_human", table::NEEDS_HUMAN.human)
+            }
             RemoveError::Busy(state) => {
                 Self::new(&table::BUSY, "The resource cannot be removed yet.").with("state", json!(state.as_str()))
             }
@@ -207,6 +224,9 @@ impl From<UsageError> for Problem {
             UsageError::Conflict => Self::new(&table::EVENT_CONFLICT, "`source` and `id` were used for another event."),
             UsageError::NotReady(state) => {
                 Self::new(&table::NOT_READY, "The resource is not in use.").with("state", json!(state.as_str()))
+            }
+            UsageError::OldCredentials => {
+                Self::new(&table::OLD_CREDENTIALS, "The credentials were replaced and no longer work.")
             }
             UsageError::Cap(refusal) => cap(&refusal),
             UsageError::Stopped => stopped(),

@@ -69,6 +69,9 @@ problems! {
     ACCOUNT_UNUSABLE: "account_unusable" 403 "The account cannot be used",
         "The account is frozen or closed, or the orchestrator may not open accounts.",
         agent "Stop and tell your human.", human "Ask the provider's support.", retry false;
+    OLD_CREDENTIALS: "credentials_replaced" 403 "The credentials were replaced",
+        "Usage was reported for credentials that a rotation replaced, and that no longer work.",
+        agent "Refuse the call that this usage is for.", human "", retry false;
     FORBIDDEN: "cross_site_request" 403 "The request came from another site",
         "A browser sent this form from another site.",
         agent "Use the API instead of the pages.", human "Open the page itself and try again there.", retry false;
@@ -87,9 +90,15 @@ problems! {
     BUSY: "resource_busy" 409 "Work on the resource is not finished",
         "The resource is being made or changed, or the outcome of that is unknown.",
         agent "Look at the resource again in a few seconds.", human "", retry true;
+    NEEDS_HUMAN: "resource_needs_attention" 409 "A human has to look at the resource",
+        "What became of the resource or of its money could not be settled by the provider's programs. Its `state_reason` says more.",
+        agent "Do not repeat the call: tell your human, who can ask the provider.", human "Ask the provider's support about this resource: its state says `needs_attention`.", retry false;
     NOT_READY: "resource_not_ready" 409 "The resource is not in use",
         "Usage was reported for a resource that is not ready: it was removed, or never came to be.",
         agent "Refuse the call that this usage is for.", human "", retry false;
+    NOT_ALONE: "plan_constraint" 409 "The catalog does not allow it beside what there is",
+        "There are as many resources of this plan as there may be, one is in use that may not be at the same time, or one that has to be there first is missing. Nothing was bought.",
+        agent "Read the detail. Change or remove what stands in the way, or buy first what is needed.", human "", retry false;
     EVENT_CONFLICT: "usage_event_conflict" 409 "The event was recorded with other content",
         "An event with this source and id was recorded before, about something else.",
         agent "Give every event an id of its own.", human "", retry false;
@@ -114,6 +123,9 @@ problems! {
     OTHER_CURRENCY: "currency_mismatch" 422 "The currencies differ",
         "The price, the payment token and the budget do not count in the same currency. Nothing is converted silently.",
         agent "Ask the orchestrator for a payment token in the currency of the price.", human "", retry false;
+    RATE_LIMITED: "rate_limited" 429 "Too many requests",
+        "This was asked for more often than the limit that RateLimit-Policy names allows. Nothing was done.",
+        agent "Wait as long as Retry-After says, then send the same request again.", human "", retry true;
     PRECONDITION: "outcome_unknown" 500 "Nobody knows yet whether it happened",
         "The answer of the database was lost. Retrying with the same Idempotency-Key finds out, and never does it twice.",
         agent "Retry with the same Idempotency-Key.", human "", retry true;

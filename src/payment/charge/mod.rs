@@ -6,6 +6,7 @@
 mod store;
 
 pub use store::{NewCharge, create, of_hold, record};
+pub(in crate::payment) use store::{StoredCharge, after};
 
 use crate::clock::Timestamp;
 use crate::ids::{AccountId, ChargeId, HoldId, OrchestratorId, PaymentTokenId};

@@ -105,6 +105,33 @@ pub fn of_hold(conn: &mut DbConnection, account: &AccountId, hold: &HoldId) -> R
         .try_into()
 }
 
+/// What a check compares of a charge: the texts as stored, so that a bad one is a finding and not a failure.
+#[derive(Queryable)]
+pub(in crate::payment) struct StoredCharge {
+    pub(in crate::payment) id: String,
+    pub(in crate::payment) hold_id: String,
+    pub(in crate::payment) attempt: i64,
+    pub(in crate::payment) state: String,
+    pub(in crate::payment) amount: i64,
+    pub(in crate::payment) currency: String,
+}
+
+/// Up to `limit` charges of the account after `id`, in order, as stored.
+pub(in crate::payment) fn after(
+    conn: &mut DbConnection,
+    account: &AccountId,
+    id: &str,
+    limit: i64,
+) -> QueryResult<Vec<StoredCharge>> {
+    charges::table
+        .filter(charges::account_id.eq(account))
+        .filter(charges::id.gt(id))
+        .order(charges::id)
+        .limit(limit)
+        .select((charges::id, charges::hold_id, charges::attempt, charges::state, charges::amount, charges::currency))
+        .load(conn)
+}
+
 /// Moves a charge from `from` to `to`, with what the issuer said.
 /// `false`: it was no longer in `from`, somebody else moved it.
 ///

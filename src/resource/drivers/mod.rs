@@ -6,9 +6,10 @@ mod static_driver;
 
 pub use static_driver::{StaticDriver, StaticDriverError};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use chrono::TimeDelta;
 use futures_util::future::BoxFuture;
 use secrecy::{ExposeSecret as _, SecretString};
 
@@ -31,6 +32,17 @@ pub struct Work {
     pub settings: serde_json::Map<String, serde_json::Value>,
     /// What the buyer configured.
     pub configuration: serde_json::Value,
+    /// Which credentials are meant: 0 for the first, then one more for each rotation.
+    pub generation: i64,
+}
+
+/// New credentials.
+#[derive(Debug)]
+pub struct Rotated {
+    /// They work from now on.
+    pub credentials: Credentials,
+    /// How long those before them work on. `None`: they are dead.
+    pub overlap: Option<TimeDelta>,
 }
 
 /// What a resource is used with: environment names and their values. Never printed.
@@ -83,19 +95,26 @@ pub trait Driver: Send + Sync {
         Ok(())
     }
 
+    /// The names of credentials whose values are no secret, such as an address: they may be shown again.
+    fn public_names(&self, _settings: &serde_json::Map<String, serde_json::Value>) -> BTreeSet<String> {
+        BTreeSet::new()
+    }
+
     /// Makes the resource exist.
     fn create<'a>(&'a self, work: &'a Work) -> BoxFuture<'a, Outcome<Credentials>>;
 
     /// Makes it cease to exist. Done also when it never did.
     fn remove<'a>(&'a self, work: &'a Work) -> BoxFuture<'a, Outcome<()>>;
 
-    /// Moves it to another plan.
+    /// Moves it to the plan and configuration of `work`, and answers the credentials that it has there. What is refused
+    /// must leave it as it was. The same operation may ask for the plan before again, when the money is not had.
     fn change_plan<'a>(&'a self, _work: &'a Work) -> BoxFuture<'a, Outcome<Credentials>> {
         refused("this driver cannot change a plan")
     }
 
-    /// Makes new credentials.
-    fn rotate<'a>(&'a self, _work: &'a Work) -> BoxFuture<'a, Outcome<Credentials>> {
+    /// Makes the credentials of `work`'s generation, and says how long those before them work on. The same generation
+    /// again is the same credentials.
+    fn rotate<'a>(&'a self, _work: &'a Work) -> BoxFuture<'a, Outcome<Rotated>> {
         refused("this driver cannot rotate credentials")
     }
 

@@ -7,3 +7,4 @@ mod record;
 mod store;
 
 pub use record::{Metering, Recorded, UsageError, UsageEvent, record};
+pub(super) use store::forget_totals;

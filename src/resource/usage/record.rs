@@ -30,6 +30,8 @@ pub struct UsageEvent {
     pub quantity: Decimal,
     /// When it was used.
     pub at: Timestamp,
+    /// The generation of the credentials that it was used with, where the platform knows it.
+    pub generation: Option<i64>,
 }
 
 /// What a meter of the plan, as it was sold, costs.
@@ -63,6 +65,9 @@ pub enum UsageError {
     /// The resource is not in use.
     #[error("the resource is {}", .0.as_str())]
     NotReady(ResourceState),
+    /// The credentials were replaced by others.
+    #[error("the credentials were replaced")]
+    OldCredentials,
     /// A ceiling said no.
     #[error("a ceiling has no room for this")]
     Cap(Box<CapRefusal>),
@@ -117,6 +122,12 @@ fn fingerprint(resource: &Resource, event: &UsageEvent) -> String {
     sha256_base64url(said.as_bytes())
 }
 
+/// Whether credentials of this generation work.
+fn works(used: i64, locked: &store::Locked, now: Timestamp) -> bool {
+    let overlapping = locked.old_credentials_until.is_some_and(|until| now < until);
+    used == locked.generation || (used == locked.generation - 1 && overlapping)
+}
+
 fn charge(
     conn: &mut DbConnection,
     resource: &Resource,
@@ -130,9 +141,16 @@ fn charge(
         let cost = Money { amount: cost, currency };
         return if known == fingerprint { Ok(Recorded { duplicate: true, cost }) } else { Err(UsageError::Conflict) };
     }
-    let state = store::lock_state(conn, resource)?;
-    if state != ResourceState::Ready {
-        return Err(UsageError::NotReady(state));
+    let locked = store::lock(conn, resource)?;
+    if !matches!(locked.state, ResourceState::Ready | ResourceState::Changing) {
+        return Err(UsageError::NotReady(locked.state));
+    }
+    if (&locked.service, &locked.plan) != (&resource.service, &resource.plan) {
+        // Its plan was changed after its price was looked up.
+        return Err(UsageError::NotReady(ResourceState::Changing));
+    }
+    if event.generation.is_some_and(|used| !works(used, &locked, now)) {
+        return Err(UsageError::OldCredentials);
     }
     let month = Period::month_of(now);
     let (quantity, charged) = store::total(conn, resource, &event.meter, month.start)?;

@@ -30,13 +30,41 @@ pub(super) fn event(conn: &mut DbConnection, source: &str, id: &str) -> QueryRes
         .optional()
 }
 
-/// The resource's state, locked, so that usage and removal, and two reports, do not pass each other.
-pub(super) fn lock_state(conn: &mut DbConnection, resource: &Resource) -> QueryResult<ResourceState> {
-    let word: String = diesel::update(resources::table.find((&resource.account_id, &resource.id)))
-        .set(resources::changed_at.eq(resources::changed_at))
-        .returning(resources::state)
-        .get_result(conn)?;
-    ResourceState::from_word(&word).ok_or_else(|| corrupt("resources.state"))
+/// What an event is judged by.
+pub(super) struct Locked {
+    pub(super) state: ResourceState,
+    pub(super) service: String,
+    pub(super) plan: String,
+    /// How often the credentials were replaced.
+    pub(super) generation: i64,
+    /// Until when the credentials before work.
+    pub(super) old_credentials_until: Option<Timestamp>,
+}
+
+/// The resource, locked, so that usage and removal, and two reports, do not pass each other.
+pub(super) fn lock(conn: &mut DbConnection, resource: &Resource) -> QueryResult<Locked> {
+    let row: (String, String, String, i64, Option<Timestamp>) =
+        diesel::update(resources::table.find((&resource.account_id, &resource.id)))
+            .set(resources::changed_at.eq(resources::changed_at))
+            .returning((
+                resources::state,
+                resources::service,
+                resources::plan,
+                resources::generation,
+                resources::old_credentials_until,
+            ))
+            .get_result(conn)?;
+    let (word, service, plan, generation, old_credentials_until) = row;
+    let state = ResourceState::from_word(&word).ok_or_else(|| corrupt("resources.state"))?;
+    Ok(Locked { state, service, plan, generation, old_credentials_until })
+}
+
+/// Another plan counts what is used from nothing, at its own prices.
+pub(in crate::resource) fn forget_totals(conn: &mut DbConnection, resource: &Resource) -> QueryResult<()> {
+    let totals = usage_totals::table
+        .filter(usage_totals::account_id.eq(&resource.account_id))
+        .filter(usage_totals::resource_id.eq(&resource.id));
+    diesel::delete(totals).execute(conn).map(drop)
 }
 
 /// How much was used and charged in a month so far.
@@ -66,7 +94,7 @@ struct NewTotal<'a> {
     charged: Amount,
 }
 
-/// Writes the new total; the lock of [`lock_state`] is held.
+/// Writes the new total; the lock of [`lock`] is held.
 pub(super) fn set_total(
     conn: &mut DbConnection,
     resource: &Resource,

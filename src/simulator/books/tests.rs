@@ -11,6 +11,7 @@ fn promised(max: i64) -> Promised {
     Promised {
         iss: "http://issuer".into(),
         aud: "us".into(),
+        sub: "ada".into(),
         jti: "ptok_1".into(),
         exp: NOW.seconds() + 3600,
         currency: Currency::USD,
@@ -32,34 +33,34 @@ fn asked(reference: &str, minor: i64) -> Asked {
 #[test]
 fn the_same_key_has_the_same_answer_and_reserves_once() {
     let mut books = Books::default();
-    let first = books.authorize("k", asked("hold_1", 900), Ok(promised(1000)), false, NOW).unwrap();
+    let first = books.authorize("k", &asked("hold_1", 900), Ok(promised(1000)), false, NOW).unwrap();
     books.capture(&first.id, amount(900), false, NOW).unwrap();
-    let again = books.authorize("k", asked("hold_1", 900), Ok(promised(1000)), false, NOW).unwrap();
+    let again = books.authorize("k", &asked("hold_1", 900), Ok(promised(1000)), false, NOW).unwrap();
     assert_eq!(first, again);
     assert_eq!(books.entries.len(), 1);
-    let other = books.authorize("k", asked("hold_1", 901), Ok(promised(1000)), false, NOW);
+    let other = books.authorize("k", &asked("hold_1", 901), Ok(promised(1000)), false, NOW);
     assert_eq!(other, Err(Refused::KeyReused));
 }
 
 #[test]
 fn a_refusal_is_kept_under_its_key_and_the_next_key_is_judged_anew() {
     let mut books = Books::default();
-    let declined = books.authorize("hold_1-1", asked("hold_1", 5), Ok(promised(10)), true, NOW);
+    let declined = books.authorize("hold_1-1", &asked("hold_1", 5), Ok(promised(10)), true, NOW);
     assert_eq!(declined, Err(Refused::Declined));
-    assert_eq!(books.authorize("hold_1-1", asked("hold_1", 5), Ok(promised(10)), false, NOW), declined);
-    assert!(books.authorize("hold_1-2", asked("hold_1", 5), Ok(promised(10)), false, NOW).is_ok());
+    assert_eq!(books.authorize("hold_1-1", &asked("hold_1", 5), Ok(promised(10)), false, NOW), declined);
+    assert!(books.authorize("hold_1-2", &asked("hold_1", 5), Ok(promised(10)), false, NOW).is_ok());
 }
 
 #[test]
 fn the_limit_counts_open_and_captured_and_nothing_that_was_given_back() {
     let mut books = Books::default();
-    let first = books.authorize("1", asked("a", 600), Ok(promised(1000)), false, NOW).unwrap();
-    let refused = books.authorize("2", asked("b", 401), Ok(promised(1000)), false, NOW);
+    let first = books.authorize("1", &asked("a", 600), Ok(promised(1000)), false, NOW).unwrap();
+    let refused = books.authorize("2", &asked("b", 401), Ok(promised(1000)), false, NOW);
     assert_eq!(refused, Err(Refused::LimitExceeded { left: 400 }));
     books.capture(&first.id, amount(100), false, NOW).unwrap();
-    let second = books.authorize("3", asked("c", 900), Ok(promised(1000)), false, NOW).unwrap();
+    let second = books.authorize("3", &asked("c", 900), Ok(promised(1000)), false, NOW).unwrap();
     books.void(&second.id, NOW).unwrap();
-    assert!(books.authorize("4", asked("d", 900), Ok(promised(1000)), false, NOW).is_ok());
+    assert!(books.authorize("4", &asked("d", 900), Ok(promised(1000)), false, NOW).is_ok());
 }
 
 #[test]
@@ -69,20 +70,20 @@ fn a_monthly_limit_begins_anew_with_the_month_and_another_does_not() {
     for (recurring, fits) in [(Some(Recurring::Month), true), (None, false)] {
         let mut books = Books::default();
         let token = Promised { recurring, exp: until, ..promised(1000) };
-        let first = books.authorize("1", asked("a", 1000), Ok(token.clone()), false, NOW).unwrap();
+        let first = books.authorize("1", &asked("a", 1000), Ok(token.clone()), false, NOW).unwrap();
         books.capture(&first.id, amount(1000), false, NOW).unwrap();
-        assert_eq!(books.authorize("2", asked("b", 1000), Ok(token), false, next).is_ok(), fits);
+        assert_eq!(books.authorize("2", &asked("b", 1000), Ok(token), false, next).is_ok(), fits);
     }
 }
 
 #[test]
 fn an_expired_or_revoked_token_authorizes_nothing_but_what_was_authorized_is_captured() {
     let mut books = Books::default();
-    let open = books.authorize("1", asked("a", 10), Ok(promised(1000)), false, NOW).unwrap();
+    let open = books.authorize("1", &asked("a", 10), Ok(promised(1000)), false, NOW).unwrap();
     let late = NOW.plus(TimeDelta::seconds(3600));
-    assert_eq!(books.authorize("2", asked("b", 10), Ok(promised(1000)), false, late), Err(Refused::TokenExpired));
+    assert_eq!(books.authorize("2", &asked("b", 10), Ok(promised(1000)), false, late), Err(Refused::TokenExpired));
     books.revoke("ptok_1");
-    assert_eq!(books.authorize("3", asked("c", 10), Ok(promised(1000)), false, NOW), Err(Refused::TokenRevoked));
+    assert_eq!(books.authorize("3", &asked("c", 10), Ok(promised(1000)), false, NOW), Err(Refused::TokenRevoked));
     assert_eq!(books.capture(&open.id, amount(10), false, late).unwrap().status, AuthorizationStatus::Captured);
 }
 
@@ -90,16 +91,16 @@ fn an_expired_or_revoked_token_authorizes_nothing_but_what_was_authorized_is_cap
 fn remarks_about_the_request_are_not_decisions() {
     let mut books = Books::default();
     let jpy = Asked { currency: "JPY".parse().unwrap(), ..asked("a", 10) };
-    assert_eq!(books.authorize("1", jpy, Ok(promised(1000)), false, NOW), Err(Refused::CurrencyMismatch));
-    assert_eq!(books.authorize("1", asked("a", 0), Ok(promised(1000)), false, NOW), Err(Refused::AmountInvalid));
-    assert_eq!(books.authorize("1", asked("a", 1), Err("no"), false, NOW), Err(Refused::TokenInvalid("no")));
-    assert!(books.authorize("1", asked("a", 10), Ok(promised(1000)), false, NOW).is_ok());
+    assert_eq!(books.authorize("1", &jpy, Ok(promised(1000)), false, NOW), Err(Refused::CurrencyMismatch));
+    assert_eq!(books.authorize("1", &asked("a", 0), Ok(promised(1000)), false, NOW), Err(Refused::AmountInvalid));
+    assert_eq!(books.authorize("1", &asked("a", 1), Err("no"), false, NOW), Err(Refused::TokenInvalid("no")));
+    assert!(books.authorize("1", &asked("a", 10), Ok(promised(1000)), false, NOW).is_ok());
 }
 
 #[test]
 fn what_can_follow_what() {
     let late = NOW.plus(GOOD_FOR);
-    let open = |books: &mut Books| books.authorize("1", asked("a", 10), Ok(promised(1000)), false, NOW).unwrap().id;
+    let open = |books: &mut Books| books.authorize("1", &asked("a", 10), Ok(promised(1000)), false, NOW).unwrap().id;
 
     let mut books = Books::default();
     let id = open(&mut books);
@@ -119,9 +120,9 @@ fn what_can_follow_what() {
     let mut books = Books::default();
     let id = open(&mut books);
     assert_eq!(books.capture(&id, amount(10), false, late), Err(Refused::AuthorizationExpired));
-    assert_eq!(books.lookup("a", late)[0].status, AuthorizationStatus::Expired);
+    assert_eq!(books.lookup("us", "a", late)[0].status, AuthorizationStatus::Expired);
     assert_eq!(books.void("auth_unknown", NOW), Err(Refused::NotFound));
-    assert!(books.lookup("b", NOW).is_empty());
+    assert!(books.lookup("us", "b", NOW).is_empty());
 }
 
 proptest! {
@@ -135,7 +136,7 @@ proptest! {
             match act {
                 0 => {
                     let key = number.to_string();
-                    if let Ok(made) = books.authorize(&key, asked(&key, minor), Ok(promised(1000)), false, NOW) {
+                    if let Ok(made) = books.authorize(&key, &asked(&key, minor), Ok(promised(1000)), false, NOW) {
                         ids.push(made.id);
                     }
                 }
@@ -146,4 +147,41 @@ proptest! {
             prop_assert!(totals.open + totals.captured <= 1000);
         }
     }
+}
+
+#[test]
+fn a_month_at_one_provider_ends_at_the_cap_whatever_the_tokens_allow() {
+    let mut books = Books::default();
+    books.cap("us", Some(vec![Cap { currency: Currency::USD, amount: amount(1000) }]));
+    let token = |jti: &str, sub: &str| Promised { jti: jti.into(), sub: sub.into(), ..promised(900) };
+    let first = books.authorize("1", &asked("a", 900), Ok(token("t1", "ada")), false, NOW).unwrap();
+    let refused = books.authorize("2", &asked("b", 101), Ok(token("t2", "ada")), false, NOW);
+    assert_eq!(refused, Err(Refused::CapExceeded { left: 100 }));
+    assert!(books.authorize("3", &asked("c", 900), Ok(token("t3", "bo")), false, NOW).is_ok(), "of another user");
+    books.void(&first.id, NOW).unwrap();
+    assert!(books.authorize("4", &asked("d", 101), Ok(token("t2", "ada")), false, NOW).is_ok());
+    assert_eq!(books.of("them", &first.id), Err(Refused::NotFound), "another seller's are as if they were not");
+    let euro = Promised { currency: "EUR".parse().unwrap(), ..token("t5", "ada") };
+    let asked_euro = Asked { currency: "EUR".parse().unwrap(), ..asked("e", 1) };
+    assert_eq!(books.authorize("5", &asked_euro, Ok(euro), false, NOW), Err(Refused::CapExceeded { left: 0 }));
+}
+
+#[test]
+fn a_file_brings_back_entries_answers_and_revocations() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("books.db");
+    let mut store = super::super::store::Store::open(&path).unwrap();
+    let mut books = Books::default();
+    let first = books.authorize("1", &asked("a", 600), Ok(promised(1000)), false, NOW);
+    let refused = books.authorize("2", &asked("b", 600), Ok(promised(1000)), false, NOW);
+    books.revoke("ptok_1");
+    books.keep(&mut store).unwrap();
+    drop(store);
+    let mut store = super::super::store::Store::open(&path).unwrap();
+    let mut again = Books::restore(&mut store).unwrap();
+    assert_eq!(again.authorize("1", &asked("a", 600), Ok(promised(1000)), false, NOW), first);
+    assert_eq!(again.authorize("2", &asked("b", 600), Ok(promised(1000)), false, NOW), refused);
+    let third = again.authorize("3", &asked("c", 1), Ok(promised(1000)), false, NOW);
+    assert_eq!(third, Err(Refused::TokenRevoked));
+    assert_eq!(again.capture(&first.unwrap().id, amount(600), false, NOW).unwrap().captured, amount(600));
 }

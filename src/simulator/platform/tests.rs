@@ -52,7 +52,7 @@ async fn get(platform: &Platform, path: &str, key: &str) -> Incoming {
 fn a_key_is_good_for_its_own_resource_only() {
     let mac = hmac::Key::new(hmac::HMAC_SHA256, &KEY);
     let key = api_key(&KEY, "res_1");
-    assert_eq!(resource_of(&mac, key.expose()).as_deref(), Some("res_1"));
+    assert_eq!(resource_of(&mac, key.expose()), Some(("res_1".to_owned(), 0)));
     for bad in [key.expose().replace("res_1", "res_2"), format!("{}A", key.expose()), "wx_res_1.".into(), String::new()]
     {
         assert_eq!(resource_of(&mac, &bad), None, "{bad}");

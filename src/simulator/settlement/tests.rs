@@ -193,7 +193,7 @@ async fn a_rotated_key_is_published_beside_the_old_until_that_is_forgotten() {
     let keys: Value = both.fetch.send(Outgoing::get(jwks.clone())).await.unwrap().json().unwrap();
     assert_eq!(keys["keys"].as_array().unwrap().len(), 4);
     assert_eq!(both.post("/authorizations", "1", &asked(&token, "a", 1)).await.status, 201);
-    both.simulator.forget_old_keys();
+    both.simulator.forget_old_keys().unwrap();
     assert_eq!(both.post("/authorizations", "2", &asked(&token, "b", 1)).await.status, 400);
     both.simulator.order(FaultOrder { jwks: Some(JwksState::Down), ..FaultOrder::default() }).unwrap();
     assert_eq!(both.fetch.send(Outgoing::get(jwks)).await.unwrap().status, 503);

@@ -284,7 +284,7 @@ impl Agent<'_> {
         assert_eq!((sum("spent_change"), sum("held_change")), (of("spent"), of("held")), "the ledger and the budget");
         assert_eq!(of("remaining"), of("ceiling") - of("spent") - of("held"), "{budget}");
         let account = self.account.parse().expect("an account id");
-        let verified = self.app.app().db.read(move |conn| {
+        let verified = self.app.app().db.read_snapshot(move |conn| {
             let verified = audit_chain::verify(conn, &account).expect("the ledger is whole");
             Ok::<_, DbError>(verified)
         });
@@ -354,6 +354,10 @@ fn config(
         ("outgoing.special_hosts", "127.0.0.1"),
         ("usage.meter_key", meter_key.expose()),
         ("static_driver.platform_url", platform),
+        // Tests ask often; those about limits set their own.
+        ("wire.account_requests_per_hour", "0"),
+        ("wire.token_exchanges_per_hour", "0"),
+        ("wire.resource_creates_per_hour", "0"),
     ];
     for (key, value) in own.into_iter().chain(settings.iter().copied()) {
         layers.add_flag(key, value, "test").expect("a setting");

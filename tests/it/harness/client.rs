@@ -89,6 +89,21 @@ impl Client {
         String::from_utf8_lossy(&answer).into_owned()
     }
 
+    /// Two requests on one line, the second before the first is answered; both answers.
+    pub(crate) async fn raw_pair(&self, first: (&str, &str), second: (&str, &str)) -> String {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let host = self.base.authority();
+        let mut line = tokio::net::TcpStream::connect(host).await.expect("the server listens");
+        let requests = format!(
+            "{} {} HTTP/1.1\r\nhost: {host}\r\n\r\n{} {} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n",
+            first.0, first.1, second.0, second.1
+        );
+        line.write_all(requests.as_bytes()).await.expect("the server reads");
+        let mut answers = Vec::new();
+        line.read_to_end(&mut answers).await.expect("the server answers");
+        String::from_utf8_lossy(&answers).into_owned()
+    }
+
     /// Where a path of this server is.
     pub(crate) fn url(&self, path: &str) -> Url {
         self.base.join(path).unwrap_or_else(|error| panic!("`{path}` is no path: {error}"))

@@ -35,6 +35,9 @@ macro_rules! on_both {
 pub(crate) mod app;
 pub(crate) mod client;
 pub(crate) mod databases;
+pub(crate) mod receiver;
+pub(crate) mod tenant;
+pub(crate) mod wire;
 
 /// Runs `test` on four threads of its own, for what must hold when callers really run at once.
 pub(crate) async fn on_four_threads(test: impl Future<Output = ()> + Send + 'static) {

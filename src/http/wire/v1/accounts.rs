@@ -1,8 +1,8 @@
 //! `POST /v1/accounts`: an identity attestation opens an account, or finds the one that it is linked to.
 
-use actix_web::HttpResponse;
 use actix_web::http::header;
 use actix_web::web::Data;
+use actix_web::{HttpRequest, HttpResponse};
 use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 use crate::app::App;
 use crate::authorization::{self, ExchangeError, ExchangeParts, ExchangeRequest};
 use crate::http::caller::{Body, BoundTo, Challenge, Scheme};
+use crate::http::limit::{Limit, Limits};
 use crate::http::problem::{Problem, table};
 use crate::payment::budget;
 use crate::secret::sha256_base64url;
@@ -98,12 +99,15 @@ fn refused(app: &App, error: ExchangeError) -> Problem {
     request_body = OpenAccountRequest,
     params(("DPoP" = Option<String>, Header, description = "A proof (RFC 9449): the token is bound to its key.")),
     responses((status = 201, body = OpenAccountResponse), (status = 200, body = OpenAccountResponse),
-        (status = 400), (status = 401), (status = 403), (status = 503)))]
+        (status = 400), (status = 401), (status = 403), (status = 429), (status = 503)))]
 pub(crate) async fn open_account(
     app: Data<App>,
+    limits: Data<Limits>,
     bound_to: BoundTo,
     body: Body<OpenAccountRequest>,
+    request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
+    let allowance = limits.take(&[(Limit::AddressAccounts, &limits.address(&request))])?;
     let now = app.clock.now();
     let exchange = ExchangeRequest {
         assertion: body.value.id_token,
@@ -134,5 +138,6 @@ pub(crate) async fn open_account(
         resource: app.audience.clone(),
     };
     let mut builder = if given.opened { HttpResponse::Created() } else { HttpResponse::Ok() };
+    allowance.tell(&mut builder);
     Ok(builder.insert_header((header::CACHE_CONTROL, "no-store")).json(answer))
 }

@@ -1,6 +1,8 @@
 //! `/v1/resources`: buying, looking, removing.
 
 use actix_web::HttpResponse;
+use std::sync::Arc;
+
 use actix_web::http::header;
 use actix_web::web::{Data, Path, Query};
 use serde::{Deserialize, Serialize};
@@ -12,7 +14,7 @@ use super::page::PageQuery;
 use super::usage::CostView;
 use crate::account;
 use crate::app::App;
-use crate::catalog::{self, Edition, Offer, PlanId, Price, ServiceId};
+use crate::catalog::{self, Edition, Offer, PlanId, ServiceId};
 use crate::db::DbError;
 use crate::http::caller::{Body, Caller, Key, ResourcesRead, ResourcesRemove, ResourcesWrite};
 use crate::http::problem::{Problem, table};
@@ -51,7 +53,7 @@ pub(crate) struct ResourceView {
     service: String,
     plan: String,
     name: String,
-    /// `provisioning`, `ready`, `suspended`, `removing`, `removed`, `failed`, `needs_attention`.
+    /// `provisioning`, `ready`, `changing`, `suspended`, `removing`, `removed`, `failed`, `needs_attention`.
     state: &'static str,
     /// Why, where that needs saying.
     state_reason: Option<String>,
@@ -153,7 +155,7 @@ async fn same_offer(app: &App, edition: &Edition, offer: &Offer, digest: Option<
 
 fn purchase(
     caller: &Caller<ResourcesWrite>,
-    edition: &Edition,
+    edition: &Arc<Edition>,
     offer: &Offer,
     request: &CreateResourceRequest,
 ) -> Result<Purchase, Problem> {
@@ -166,20 +168,12 @@ fn purchase(
     Ok(Purchase {
         account_id: caller.access.account.id.clone(),
         orchestrator_id: caller.access.orchestrator.id.clone(),
-        service: offer.service.to_string(),
-        plan: offer.plan.id.to_string(),
+        edition: edition.clone(),
+        plan: offer.name(),
         name: name(request)?,
-        title: format!("{} · {}", offer.service_title, offer.plan.title),
         configuration: Value::Object(configuration),
-        catalog_version: edition.version.number(),
-        catalog_digest: edition.digest.clone(),
-        due: offer.plan.price.due_at_once(),
-        currency: offer.plan.currency(),
-        per_month: match &offer.plan.price {
-            Price::Metered(price) => Some(price.max_exposure().money().amount),
-            Price::Free | Price::Monthly(_) | Price::OneOff(_) => None,
-        },
-        irreversible: offer.irreversible,
+        placement: None,
+        again: false,
     })
 }
 

@@ -44,6 +44,9 @@ pub(crate) struct UsageData {
     meter: String,
     /// Above zero, as a decimal text: `1`, `0.25`.
     quantity: String,
+    /// Which of the resource's credentials were used: 0 for the first, then one more for each rotation. Credentials that
+    /// were replaced, and whose time to work on is over, are refused with 403.
+    generation: Option<i64>,
 }
 
 /// What became of the event.
@@ -87,7 +90,8 @@ fn read(request: &UsageRequest, now: Timestamp) -> Result<(ResourceId, UsageEven
         None => now,
     };
     let (source, id) = (request.source.clone(), request.id.clone());
-    Ok((subject, UsageEvent { source, id, meter: request.data.meter.clone(), quantity, at }))
+    let (meter, generation) = (request.data.meter.clone(), request.data.generation);
+    Ok((subject, UsageEvent { source, id, meter, quantity, at, generation }))
 }
 
 fn quantity(text: &str) -> Result<Decimal, Problem> {
@@ -106,8 +110,9 @@ async fn metering(app: &App, resource: &Resource, meter: &str) -> Result<Meterin
     let plan: PlanId = resource.plan.parse().map_err(|_bad| unknown())?;
     let meter_id: MeterId = meter.parse().map_err(|_bad| unknown())?;
     let offer = sold.plan(&service, &plan).ok_or_else(unknown)?;
-    let Price::Metered(price) = &offer.plan.price else { return Err(unknown()) };
-    let meter = offer.plan.rate(&meter_id).ok_or_else(unknown)?;
+    let parent = resource.price_parent.as_deref().and_then(|parent| parent.parse().ok());
+    let Price::Metered(price) = resource::price_under(offer, parent.as_ref()) else { return Err(unknown()) };
+    let meter = price.meters().iter().find(|meter| meter.id == meter_id).ok_or_else(unknown)?;
     Ok(Metering {
         rate: meter.rate,
         per: meter.per.decimal(),
@@ -119,7 +124,7 @@ async fn metering(app: &App, resource: &Resource, meter: &str) -> Result<Meterin
 /// Records one usage event and charges for it; refused with 402 when it no longer fits under a ceiling.
 #[utoipa::path(post, path = "/v1/usage", tag = "usage",
     request_body(content = UsageRequest, content_type = "application/cloudevents+json"),
-    responses((status = 200, body = UsageResponse), (status = 400), (status = 401), (status = 402), (status = 404),
+    responses((status = 200, body = UsageResponse), (status = 400), (status = 401), (status = 402), (status = 403), (status = 404),
         (status = 409), (status = 422)),
     security(("meter_key" = [])))]
 pub(crate) async fn record_usage(

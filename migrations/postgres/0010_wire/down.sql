@@ -1,0 +1,15 @@
+DROP TABLE outbox_deliveries;
+DROP TABLE plan_changes;
+DROP INDEX operations_by_resource;
+ALTER TABLE operations DROP COLUMN failed_step;
+ALTER TABLE resources DROP COLUMN old_credentials_until;
+ALTER TABLE resources DROP COLUMN generation;
+ALTER TABLE resources DROP COLUMN changing_to;
+ALTER TABLE resources DROP COLUMN price_parent;
+ALTER TABLE resources DROP COLUMN project_id;
+DROP TABLE wire_resources;
+DROP TABLE refresh_tokens;
+DROP TABLE authorization_codes;
+DROP TABLE account_requests;
+DROP TABLE wire_secrets;
+DROP TABLE wire_settings;

@@ -1,0 +1,306 @@
+//! The body of a request for an account: strict about what is known, deaf to what is not. An explicit `null` is absence.
+
+use serde_json::{Map, Value};
+
+use crate::attestation::{AccountRequestFacts, CanonicalEmail};
+use crate::authorization::{CodeChallenge, Scopes};
+use crate::clock::Timestamp;
+use crate::http::wire::provisioning::envelope::{Refusal, Typed};
+use crate::http::wire::provisioning::signed::parse_json;
+use crate::orchestrator::WireSettings;
+use crate::secret::sha256_base64url;
+use crate::signing::canonical_json;
+
+/// The longest `id`, in bytes.
+const MAX_ID: usize = 200;
+/// The longest `confirmation_secret`, in bytes.
+const MAX_SECRET: usize = 1024;
+/// The longest text of any other member, in bytes.
+const MAX_TEXT: usize = 1024;
+/// The most texts in a list.
+const MAX_TEXTS: usize = 64;
+
+/// A JSON object whose members are asked for by name and type.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Members<'a> {
+    members: &'a Map<String, Value>,
+    /// Where the object stands, with a point behind it.
+    at: &'a str,
+}
+
+impl<'a> Members<'a> {
+    fn get(&self, name: &str) -> Option<&'a Value> {
+        self.members.get(name).filter(|value| !value.is_null())
+    }
+
+    fn wrong(&self, name: &str, what: &str) -> Refusal<Typed> {
+        Refusal::bad(format!("`{}{name}` must be {what}.", self.at))
+    }
+
+    fn text(&self, name: &str) -> Result<Option<&'a str>, Refusal<Typed>> {
+        let Some(value) = self.get(name) else { return Ok(None) };
+        let text = value.as_str().ok_or_else(|| self.wrong(name, "a text"))?;
+        if text.len() > MAX_TEXT {
+            return Err(self.wrong(name, &format!("at most {MAX_TEXT} bytes long")));
+        }
+        Ok(Some(text))
+    }
+
+    fn texts(&self, name: &str) -> Result<Option<Vec<&'a str>>, Refusal<Typed>> {
+        let Some(value) = self.get(name) else { return Ok(None) };
+        let wrong = || self.wrong(name, &format!("a list of at most {MAX_TEXTS} texts"));
+        let values = value.as_array().filter(|values| values.len() <= MAX_TEXTS).ok_or_else(wrong)?;
+        values.iter().map(|value| value.as_str().ok_or_else(wrong)).collect::<Result<_, _>>().map(Some)
+    }
+
+    fn object(&self, name: &str, at: &'a str) -> Result<Option<Members<'a>>, Refusal<Typed>> {
+        let Some(value) = self.get(name) else { return Ok(None) };
+        let members = value.as_object().ok_or_else(|| self.wrong(name, "an object"))?;
+        Ok(Some(Members { members, at }))
+    }
+}
+
+/// A request for an account, as far as it is judged before anybody knows who sent it.
+#[derive(Debug)]
+pub(super) struct RequestBody {
+    value: Map<String, Value>,
+    email: String,
+    canonical: CanonicalEmail,
+    expires_at: Option<Timestamp>,
+}
+
+impl RequestBody {
+    /// Reads the bytes as a JSON object.
+    pub(super) fn parse(content_type: &str, bytes: &[u8]) -> Result<Map<String, Value>, Refusal<Typed>> {
+        parse_json(content_type, bytes)
+    }
+
+    /// Judges what is judged first: the address, then the end.
+    pub(super) fn read(value: Map<String, Value>, now: Timestamp) -> Result<Self, Refusal<Typed>> {
+        let all = Members { members: &value, at: "" };
+        let email = all.text("email")?.filter(|email| !email.is_empty());
+        let email = email.ok_or_else(|| Refusal::bad("`email` is missing."))?.to_owned();
+        let canonical = email.parse().map_err(|_invalid| Refusal::bad("`email` is no address that we keep."))?;
+        let expires_at = all.text("expires_at")?.map(|text| instant(text).ok_or_else(|| no_instant("expires_at")));
+        let expires_at = expires_at.transpose()?;
+        if expires_at.is_some_and(|end| end <= now) {
+            return Err(super::expired("The request has expired: `expires_at` lies in the past."));
+        }
+        Ok(Self { value, email, canonical, expires_at })
+    }
+
+    fn all(&self) -> Members<'_> {
+        Members { members: &self.value, at: "" }
+    }
+
+    /// The id as far as it can be echoed, whatever else is wrong with the request.
+    pub(super) fn echo(value: &Map<String, Value>) -> String {
+        let id = value.get("id").and_then(Value::as_str).filter(|id| id.len() <= MAX_ID);
+        id.unwrap_or_default().to_owned()
+    }
+
+    /// `client_id`, for requests that nobody signed.
+    pub(super) fn client_id(&self) -> Result<Option<&str>, Refusal<Typed>> {
+        self.all().text("client_id")
+    }
+
+    /// `orchestrator.<type>.account`, where the type is how the signer calls itself.
+    pub(super) fn orchestrator_account(&self, settings: &WireSettings) -> Result<String, Refusal<Typed>> {
+        let missing = |what: &str| Refusal::bad(format!("`{what}` is missing."));
+        let block = self.all().object("orchestrator", "orchestrator.")?.ok_or_else(|| missing("orchestrator"))?;
+        let kind = block.text("type")?.ok_or_else(|| missing("orchestrator.type"))?;
+        if kind != settings.kind {
+            return Err(Refusal::bad("`orchestrator.type` is not how the signer of the request calls itself."));
+        }
+        let named = block.object(kind, "orchestrator.*.")?.ok_or_else(|| missing("orchestrator.*"))?;
+        // Both spellings, and both at once, are accepted: the organization names nobody.
+        named.text("organization")?;
+        named.text("organisation")?;
+        let account = named.text("account")?.filter(|account| !account.is_empty());
+        account.map(str::to_owned).ok_or_else(|| missing("orchestrator.*.account"))
+    }
+
+    /// PKCE, S256 only (RFC 7636).
+    pub(super) fn code_challenge(&self) -> Result<Option<CodeChallenge>, Refusal<Typed>> {
+        let all = self.all();
+        if all.text("code_challenge_method")?.is_some_and(|method| method != "S256") {
+            return Err(Refusal::bad("`code_challenge_method` must be `S256`."));
+        }
+        let challenge = all.text("code_challenge")?.map(str::parse).transpose();
+        challenge.map_err(|invalid| Refusal::bad(format!("`code_challenge`: {invalid}.")))
+    }
+
+    /// Every other member that is known has the type that it should have.
+    pub(super) fn check_rest(&self) -> Result<(), Refusal<Typed>> {
+        let all = self.all();
+        all.object("configuration", "configuration.")?;
+        for name in ["object", "name", "phone", "country"] {
+            all.text(name)?;
+        }
+        all.texts("client_capabilities")?;
+        if let Some(actor) = all.object("actor", "actor.")? {
+            actor.text("email")?;
+            actor.text("ip_address")?;
+        }
+        Ok(())
+    }
+
+    /// The scopes: all that we have when none is asked for; those asked for that we know otherwise.
+    pub(super) fn scopes(&self) -> Result<Scopes, Refusal<Typed>> {
+        let Some(asked) = self.all().texts("scopes")?.filter(|asked| !asked.is_empty()) else {
+            return Ok(Scopes::all());
+        };
+        let known = Scopes::known_of(&asked.join(" "));
+        if known.is_empty() {
+            return Err(Refusal::bad(format!("None of `scopes` is known here; there are: {}.", Scopes::all())));
+        }
+        Ok(known)
+    }
+
+    /// `confirmation_secret`: opaque.
+    pub(super) fn confirmation_secret(&self) -> Result<Option<String>, Refusal<Typed>> {
+        let secret = self.all().text("confirmation_secret")?.filter(|secret| !secret.is_empty());
+        if secret.is_some_and(|secret| secret.len() > MAX_SECRET) {
+            return Err(Refusal::bad(format!("`confirmation_secret` must be at most {MAX_SECRET} bytes long.")));
+        }
+        Ok(secret.map(str::to_owned))
+    }
+
+    /// What must be known about the person and is not said: neither at the top nor in `submitted_information`.
+    pub(super) fn lacks(&self, required: &[String]) -> Result<Vec<String>, Refusal<Typed>> {
+        let all = self.all();
+        let submitted = all.object("submitted_information", "submitted_information.")?;
+        let mut lacking = Vec::new();
+        for name in required {
+            let given = submitted.map(|more| more.text(name)).transpose()?.flatten();
+            let given = given.map_or_else(|| all.text(name), |given| Ok(Some(given)))?;
+            match given.map(str::trim).filter(|given| !given.is_empty()) {
+                None => lacking.push(name.clone()),
+                Some(country) if name == "country" && !is_country(country) => {
+                    return Err(Refusal::bad("`country` must be two letters (ISO 3166-1)."));
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(lacking)
+    }
+
+    /// What an attestation is made of.
+    pub(super) fn facts(&self, bytes: &[u8]) -> Result<AccountRequestFacts, Refusal<Typed>> {
+        let all = self.all();
+        let id = all.text("id")?;
+        if id.is_some_and(|id| !(1..=MAX_ID).contains(&id.len()) || id.chars().any(char::is_control)) {
+            return Err(Refusal::bad(format!("`id` must have 1 to {MAX_ID} bytes and no control characters.")));
+        }
+        let verified = all.object("kyc", "kyc.")?.map(|kyc| kyc.texts("verified_fields")).transpose()?.flatten();
+        // The order of members and the space between them say nothing: a retry may be written anew.
+        let canonical = canonical_json(&self.value).unwrap_or_else(|_unwritable| bytes.to_vec());
+        Ok(AccountRequestFacts {
+            id: id.map(str::to_owned),
+            email: self.email.clone(),
+            canonical: self.canonical.clone(),
+            email_verified: verified.is_none_or(|fields| fields.contains(&"email")),
+            expires_at: self.expires_at,
+            hash: sha256_base64url(&canonical),
+        })
+    }
+
+    /// Until when it may be answered.
+    pub(super) fn expires_at(&self) -> Option<Timestamp> {
+        self.expires_at
+    }
+}
+
+/// RFC 3339 with any offset; without one it is UTC.
+fn instant(text: &str) -> Option<Timestamp> {
+    Timestamp::parse_rfc3339(text).or_else(|_no_offset| Timestamp::parse_rfc3339(&format!("{text}Z"))).ok()
+}
+
+fn no_instant(name: &str) -> Refusal<Typed> {
+    Refusal::bad(format!("`{name}` must be a date and time as in 2026-10-03T12:10:00Z."))
+}
+
+fn is_country(text: &str) -> bool {
+    text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_alphabetic())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn read(value: Value) -> Result<RequestBody, Refusal<Typed>> {
+        let Value::Object(members) = value else { panic!("an object") };
+        RequestBody::read(members, Timestamp::parse_rfc3339("2026-10-03T12:00:00Z").unwrap())
+    }
+
+    fn good(change: Value) -> RequestBody {
+        let mut body = json!({"email": "dana@example.com"});
+        let Value::Object(change) = change else { panic!("an object") };
+        body.as_object_mut().unwrap().extend(change);
+        read(body).unwrap()
+    }
+
+    #[test]
+    fn three_forms_of_a_date_are_one_instant_and_an_impossible_one_is_none() {
+        let wanted = Timestamp::parse_rfc3339("2026-10-03T12:10:00Z").unwrap();
+        for text in
+            ["2026-10-03T12:10:00Z", "2026-10-03T14:10:00+02:00", "2026-10-03T12:10:00", "2026-10-03T12:10:00.0"]
+        {
+            assert_eq!(good(json!({"expires_at": text})).expires_at(), Some(wanted), "{text}");
+        }
+        for text in ["2026-13-03T12:10:00Z", "2026-13-03T12:10:00", "tomorrow", "", "2026-10-03", "1790000000"] {
+            let refused = read(json!({"email": "dana@example.com", "expires_at": text})).unwrap_err();
+            assert_eq!((refused.status.as_u16(), refused.code), (400, "invalid_request"), "{text}");
+        }
+        for text in ["2026-10-03T12:00:00Z", "2026-10-03T11:59:59", "2026-10-03T13:59:59+02:00"] {
+            let refused = read(json!({"email": "dana@example.com", "expires_at": text})).unwrap_err();
+            assert_eq!((refused.status.as_u16(), refused.code), (400, "expired"), "{text}");
+        }
+    }
+
+    #[test]
+    fn null_is_absence_and_a_wrong_type_is_refused() {
+        let nothing = json!({"expires_at": null, "code_challenge": null, "code_challenge_method": null, "kyc": null,
+            "configuration": null, "actor": null, "scopes": null, "confirmation_secret": null, "id": null, "name": null});
+        let body = good(nothing);
+        assert!(body.check_rest().is_ok() && body.code_challenge().unwrap().is_none());
+        assert_eq!(body.scopes().unwrap(), Scopes::all());
+        assert!(body.confirmation_secret().unwrap().is_none() && body.facts(b"").unwrap().id.is_none());
+        for (name, value) in
+            [("configuration", json!([])), ("actor", json!("x")), ("name", json!(1)), ("country", json!({}))]
+        {
+            assert!(good(json!({name: value})).check_rest().is_err(), "{name}");
+        }
+        assert!(good(json!({"scopes": "budget:read"})).scopes().is_err());
+        assert!(good(json!({"scopes": [1]})).scopes().is_err());
+        assert!(good(json!({"kyc": {"verified_fields": "email"}})).facts(b"").is_err());
+        assert!(good(json!({"id": 7})).facts(b"").is_err() && good(json!({"id": ""})).facts(b"").is_err());
+        for email in [json!(null), json!(""), json!(1), json!(["a@b.example"]), json!("nobody")] {
+            assert!(read(json!({"email": email})).is_err());
+        }
+    }
+
+    #[test]
+    fn what_is_lacking_is_named_and_may_come_in_either_place() {
+        let required = ["name".to_owned(), "country".to_owned()];
+        assert_eq!(good(json!({"name": " "})).lacks(&required).unwrap(), ["name", "country"]);
+        let more = json!({"name": "Dana", "submitted_information": {"country": "DE"}});
+        assert!(good(more).lacks(&required).unwrap().is_empty());
+        assert!(good(json!({"name": "Dana", "country": "Germany"})).lacks(&required).is_err());
+    }
+
+    #[test]
+    fn an_address_that_is_not_among_the_verified_ones_is_unverified() {
+        let verified = |kyc: Value| good(json!({"kyc": kyc})).facts(b"").unwrap().email_verified;
+        assert!(verified(json!({})) && verified(json!({"verified_fields": ["name", "email"]})));
+        assert!(!verified(json!({"verified_fields": ["name"]})) && !verified(json!({"verified_fields": []})));
+    }
+
+    #[test]
+    fn a_retry_may_write_its_members_in_another_order() {
+        let one = good(json!({"id": "a", "name": "b"})).facts(b"1").unwrap().hash;
+        assert_eq!(one, good(json!({"name": "b", "id": "a"})).facts(b"2").unwrap().hash);
+        assert_ne!(one, good(json!({"id": "a", "name": "c"})).facts(b"1").unwrap().hash);
+    }
+}

@@ -1,0 +1,97 @@
+//! Linking: an orchestrator takes up a resource that the account already has.
+
+use std::sync::Arc;
+
+use super::constraints::{self, Candidate, ConstraintError};
+use super::placement::Placement;
+use super::{Desk, Resource, ResourceState, store, wire_store};
+use crate::audit::{self, Fact};
+use crate::catalog::{Edition, PlanRef};
+use crate::clock::Timestamp;
+use crate::db::{DbConnection, DbError};
+use crate::ids::{AccountId, OrchestratorId, ResourceId};
+
+/// What is to be linked, by whom.
+#[derive(Debug, Clone)]
+pub struct Link {
+    /// Whose.
+    pub account_id: AccountId,
+    /// Who takes it up.
+    pub orchestrator_id: OrchestratorId,
+    /// Which.
+    pub id: ResourceId,
+    /// What it must be.
+    pub plan: PlanRef,
+    /// The catalog, whose limits count in the project too.
+    pub edition: Arc<Edition>,
+    /// Where it is put.
+    pub placement: Placement,
+}
+
+/// Why nothing is linked.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// There is no such resource, or it is not this account's, is of another plan, is gone, or belongs to another
+    /// orchestrator: who asks does not learn which.
+    #[error("the account has no such resource to link")]
+    NotFound,
+    /// The catalog forbids it in that project.
+    #[error(transparent)]
+    Constraint(#[from] ConstraintError),
+    /// The database failed.
+    #[error(transparent)]
+    Db(#[from] DbError),
+}
+
+impl From<diesel::result::Error> for LinkError {
+    fn from(error: diesel::result::Error) -> Self {
+        Self::Db(error.into())
+    }
+}
+
+/// Links a resource. Linking it again changes nothing.
+///
+/// # Errors
+/// See [`LinkError`].
+pub async fn link(desk: &Desk, link: Link, now: Timestamp) -> Result<Resource, LinkError> {
+    let account = link.account_id.clone();
+    let work = move |conn: &mut DbConnection| take_up(conn, &link, now);
+    match desk.cashier.db.write(account.as_str(), work).await {
+        // Somebody took it up at the same moment.
+        Err(LinkError::Db(error)) if crate::idempotency::lost_race(&error) => Err(LinkError::NotFound),
+        other => other,
+    }
+}
+
+fn take_up(conn: &mut DbConnection, link: &Link, now: Timestamp) -> Result<Resource, LinkError> {
+    let (account, id) = (&link.account_id, &link.id);
+    let resource = store::by_id(conn, account, id)?.ok_or(LinkError::NotFound)?;
+    let same_plan =
+        (resource.service.as_str(), resource.plan.as_str()) == (link.plan.service.as_str(), link.plan.plan.as_str());
+    if !same_plan || matches!(resource.state, ResourceState::Removed | ResourceState::Failed) {
+        return Err(LinkError::NotFound);
+    }
+    match wire_store::holder(conn, account, id)? {
+        Some(holder) if holder == link.orchestrator_id => return Ok(resource),
+        Some(_) => return Err(LinkError::NotFound),
+        None => {}
+    }
+    let project = link.placement.project_id.as_deref();
+    let candidate = Candidate { account, edition: &link.edition, plan: &link.plan, project, itself: Some(id) };
+    match constraints::check(conn, &candidate)? {
+        // What it needed it had when it was bought.
+        Ok(_) | Err(ConstraintError::Requires { .. }) => {}
+        Err(refusal) => return Err(refusal.into()),
+    }
+    wire_store::insert(conn, (account, id), &link.orchestrator_id, &link.placement, now)?;
+    wire_store::set_project(conn, (account, id), project)?;
+    let fact = Fact {
+        actor: format!("account:{account}"),
+        action: "resource.linked",
+        account_id: Some(account),
+        subject: id.to_string(),
+        detail: serde_json::json!({"orchestrator": link.orchestrator_id, "project": project}),
+    };
+    audit::append(conn, &fact, now)?;
+    Ok(resource)
+}

@@ -1,0 +1,264 @@
+//! The consent page: the owner alone answers, once, in time; the orchestrator hears of it with its own secret.
+
+use chrono::TimeDelta;
+use diesel::prelude::*;
+use futures_util::future::join_all;
+use portreeve::db::DbError;
+use portreeve::db::schema::identity_links;
+use portreeve::fetch::Outgoing;
+use portreeve::orchestrator::{ExistingAccount, WireSettings};
+use portreeve::simulator::User;
+use serde_json::{Value, json};
+
+use crate::harness::app::{Agent, TestApp, user};
+use crate::harness::client::{Answer, Client};
+use crate::harness::wire::WireAgent;
+use crate::wire_accounts::{UNLIMITED, another, code_of, page_of, pkce};
+
+/// A browser with a session.
+struct Browser {
+    client: Client,
+    cookie: String,
+}
+
+impl Browser {
+    async fn of(app: &TestApp, agent: &Agent<'_>) -> Self {
+        let client = app.stranger();
+        let used = client.post_form(&agent.link().await, &[]).await.expect_status(303);
+        let cookie = used.header("set-cookie").split(';').next().unwrap().to_owned();
+        Self { client, cookie }
+    }
+
+    async fn opens(&self, page: &str) -> Answer {
+        self.client.send(Outgoing::get(self.client.url(page)).header("cookie", self.cookie.clone())).await
+    }
+
+    async fn presses(&self, page: &str, answer: &str, site: &str) -> Answer {
+        let path = button(page, answer);
+        let outgoing = Outgoing::post(self.client.url(&path), "application/x-www-form-urlencoded", Vec::new());
+        self.client.send(outgoing.header("cookie", self.cookie.clone()).header("sec-fetch-site", site.to_owned())).await
+    }
+
+    async fn allows(&self, page: &str) -> Answer {
+        self.presses(page, "allow", "same-origin").await
+    }
+}
+
+/// Where a button of the page posts to.
+fn button(page: &str, answer: &str) -> String {
+    let (path, query) = page.split_once('?').map_or((page, String::new()), |(path, query)| (path, format!("?{query}")));
+    format!("{path}/{answer}{query}")
+}
+
+/// The second orchestrator on the wire, for whom Ada's account must be asked for.
+async fn second(app: &TestApp, change: impl FnOnce(&mut WireSettings)) -> WireAgent<'_> {
+    let second = another(app, "Second", ExistingAccount::UserConsent, &["example.test"]).await;
+    WireAgent::register_as(app, &second.id, change).await
+}
+
+/// Asks for Ada's account; the request, and the page.
+async fn asks(agent: &WireAgent<'_>) -> (Value, String) {
+    let request = agent.account_request(&User::ada());
+    let answer = agent.post("/provisioning/account_requests", &request).await.expect_status(200).json();
+    let page = page_of(agent.app, &answer);
+    (request, page)
+}
+
+/// Where the browser is sent to: the parameters of the callback.
+#[track_caller]
+fn callback(answer: &Answer) -> Vec<(String, String)> {
+    assert_eq!(answer.status(), 303, "{}", answer.text());
+    let url: url::Url = answer.header("location").parse().unwrap();
+    assert_eq!((url.host_str(), url.path()), (Some("orchestrator.example"), "/callback"));
+    assert_eq!((answer.header("cache-control"), answer.header("referrer-policy")), ("no-store", "no-referrer"));
+    url.query_pairs().into_owned().collect()
+}
+
+fn pair(name: &str, value: &Value) -> (String, String) {
+    (name.to_owned(), value.as_str().unwrap().to_owned())
+}
+
+async fn links(app: &TestApp) -> i64 {
+    let counted = app.app().db.read(|conn| Ok::<_, DbError>(identity_links::table.count().get_result(conn)?));
+    counted.await.unwrap()
+}
+
+on_both! {
+    async fn the_owner_sees_who_asks_for_what_and_how_much(db: TestDb) {
+        let app = TestApp::start(&db).await;
+        let ada = app.agent().await;
+        let (_, page) = asks(&second(&app, |_| ()).await).await;
+        let browser = Browser::of(&app, &ada).await;
+        let shown = browser.opens(&page).await.expect_status(200);
+        let html = shown.text();
+        for wanted in ["<b>Second</b> could spend up to $100.00 a month", "ada@example.test", "under a cap of its own",
+            "Create and remove", "orchestrator.example", ">Allow</button>", ">Deny</button>"] {
+            assert!(html.contains(wanted), "`{wanted}` is missing: {html}");
+        }
+        let policy = shown.header("content-security-policy");
+        assert!(policy.contains("form-action 'self' https://orchestrator.example;"), "{policy}");
+        assert_eq!(shown.header("referrer-policy"), "no-referrer");
+        assert_eq!(links(&app).await, 1, "looking is not allowing");
+        app.stop().await;
+    }
+
+    async fn allowing_links_the_account_and_sends_a_code_with_the_secret(db: TestDb) {
+        let app = TestApp::start(&db).await;
+        let ada = app.agent().await;
+        let agent = second(&app, |_| ()).await;
+        let (request, page) = asks(&agent).await;
+        let browser = Browser::of(&app, &ada).await;
+        let pairs = callback(&browser.allows(&page).await);
+        let [(code, value), state] = pairs.as_slice() else { panic!("{pairs:?}") };
+        assert_eq!((code.as_str(), state), ("code", &pair("state", &request["confirmation_secret"])));
+        assert_eq!(links(&app).await, 2);
+        let tokens = agent.token(&[("grant_type", "authorization_code"), ("code", value)]).await.expect_status(200).json();
+        assert_eq!(tokens["account"]["id"].as_str(), Some(ada.account.as_str()));
+        // From now on nobody is asked, and the request itself is answered as well.
+        code_of(&agent.post("/provisioning/account_requests", &request).await.expect_status(200).json());
+        code_of(&agent.asks_for_account(&User::ada()).await.expect_status(200).json());
+        // A second answer changes nothing and brings no code.
+        for again in [browser.allows(&page).await, browser.presses(&page, "deny", "same-origin").await, browser.opens(&page).await] {
+            let pairs = callback(&again);
+            assert_eq!(pairs, [("error".to_owned(), "already_decided".to_owned()), pair("state", &request["confirmation_secret"])]);
+        }
+        assert_eq!(links(&app).await, 2);
+        let overview = browser.opens("/dashboard").await.expect_status(200).text();
+        assert!(overview.contains("allowed Second to act for this account"), "{overview}");
+        app.stop().await;
+    }
+
+    async fn of_many_answers_one_counts(db: TestDb) {
+        let app = TestApp::start_with(&db, &UNLIMITED).await;
+        let ada = app.agent().await;
+        let agent = second(&app, |_| ()).await;
+        let (_, page) = asks(&agent).await;
+        let browser = Browser::of(&app, &ada).await;
+        let answers = join_all((0..64).map(|_| browser.allows(&page))).await;
+        let codes = answers.iter().filter(|answer| callback(answer)[0].0 == "code").count();
+        assert_eq!((codes, links(&app).await), (1, 2));
+        // Two requests of one person, both allowed: one link, two codes.
+        let third = another(&app, "Third", ExistingAccount::UserConsent, &["example.test"]).await;
+        let third = WireAgent::register_as(&app, &third.id, |_| ()).await;
+        let ((_, one), (_, two)) = (asks(&third).await, asks(&third).await);
+        assert_eq!(callback(&browser.allows(&one).await)[0].0, "code");
+        assert_eq!(callback(&browser.allows(&two).await)[0].0, "code");
+        assert_eq!(links(&app).await, 3);
+        app.stop().await;
+    }
+
+    async fn denying_gives_nothing_and_is_remembered(db: TestDb) {
+        let app = TestApp::start(&db).await;
+        let ada = app.agent().await;
+        let agent = second(&app, |_| ()).await;
+        let (request, page) = asks(&agent).await;
+        let browser = Browser::of(&app, &ada).await;
+        let denied = [("error".to_owned(), "access_denied".to_owned()), pair("state", &request["confirmation_secret"])];
+        assert_eq!(callback(&browser.presses(&page, "deny", "same-origin").await), denied);
+        assert_eq!(callback(&browser.allows(&page).await), denied, "no means no");
+        let again = agent.post("/provisioning/account_requests", &request).await;
+        assert_eq!((again.status(), &again.json()["error"]["code"]), (403, &json!("forbidden")));
+        assert_eq!(links(&app).await, 1);
+        app.stop().await;
+    }
+
+    async fn without_a_callback_the_agent_asks_again(db: TestDb) {
+        let app = TestApp::start(&db).await;
+        let ada = app.agent().await;
+        let agent = second(&app, |wire| wire.callback_url = None).await;
+        let mut request = agent.account_request(&User::ada());
+        request["code_challenge"] = json!(pkce().1);
+        let asked = agent.post("/provisioning/account_requests", &request).await.expect_status(200).json();
+        let page = page_of(&app, &asked);
+        let browser = Browser::of(&app, &ada).await;
+        assert!(browser.allows(&page).await.expect_status(200).text().contains("may act for you now"));
+        let answer = agent.post("/provisioning/account_requests", &request).await.expect_status(200).json();
+        let fields = [("grant_type", "authorization_code"), ("code", &code_of(&answer)), ("code_verifier", pkce().0)];
+        let tokens = agent.client.post_form("/oauth/token", &fields).await.expect_status(200).json();
+        assert_eq!(tokens["account"]["id"].as_str(), Some(ada.account.as_str()));
+        assert_eq!(browser.opens(&page).await.status(), 410);
+        let (_, page) = {
+            let third = another(&app, "Third", ExistingAccount::UserConsent, &["example.test"]).await;
+            asks(&WireAgent::register_as(&app, &third.id, |wire| wire.callback_url = None).await).await
+        };
+        assert!(browser.presses(&page, "deny", "same-origin").await.expect_status(200).text().contains("may not act"));
+        app.stop().await;
+    }
+
+    async fn nobody_else_can_answer_and_the_question_stays(db: TestDb) {
+        let app = TestApp::start(&db).await;
+        let (ada, bob) = (app.agent().await, app.agent_of(&user("bob")).await);
+        let (_, page) = asks(&second(&app, |_| ()).await).await;
+        let stranger = app.stranger().get(&page).await;
+        assert_eq!(stranger.status(), 401);
+        assert!(stranger.text().contains("Second asks to act for you. Please log in first."));
+        assert!(!stranger.text().contains("ada@example.test"), "a stranger learns no address");
+        assert_eq!(app.stranger().post_form(&button(&page, "allow"), &[]).await.status(), 401);
+        let other = Browser::of(&app, &bob).await;
+        for answer in [other.opens(&page).await, other.allows(&page).await, other.presses(&page, "deny", "same-origin").await] {
+            assert_eq!(answer.status(), 403);
+            for wanted in ["bob@example.test", "ada@example.test", "Second"] {
+                assert!(answer.text().contains(wanted), "{}", answer.text());
+            }
+        }
+        let browser = Browser::of(&app, &ada).await;
+        for site in ["cross-site", "same-site"] {
+            assert_eq!(browser.presses(&page, "allow", site).await.status(), 403);
+        }
+        assert_eq!(links(&app).await, 2, "those of the two people themselves");
+        assert_eq!(callback(&browser.allows(&page).await)[0].0, "code");
+        app.stop().await;
+    }
+
+    async fn a_question_ends_after_ten_minutes_or_with_its_request(db: TestDb) {
+        let app = TestApp::start(&db).await;
+        let ada = app.agent().await;
+        let agent = second(&app, |_| ()).await;
+        let (request, page) = asks(&agent).await;
+        let mut short = agent.account_request(&User::ada());
+        short["expires_at"] = json!("2026-11-15T12:01:00Z");
+        let answer = agent.post("/provisioning/account_requests", &short).await.expect_status(200).json();
+        let soon = page_of(&app, &answer);
+        let browser = Browser::of(&app, &ada).await;
+        app.pass(TimeDelta::seconds(60));
+        assert_eq!(callback(&browser.allows(&soon).await)[0], ("error".to_owned(), "expired".to_owned()));
+        browser.opens(&page).await.expect_status(200);
+        app.pass(TimeDelta::seconds(540));
+        let expired = [("error".to_owned(), "expired".to_owned()), pair("state", &request["confirmation_secret"])];
+        for answer in [browser.opens(&page).await, browser.allows(&page).await, app.stranger().get(&page).await] {
+            assert_eq!(callback(&answer), expired);
+        }
+        assert_eq!(links(&app).await, 1);
+        app.stop().await;
+    }
+
+    async fn an_address_that_is_not_whole_leads_nowhere(db: TestDb) {
+        let app = TestApp::start(&db).await;
+        let ada = app.agent().await;
+        let (_, page) = asks(&second(&app, |_| ()).await).await;
+        let browser = Browser::of(&app, &ada).await;
+        let bare = page.split('?').next().unwrap();
+        for wrong in [bare.to_owned(), format!("{bare}?state=wrong"), "/link/areq_0".to_owned(),
+            "/link/areq_00000000000000000000000000?state=x".to_owned()] {
+            assert_eq!(browser.opens(&wrong).await.status(), 404, "{wrong}");
+            assert_eq!(browser.allows(&wrong).await.status(), 404, "{wrong}");
+        }
+        assert_eq!(links(&app).await, 1);
+        app.stop().await;
+    }
+
+    async fn a_secret_that_may_not_stand_in_a_url_is_given_back_to_the_owner_alone(db: TestDb) {
+        let app = TestApp::start(&db).await;
+        let ada = app.agent().await;
+        let agent = second(&app, |_| ()).await;
+        let odd = json!("ä b/../&state=c#d");
+        let mut request = agent.account_request(&User::ada());
+        request["confirmation_secret"] = odd.clone();
+        let answer = agent.post("/provisioning/account_requests", &request).await.expect_status(200).json();
+        let page = page_of(&app, &answer);
+        let browser = Browser::of(&app, &ada).await;
+        assert_eq!(callback(&browser.allows(&page).await)[1], pair("state", &odd));
+        assert_eq!(callback(&app.stranger().get(&page).await), [("error".to_owned(), "already_decided".to_owned())]);
+        app.stop().await;
+    }
+}
