@@ -138,7 +138,8 @@ impl Readers {
     pub(super) fn open(settings: &DbSettings) -> Result<Self, DbError> {
         let pool = Pool::builder()
             .max_size(settings.readers.max(1))
-            .min_idle(Some(1))
+            // None is opened ahead: a thread that still connects while the process ends would crash it.
+            .min_idle(Some(0))
             // A check on check-out costs a round trip per request; a broken connection shows itself in the query.
             .test_on_check_out(false)
             .connection_timeout(Duration::from_secs(5))

@@ -10,6 +10,8 @@ use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 use diesel::QueryResult;
 use tokio::sync::oneshot;
@@ -53,11 +55,31 @@ enum Queued {
 
 /// The handle to all lanes. When the last one is dropped, each lane finishes what is queued and ends.
 #[derive(Clone)]
-pub(super) struct Lanes(Arc<[SyncSender<Queued>]>);
+pub(super) struct Lanes(Arc<Running>);
+
+struct Running {
+    senders: Vec<SyncSender<Queued>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Drop for Running {
+    /// Waits, but not for ever, until the lanes have closed their connections: libpq must not be at it while the process
+    /// ends.
+    fn drop(&mut self) {
+        self.senders.clear();
+        let here = std::thread::current().id();
+        for _ in 0..100 {
+            if self.threads.iter().all(|lane| lane.is_finished() || lane.thread().id() == here) {
+                return;
+            }
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
+    }
+}
 
 impl std::fmt::Debug for Lanes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Lanes({})", self.0.len())
+        write!(f, "Lanes({})", self.0.senders.len())
     }
 }
 
@@ -76,7 +98,7 @@ impl Lanes {
         let started = (0..lanes).map(|number| {
             let mut link = Link::open(settings.url.clone())?;
             let (sender, receiver) = sync_channel(settings.queue.max(1));
-            std::thread::Builder::new()
+            let thread = std::thread::Builder::new()
                 .name(format!("write-lane-{number}"))
                 .spawn(move || {
                     while let Some(batch) = drain(&receiver, closures) {
@@ -84,9 +106,10 @@ impl Lanes {
                     }
                 })
                 .map_err(|error| DbError::Connection(error.into()))?;
-            Ok(sender)
+            Ok((sender, thread))
         });
-        started.collect::<Result<Arc<[_]>, DbError>>().map(Self)
+        let (senders, threads) = started.collect::<Result<Vec<_>, DbError>>()?.into_iter().unzip();
+        Ok(Self(Arc::new(Running { senders, threads })))
     }
 
     pub(super) async fn write<T, E>(
@@ -112,10 +135,10 @@ impl Lanes {
     }
 
     fn send(&self, key: u64, queued: Queued) -> Result<(), DbError> {
-        let lanes = u64::try_from(self.0.len()).unwrap_or(1);
+        let lanes = u64::try_from(self.0.senders.len()).unwrap_or(1);
         let lane = usize::try_from(key % lanes).unwrap_or(0);
         let gone = || DbError::Connection(LaneGone.into());
-        self.0.get(lane).ok_or_else(gone)?.try_send(queued).map_err(|refused| match refused {
+        self.0.senders.get(lane).ok_or_else(gone)?.try_send(queued).map_err(|refused| match refused {
             TrySendError::Full(_) => DbError::Busy,
             TrySendError::Disconnected(_) => gone(),
         })
