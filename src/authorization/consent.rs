@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::code::NewCode;
 use super::pkce::CodeChallenge;
+use super::request;
 use super::scope::Scopes;
 use super::wire_grant::Holder;
 use super::wire_store;
@@ -233,5 +234,6 @@ pub fn deny(conn: &mut DbConnection, question: &Question, now: Timestamp) -> Res
 /// # Errors
 /// When the database fails.
 pub fn forget_ended(conn: &mut DbConnection, now: Timestamp) -> Result<usize, DbError> {
-    Ok(wire_store::delete_ended_before(conn, now.minus(chrono::TimeDelta::days(1)))?)
+    let end = now.minus(chrono::TimeDelta::days(1));
+    Ok(wire_store::delete_ended_before(conn, end)? + request::delete_ended_before(conn, end)?)
 }
