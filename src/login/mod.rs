@@ -8,4 +8,7 @@ mod session;
 mod store;
 
 pub use deep_link::{DeepLinkError, LIFETIME as LINK_LIFETIME, LinkState, NewLink, make, redeem, state};
-pub use session::{LIFETIME as SESSION_LIFETIME, Session, end, find};
+pub use session::{
+    Authentication, LIFETIME as SESSION_LIFETIME, Method, NewSession, NotProven, Session, UnknownMethod, begin, end,
+    find,
+};

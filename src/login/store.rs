@@ -2,9 +2,10 @@
 
 use diesel::prelude::*;
 
+use super::session::{Authentication, NewSession, UnknownMethod};
 use crate::clock::Timestamp;
-use crate::db::DbConnection;
 use crate::db::schema::{deep_links, sessions};
+use crate::db::{DbConnection, DbError};
 use crate::ids::AccountId;
 use crate::secret::SecretHash;
 
@@ -49,32 +50,38 @@ pub(super) fn use_link(conn: &mut DbConnection, hash: &SecretHash, now: Timestam
 
 pub(super) fn insert_session(
     conn: &mut DbConnection,
-    hash: &SecretHash,
-    account: &AccountId,
+    new: &NewSession,
     now: Timestamp,
     expires_at: Timestamp,
 ) -> QueryResult<()> {
     let values = (
-        sessions::token_hash.eq(hash),
-        sessions::account_id.eq(account),
+        sessions::token_hash.eq(&new.hash),
+        sessions::account_id.eq(&new.account),
         sessions::created_at.eq(now),
         sessions::expires_at.eq(expires_at),
+        sessions::method.eq(new.authentication.method.as_str()),
+        sessions::authenticated_at.eq(new.authentication.at),
     );
     diesel::insert_into(sessions::table).values(values).execute(conn).map(drop)
 }
 
-pub(super) fn session_owner(
+/// A session that goes on: whose, and how its human logged in.
+pub(super) fn session(
     conn: &mut DbConnection,
     hash: &SecretHash,
     now: Timestamp,
-) -> QueryResult<Option<AccountId>> {
-    sessions::table
+) -> Result<Option<(AccountId, Authentication)>, DbError> {
+    let found: Option<(AccountId, String, Timestamp)> = sessions::table
         .filter(sessions::token_hash.eq(hash))
         .filter(sessions::ended_at.is_null())
         .filter(sessions::expires_at.gt(now))
-        .select(sessions::account_id)
+        .select((sessions::account_id, sessions::method, sessions::authenticated_at))
         .first(conn)
-        .optional()
+        .optional()?;
+    let Some((account, method, at)) = found else { return Ok(None) };
+    let method =
+        method.parse().map_err(|error: UnknownMethod| diesel::result::Error::DeserializationError(Box::new(error)))?;
+    Ok(Some((account, Authentication { method, at })))
 }
 
 pub(super) fn end_session(conn: &mut DbConnection, hash: &SecretHash, now: Timestamp) -> QueryResult<()> {

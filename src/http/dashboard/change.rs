@@ -1,18 +1,18 @@
 //! What the user can change: lower the cap, stop new spending, allow it again.
 
-use actix_web::HttpResponse;
 use actix_web::http::{StatusCode, header};
 use actix_web::web::Data;
+use actix_web::{HttpResponse, ResponseError as _};
 use serde::Deserialize;
 
 use super::facts::{self, NEWEST};
-use super::pages::{self, Control, Frame, MainPart, MessagePage, Notice, respond};
+use super::pages::{self, Control, MainPart, Notice, respond};
 use super::part::{Asked, varied};
 use crate::app::App;
-use crate::http::caller::{Form, SameSite, User};
+use crate::http::caller::{Form, LoggedIn, NotHuman, SameSite, User};
 use crate::http::problem::Problem;
 use crate::money::{Amount, Currency, Money, Rate};
-use crate::payment::budget::{self, Budget, ChangeBudgetError};
+use crate::payment::budget::{self, Budget, ChangeBudgetError, ResumedBy};
 
 #[derive(Debug, Deserialize)]
 pub(super) struct CapForm {
@@ -162,46 +162,22 @@ pub(super) async fn lower_cap(
             None,
         )),
         Err(ChangeBudgetError::Db(error)) => Err(error.into()),
-        Err(other @ ChangeBudgetError::NotWhoStopped) => {
-            Err(Problem::new(&crate::http::problem::table::INTERNAL, "The cap.").because(other))
-        }
     }
-}
-
-/// Agents can make links to this dashboard: a link must not undo the stop.
-async fn stopped_elsewhere(app: &App, user: &User, asked: Asked) -> Result<HttpResponse, Problem> {
-    let heading = "Spending stays stopped";
-    let (text, steps) = (pages::STOPPED_ELSEWHERE, pages::WHERE_TO_RESUME);
-    if asked == Asked::Part {
-        let facts = facts::load(app, user, NEWEST).await?;
-        let notice = Some(Notice::Refused(format!("{heading}. {text} {}", steps.join(" "))));
-        return Ok(part(app, user, &facts, Control::Switch, notice, StatusCode::FORBIDDEN));
-    }
-    let page = MessagePage {
-        frame: Frame::anonymous(app.provider_name()),
-        heading: heading.to_owned(),
-        text: text.to_owned(),
-        steps: steps.map(str::to_owned).to_vec(),
-        request_id: None,
-    };
-    Ok(varied(respond(&page, StatusCode::FORBIDDEN)))
 }
 
 async fn turn(app: &App, user: User, asked: Asked, stopped: bool) -> Result<HttpResponse, Problem> {
     let (id, now) = (user.session.account.id.clone(), user.now);
     let lane = id.to_string();
-    let by = user.session.hash.clone();
     let turned = app.db.write(&lane, move |conn| {
         if stopped {
-            budget::stop_spending(conn, &id, &by, now)
+            budget::stop_spending(conn, &id, now)
         } else {
-            budget::resume_spending(conn, &id, Some(&by), now)
+            budget::resume_spending(conn, &id, ResumedBy::Owner, now)
         }
     });
     match turned.await {
         Ok(()) => done(app, &user, asked, if stopped { Done::Stopped } else { Done::Resumed }).await,
         Err(ChangeBudgetError::Db(error)) => Err(error.into()),
-        Err(ChangeBudgetError::NotWhoStopped) => stopped_elsewhere(app, &user, asked).await,
         Err(other @ ChangeBudgetError::WouldRaise(_)) => {
             Err(Problem::new(&crate::http::problem::table::INTERNAL, "The switch.").because(other))
         }
@@ -213,9 +189,17 @@ pub(super) async fn stop(app: Data<App>, _from: SameSite, user: User, asked: Ask
     turn(&app, user, asked, true).await
 }
 
-/// Allows new spending again, up to the cap.
-pub(super) async fn resume(app: Data<App>, _from: SameSite, user: User, asked: Asked) -> Result<HttpResponse, Problem> {
-    turn(&app, user, asked, false).await
+/// Allows new spending again, up to the cap. Agents can make links to this dashboard: a link must not undo the stop.
+pub(super) async fn resume(
+    app: Data<App>,
+    _from: SameSite,
+    human: Result<LoggedIn, NotHuman>,
+    asked: Asked,
+) -> Result<HttpResponse, Problem> {
+    match human {
+        Ok(human) => turn(&app, human.into(), asked, false).await,
+        Err(refused) => Ok(refused.error_response()),
+    }
 }
 
 #[cfg(test)]

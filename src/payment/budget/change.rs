@@ -8,7 +8,6 @@ use crate::clock::Timestamp;
 use crate::db::{DbConnection, DbError};
 use crate::ids::{AccountId, OrchestratorId};
 use crate::money::{Amount, Money};
-use crate::secret::SecretHash;
 
 /// Why a budget was not changed.
 #[derive(Debug, thiserror::Error)]
@@ -16,9 +15,6 @@ pub enum ChangeBudgetError {
     /// The new cap is not below the old one.
     #[error("the cap can only be lowered here: it is {0} now")]
     WouldRaise(Money),
-    /// Spending was stopped in another session.
-    #[error("spending can be allowed again only where it was stopped")]
-    NotWhoStopped,
     /// The database failed.
     #[error(transparent)]
     Db(#[from] DbError),
@@ -53,41 +49,42 @@ pub fn lower(
 }
 
 /// Stops new spending: every budget counter that is open admits nothing more, and neither will new ones. What exists
-/// goes on, and what is held may still be captured. Remembers the session `by` which it was stopped. Call it inside
-/// `Db::write`.
+/// goes on, and what is held may still be captured. Call it inside `Db::write`.
 ///
 /// # Errors
 /// When the database fails.
-pub fn stop_spending(
-    conn: &mut DbConnection,
-    account: &AccountId,
-    by: &SecretHash,
-    now: Timestamp,
-) -> Result<(), ChangeBudgetError> {
-    if store::set_stopped(conn, account, by, now)? {
+pub fn stop_spending(conn: &mut DbConnection, account: &AccountId, now: Timestamp) -> Result<(), ChangeBudgetError> {
+    if store::set_stopped(conn, account, now)? {
         store::close_open_counters(conn, account, now)?;
         record(conn, account, "spending.stopped", json!({}), now)?;
     }
     Ok(())
 }
 
-/// Allows new spending again, up to the cap. Only the session that stopped it may: an agent can make log-in links for
-/// the dashboard, and must not undo its human's stop with one. `None` is the operator, who knows whom he talks to. Call
-/// it inside `Db::write`.
+/// Who allows spending again. An agent can make log-in links for the dashboard, so nobody with a mere link is among them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ResumedBy {
+    /// The owner, who logged in.
+    Owner,
+    /// The operator, who knows whom he talks to.
+    Operator,
+}
+
+/// Allows new spending again, up to the cap. Call it inside `Db::write`.
 ///
 /// # Errors
-/// When another session stopped it, or the database fails.
+/// When the database fails.
 pub fn resume_spending(
     conn: &mut DbConnection,
     account: &AccountId,
-    by: Option<&SecretHash>,
+    by: ResumedBy,
     now: Timestamp,
 ) -> Result<(), ChangeBudgetError> {
-    if store::set_going(conn, account, by)? {
+    if store::set_going(conn, account)? {
         store::reopen_counters(conn, account, now)?;
-        return record(conn, account, "spending.resumed", json!({"by_operator": by.is_none()}), now);
+        record(conn, account, "spending.resumed", json!({"by_operator": by == ResumedBy::Operator}), now)?;
     }
-    if store::is_stopped(conn, account)? { Err(ChangeBudgetError::NotWhoStopped) } else { Ok(()) }
+    Ok(())
 }
 
 fn record(

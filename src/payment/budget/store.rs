@@ -138,29 +138,17 @@ pub(super) fn lower_open_counters(
     .map(drop)
 }
 
-/// Whether this call stopped spending; remembers the session that did.
-pub(super) fn set_stopped(
-    conn: &mut DbConnection,
-    account: &AccountId,
-    by: &SecretHash,
-    now: Timestamp,
-) -> QueryResult<bool> {
+/// Whether this call stopped spending.
+pub(super) fn set_stopped(conn: &mut DbConnection, account: &AccountId, now: Timestamp) -> QueryResult<bool> {
     let going = accounts::table.find(account).filter(accounts::spending_stopped_at.is_null());
-    let stop = (accounts::spending_stopped_at.eq(Some(now)), accounts::spending_stopped_by.eq(Some(by.as_str())));
-    Ok(diesel::update(going).set(stop).execute(conn)? == 1)
+    Ok(diesel::update(going).set(accounts::spending_stopped_at.eq(Some(now))).execute(conn)? == 1)
 }
 
-/// Whether this call allowed spending again: the session that stopped it, or, without one, the operator.
-pub(super) fn set_going(conn: &mut DbConnection, account: &AccountId, by: Option<&SecretHash>) -> QueryResult<bool> {
+/// Whether this call allowed spending again.
+pub(super) fn set_going(conn: &mut DbConnection, account: &AccountId) -> QueryResult<bool> {
     let stopped = accounts::table.find(account).filter(accounts::spending_stopped_at.is_not_null());
-    let go = (accounts::spending_stopped_at.eq(None::<Timestamp>), accounts::spending_stopped_by.eq(None::<&str>));
-    let changed = match by {
-        Some(by) => {
-            diesel::update(stopped.filter(accounts::spending_stopped_by.eq(by.as_str()))).set(go).execute(conn)?
-        }
-        None => diesel::update(stopped).set(go).execute(conn)?,
-    };
-    Ok(changed == 1)
+    let going = accounts::spending_stopped_at.eq(None::<Timestamp>);
+    Ok(diesel::update(stopped).set(going).execute(conn)? == 1)
 }
 
 pub(super) fn close_open_counters(conn: &mut DbConnection, account: &AccountId, now: Timestamp) -> QueryResult<()> {

@@ -27,7 +27,7 @@ mod tests;
 
 pub use activity::Activity;
 pub(super) use ceiling::example_below;
-pub use ceiling::{CapForm, Ceiling, CeilingKind, Control, STOPPED_ELSEWHERE, WHERE_TO_RESUME};
+pub use ceiling::{CapForm, Ceiling, CeilingKind, Control};
 pub use consent::{ConsentPage, Effect};
 pub use consent_needed::ConsentNeededPage;
 pub use days::DaySpend;

@@ -47,8 +47,8 @@ pub struct OverviewPage {
     pub ceilings: Vec<Ceiling>,
     /// Since when new spending is stopped.
     pub stopped_at: Option<Timestamp>,
-    /// Whether it was stopped in the session that looks: only that one can allow it again.
-    pub stopped_here: bool,
+    /// Whether whoever looks logged in: only then can they allow spending again.
+    pub can_resume: bool,
     /// Set while nobody has claimed the account.
     pub provisional: Option<Provisional>,
     /// What came of the last action.
