@@ -10,10 +10,10 @@ use chrono::TimeDelta;
 use secrecy::ExposeSecret as _;
 
 use crate::attestation::request_signature::{PublicKeyCache, SecretBook};
-use crate::authorization::{Confirmation, Nonces, RedirectWithCode, StepUp};
+use crate::authorization::{ClientDocuments, Confirmation, Nonces, RedirectWithCode, Revocations, StepUp, Successors};
 use crate::catalog::{self, Catalog, DriverKind, Edition, ServiceId, Version};
 use crate::clock::{Clock, Timestamp};
-use crate::config::{Config, LimitsConfig, WireConfig};
+use crate::config::{Config, LimitsConfig, OAuthConfig, WireConfig};
 use crate::db::{Db, DbError, DbSettings};
 use crate::fetch::{Fetch, FetchSettings};
 use crate::idempotency;
@@ -69,6 +69,14 @@ pub struct App {
     pub limits: LimitsConfig,
     /// Whether a proxy in front says who calls.
     pub behind_tls_proxy: bool,
+    /// What our authorization server lets in.
+    pub oauth: OAuthConfig,
+    /// What stands at addresses of OAuth clients.
+    pub documents: ClientDocuments,
+    /// Makes of refresh tokens their successors.
+    pub successors: Successors,
+    /// Which tokens ended before their time, as this process remembers it.
+    pub revocations: Revocations,
     /// What DPoP proofs must carry.
     pub nonces: Nonces,
     /// How fresh and strong the log-in must be before what cannot be taken back.
@@ -178,7 +186,6 @@ impl App {
             audience: format!("{base_url}/v1"),
             wire_audience: format!("{base_url}/provisioning"),
             confirmation: Arc::new(RedirectWithCode),
-            fetch,
             desk,
             answer_sealer: Arc::new(Sealer::new(&master, "answers")?),
             wire_secrets: SecretBook::new(wire_sealer.clone()),
@@ -188,6 +195,11 @@ impl App {
             wire: config.wire.clone(),
             limits: config.limits.clone(),
             behind_tls_proxy: config.server.behind_tls_proxy,
+            oauth: config.oauth.clone(),
+            documents: ClientDocuments::new(fetch.clone()),
+            fetch,
+            successors: Successors::new(&*master.derive("refresh tokens")?),
+            revocations: Revocations::default(),
             nonces: Nonces::new(&*master.derive("dpop nonces")?),
             step_up: step_up(config)?,
             meter_key: meter_key(config)?.hash(),

@@ -150,7 +150,11 @@ impl UnverifiedJag {
             return Err(AttestationError::Audience);
         }
         judge_times(&claims, now)?;
-        if claims.authorization_details.as_ref().is_some_and(|details| details.as_array().is_none_or(|list| !list.is_empty())) {
+        if claims
+            .authorization_details
+            .as_ref()
+            .is_some_and(|details| details.as_array().is_none_or(|list| !list.is_empty()))
+        {
             return Err(AttestationError::Details);
         }
         read(claims, &self.token, orchestrator)

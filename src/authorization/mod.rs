@@ -35,17 +35,18 @@ pub use account_request::{
 };
 pub use client::{
     AssertionError, AuthMethod, Authenticated, CLIENT_ALGORITHMS, Client, ClientDocuments, ClientError, ClientKeys,
-    ClientMetadata, ClientOrigin, ClientParts, DocumentError, GrantType, InvalidRedirectUri, MAX_DYNAMIC, MetadataError,
-    NewClient, PresentedClient, RedirectUri, RegisterError, Registered, SentClient, UNUSED_LIFETIME, UnknownOrigin,
-    authenticate_client, forget_unused, list as list_clients, register as register_client, remove as remove_client,
-    resolve_client, rotate as rotate_client,
+    ClientMetadata, ClientOrigin, ClientParts, DocumentError, GrantType, InvalidRedirectUri, MAX_DYNAMIC,
+    MetadataError, NewClient, PresentedClient, RedirectUri, RegisterError, Registered, SentClient, UNUSED_LIFETIME,
+    UnknownOrigin, authenticate_client, forget_unused, is_document_url, list as list_clients,
+    register as register_client, remove as remove_client, resolve_client, rotate as rotate_client,
 };
 pub use code::{CODE_LIFETIME, NewCode, RedeemError, Redemption, SignedBy, redeem};
 pub use confirmation::{Answered, Confirmation, Onward, RedirectWithCode};
 pub use consent::{AccountRequest, ConsentError, Question, RequestState, allow, deny, forget_ended, question};
 pub use consent_grant::{Consent, revoke_consent};
 pub use dpop::{
-    Nonces, PROOF_ALGORITHMS, ProofError, ProvenRequest, SingleUse, VerifiedProof, forget_proofs, use_proof, verify_proof,
+    Nonces, PROOF_ALGORITHMS, ProofError, ProvenRequest, SingleUse, VerifiedProof, forget_proofs, use_proof,
+    verify_proof,
 };
 pub use exchange::{ExchangeError, ExchangeParts, ExchangeRequest, Exchanged, OAuthError, exchange};
 pub use grant::{Access, AccessError, Grant, access, revoke};
@@ -57,8 +58,8 @@ pub use oauth_grant::{
 pub use pkce::{CodeChallenge, CodeVerifier, InvalidChallenge, InvalidVerifier};
 pub use refresh::{RefreshError, refresh, refresh_owner};
 pub use request::{
-    Answer, AnswerError, Asked, AuthorizationRequest, Detail, DetailError, Limits, PUSHED_LIFETIME, Params, REQUEST_URI,
-    Refusal, Target, TargetError, allow_request, asked, deny_request, keep, limits_of, read_request, show,
+    Answer, AnswerError, Asked, AuthorizationRequest, Detail, DetailError, Limits, PUSHED_LIFETIME, Params,
+    REQUEST_URI, Refusal, Target, TargetError, allow_request, asked, deny_request, keep, limits_of, read_request, show,
 };
 pub use revocation::{Ended, Revocations, TURN as REVOCATION_TURN, read_ended};
 pub use scope::{InvalidScope, Scope, Scopes};

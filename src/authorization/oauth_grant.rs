@@ -414,7 +414,8 @@ pub async fn refresh_consent(
     }
     let lane = row.account_id.to_string();
     if next.is_some_and(|next| next.replaced_at.is_some()) {
-        return replayed(parts.db, &lane, consent.id, "a refresh token came back after its successor was used", now).await;
+        return replayed(parts.db, &lane, consent.id, "a refresh token came back after its successor was used", now)
+            .await;
     }
     // What the client says of itself decides where tokens go: a change is for the human to see (draft CIMD §8).
     if client.digest() != consent.client_digest {

@@ -47,7 +47,14 @@ struct Known {
 
 /// The memory of one process.
 #[derive(Debug, Default)]
-pub struct Revocations(RwLock<Option<Known>>);
+pub struct Revocations(RwLock<Memory>);
+
+#[derive(Debug, Default)]
+struct Memory {
+    known: Option<Known>,
+    /// What was read before this is not taken up any more.
+    forgotten_at: Option<Instant>,
+}
 
 /// What the memory says of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,17 +86,21 @@ pub fn read_ended(conn: &mut DbConnection, now: Timestamp) -> Result<Ended, DbEr
 impl Revocations {
     /// Takes up what was read; `began` is the moment before it was.
     pub fn take_up(&self, ended: Ended, began: Instant) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(Known { ended, read_at: began });
+        let mut memory = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if memory.forgotten_at.is_none_or(|forgotten| forgotten <= began) {
+            memory.known = Some(Known { ended, read_at: began });
+        }
     }
 
     /// Forgets: until it is made anew, the database decides.
     pub fn forget(&self) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = None;
+        let mut memory = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        *memory = Memory { known: None, forgotten_at: Some(Instant::now()) };
     }
 
     fn says(&self, token: &VerifiedToken) -> Verdict {
-        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let Some(known) = known.as_ref() else { return Verdict::Unsure };
+        let memory = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(known) = memory.known.as_ref() else { return Verdict::Unsure };
         let ended = &known.ended;
         if ended.grants.contains(&token.grant_id) {
             return Verdict::Ended("the grant was revoked");
@@ -164,6 +175,7 @@ mod tests {
             assert!(matches!(memory.says(&token), Verdict::Ended(_)), "also in an old memory");
         }
         memory.forget();
-        assert_eq!(memory.says(&token), Verdict::Unsure);
+        memory.take_up(whole(), long_ago);
+        assert_eq!(memory.says(&token), Verdict::Unsure, "what was read before is not taken up");
     }
 }

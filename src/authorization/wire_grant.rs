@@ -92,8 +92,7 @@ pub(super) fn issue(
         expires_at: now.plus(lifetime),
         consent_id: None,
     };
-    let access_token =
-        access_token::issue(signer.ring, signer.issuer, signer.audience, &grant, &Extra::default())?;
+    let access_token = access_token::issue(signer.ring, signer.issuer, signer.audience, &grant, &Extra::default())?;
     let refresh_token = Secret::generate("rt")?;
     let refresh = RefreshRow {
         token_hash: refresh_token.hash(),

@@ -278,6 +278,21 @@ diesel::table! {
         changing_to -> Nullable<Text>,
         generation -> BigInt,
         old_credentials_until -> Nullable<BigInt>,
+        allowance_id -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    allowances (account_id, id) {
+        account_id -> Text,
+        id -> Text,
+        currency -> Nullable<Text>,
+        per_month -> Nullable<BigInt>,
+        single -> Nullable<BigInt>,
+        ends_at -> Nullable<BigInt>,
+        offers -> Nullable<Text>,
+        max_count -> Nullable<BigInt>,
+        made -> BigInt,
     }
 }
 

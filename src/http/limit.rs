@@ -46,16 +46,22 @@ pub(crate) enum Limit {
     AddressAccounts,
     /// Tokens asked for by an address.
     AddressTokens,
+    /// Authorization requests by an address.
+    AddressRequests,
+    /// Clients that an address registers.
+    AddressRegistrations,
 }
 
 impl Limit {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 8] = [
         Self::AccountRequests,
         Self::TokenExchanges,
         Self::ResourceCreates,
         Self::Orchestrator,
         Self::AddressAccounts,
         Self::AddressTokens,
+        Self::AddressRequests,
+        Self::AddressRegistrations,
     ];
 
     /// The policy's name.
@@ -67,6 +73,8 @@ impl Limit {
             Self::Orchestrator => "orchestrator",
             Self::AddressAccounts => "address-accounts",
             Self::AddressTokens => "address-tokens",
+            Self::AddressRequests => "address-requests",
+            Self::AddressRegistrations => "address-registrations",
         }
     }
 
@@ -78,12 +86,14 @@ impl Limit {
             Self::Orchestrator => app.wire.orchestrator_requests_per_hour,
             Self::AddressAccounts => app.limits.address_accounts_per_hour,
             Self::AddressTokens => app.limits.address_tokens_per_hour,
+            Self::AddressRequests => app.limits.address_requests_per_hour,
+            Self::AddressRegistrations => app.limits.address_registrations_per_hour,
         }
     }
 
     /// Whether a full memory refuses: accounts are not opened uncounted.
     fn fails_closed(self) -> bool {
-        matches!(self, Self::AccountRequests | Self::AddressAccounts)
+        matches!(self, Self::AccountRequests | Self::AddressAccounts | Self::AddressRegistrations)
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use chrono::TimeDelta;
 use serde_json::{Value, json};
 
+use super::allowance::{self, AllowanceError};
 use super::constraints::{self, Candidate, ConstraintError};
 use super::pay::{self, Bill, Names, PayError, SealedToken};
 use super::placement::Placement;
@@ -48,6 +49,8 @@ pub struct Purchase {
     pub configuration: Value,
     /// Where the orchestrator has put it. Nothing for what is bought without its wire.
     pub placement: Option<Placement>,
+    /// Within whose allowance it is bought, when a human allowed an agent only so much.
+    pub allowance: Option<String>,
     /// Whether the key buys anew once what it bought is gone or never came to be: for keys that name a place, such as a
     /// project's database, and not a request.
     pub again: bool,
@@ -71,6 +74,9 @@ pub enum BuyError {
     /// The catalog forbids it beside what the account has.
     #[error(transparent)]
     Constraint(#[from] ConstraintError),
+    /// The human did not allow it.
+    #[error(transparent)]
+    Allowance(#[from] AllowanceError),
     /// It cannot be paid.
     #[error(transparent)]
     Pay(#[from] PayError),
@@ -101,7 +107,9 @@ impl BuyError {
     /// Whether somebody made one of the rows at the same moment: it is there now.
     fn lost_race(&self) -> bool {
         match self {
-            Self::Db(error) | Self::Pay(PayError::Db(error)) => idempotency::lost_race(error),
+            Self::Db(error) | Self::Pay(PayError::Db(error)) | Self::Allowance(AllowanceError::Db(error)) => {
+                idempotency::lost_race(error)
+            }
             _ => false,
         }
     }
@@ -156,6 +164,9 @@ fn record(
     let key = NewKey { account_id: account, keyed, subject, sealed_answer: None, lifetime };
     idempotency::insert(conn, &key, now)?;
     let sale = sell(conn, purchase)?;
+    if let Some(allowance) = &purchase.allowance {
+        allowance::take(conn, (account, allowance), (&purchase.plan, sale.due), now)?;
+    }
     let bill = Bill {
         account,
         orchestrator: &purchase.orchestrator_id,
@@ -165,6 +176,7 @@ fn record(
         names,
         now,
         until: now.plus(DEADLINE),
+        allowance: purchase.allowance.as_deref(),
     };
     let token = pay::pay(conn, &bill, token)?;
     let held = Amount::ZERO < sale.due;
@@ -186,6 +198,7 @@ fn record(
         changed_at: now,
         project_id: purchase.placement.as_ref().and_then(|placement| placement.project_id.as_deref()),
         price_parent: parent.as_deref(),
+        allowance_id: purchase.allowance.as_deref(),
     };
     store::insert(conn, &row)?;
     if let Some(placement) = &purchase.placement {

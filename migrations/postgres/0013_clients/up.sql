@@ -51,3 +51,17 @@ CREATE INDEX grants_by_consent ON grants (consent_id);
 -- What every process reads again and again: the tokens that ended before their time.
 CREATE INDEX grants_revoked ON grants (expires_at) WHERE revoked_at IS NOT NULL;
 CREATE INDEX accounts_unusable ON accounts (changed_at) WHERE state IN ('frozen', 'closed');
+-- Within which limits an agent may buy, as its human allowed it. Empty: no such limit.
+CREATE TABLE allowances (
+    account_id TEXT NOT NULL REFERENCES accounts (id),
+    id TEXT NOT NULL,
+    currency TEXT,
+    per_month BIGINT CHECK (per_month >= 0),
+    single BIGINT CHECK (single >= 0),
+    ends_at BIGINT,
+    offers TEXT,
+    max_count BIGINT,
+    made BIGINT NOT NULL,
+    PRIMARY KEY (account_id, id)
+);
+ALTER TABLE resources ADD COLUMN allowance_id TEXT;

@@ -1,3 +1,5 @@
+ALTER TABLE resources DROP COLUMN allowance_id;
+DROP TABLE allowances;
 DROP INDEX accounts_unusable;
 DROP INDEX grants_revoked;
 DROP INDEX grants_by_consent;

@@ -9,12 +9,8 @@ use crate::clock::Timestamp;
 use crate::signing::{JwsError, SignatureAlgorithm, Unverified, VerifyingKey};
 
 /// The algorithms with which a client may sign.
-pub const CLIENT_ALGORITHMS: [SignatureAlgorithm; 4] = [
-    SignatureAlgorithm::Es256,
-    SignatureAlgorithm::EdDsa,
-    SignatureAlgorithm::Ps256,
-    SignatureAlgorithm::Rs256,
-];
+pub const CLIENT_ALGORITHMS: [SignatureAlgorithm; 4] =
+    [SignatureAlgorithm::Es256, SignatureAlgorithm::EdDsa, SignatureAlgorithm::Ps256, SignatureAlgorithm::Rs256];
 
 /// How far the client's clock may differ from ours.
 const SKEW: TimeDelta = TimeDelta::seconds(60);

@@ -115,7 +115,9 @@ pub async fn authenticate_client(
     let named = id.clone();
     let (known, client) = parts
         .db
-        .read(move |conn| Ok::<_, DbError>((orchestrator::wire_by_client_id(conn, &named)?, store::by_id(conn, &named)?)))
+        .read(move |conn| {
+            Ok::<_, DbError>((orchestrator::wire_by_client_id(conn, &named)?, store::by_id(conn, &named)?))
+        })
         .await?;
     let Some(secret) = &sent.secret else {
         return match client {
@@ -130,7 +132,8 @@ pub async fn authenticate_client(
     if let Some(settings) = fits.next() {
         return Ok(PresentedClient::Proven(settings.orchestrator_id));
     }
-    let proven = client.filter(|client| client.secret_hash.as_ref().is_some_and(|hash| hash.matches(secret.expose_secret())));
+    let proven =
+        client.filter(|client| client.secret_hash.as_ref().is_some_and(|hash| hash.matches(secret.expose_secret())));
     let client = proven.ok_or(ClientError::Unproven)?;
     Ok(PresentedClient::Client(Box::new(Authenticated { client, proof: None })))
 }

@@ -281,7 +281,8 @@ mod tests {
         }
         let shared = judged("token_endpoint_auth_method", json!("client_secret_basic"));
         assert_eq!(shared.unwrap_err(), DocumentError::Secret);
-        assert!(matches!(judged("redirect_uris", json!([])).unwrap_err(), DocumentError::Metadata(_)));
+        assert!(matches!(judged("redirect_uris", json!(["x"])).unwrap_err(), DocumentError::Metadata(_)));
+        assert_eq!(judged("redirect_uris", json!([])).unwrap().redirect_uri(None), None, "it gets no codes");
     }
 
     #[test]

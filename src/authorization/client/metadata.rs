@@ -146,6 +146,19 @@ impl ClientMetadata {
         Ok(read)
     }
 
+    /// The same for a registration: whoever wants codes says where they go. A document without redirect URIs is a client
+    /// that gets no codes.
+    ///
+    /// # Errors
+    /// See [`MetadataError`].
+    pub fn read_registration(document: &Value) -> Result<Self, MetadataError> {
+        let read = Self::read(document)?;
+        if read.redirect_uris.is_empty() && read.grant_types.contains(&GrantType::AuthorizationCode) {
+            return Err(MetadataError::RedirectUri("at least one is needed".to_owned()));
+        }
+        Ok(read)
+    }
+
     /// As RFC 7591 writes it.
     #[must_use]
     pub fn to_json(&self) -> Value {
@@ -201,8 +214,8 @@ fn grant_types(members: &Map<String, Value>) -> Result<Vec<GrantType>, MetadataE
 fn redirect_uris(members: &Map<String, Value>, grants: &[GrantType]) -> Result<Vec<RedirectUri>, MetadataError> {
     let given = member::<Vec<String>>(members, "redirect_uris")?.unwrap_or_default();
     let needed = grants.contains(&GrantType::AuthorizationCode);
-    if given.len() > MAX_REDIRECT_URIS || (needed && given.is_empty()) {
-        return Err(MetadataError::RedirectUri(format!("give 1 to {MAX_REDIRECT_URIS}")));
+    if given.len() > MAX_REDIRECT_URIS {
+        return Err(MetadataError::RedirectUri(format!("give at most {MAX_REDIRECT_URIS}")));
     }
     if let Some(types) = member::<Vec<String>>(members, "response_types")?
         && needed
@@ -210,10 +223,7 @@ fn redirect_uris(members: &Map<String, Value>, grants: &[GrantType]) -> Result<V
     {
         return Err(wrong("response_types", "only `code` is spoken here"));
     }
-    given
-        .iter()
-        .map(|text| text.parse().map_err(|error| MetadataError::RedirectUri(format!("{error}"))))
-        .collect()
+    given.iter().map(|text| text.parse().map_err(|error| MetadataError::RedirectUri(format!("{error}")))).collect()
 }
 
 /// A name that is shown as text, never as markup. One that plays tricks with its direction is no name.
@@ -277,7 +287,9 @@ mod tests {
     fn what_cannot_be_kept_is_refused_with_its_code() {
         let good = json!({"redirect_uris": [CB]});
         assert!(ClientMetadata::read(&good).is_ok());
-        assert_eq!(refused(json!({})), "invalid_redirect_uri");
+        let none = ClientMetadata::read_registration(&json!({})).unwrap_err();
+        assert_eq!(none.code(), "invalid_redirect_uri");
+        assert!(ClientMetadata::read(&json!({})).is_ok());
         assert_eq!(refused(json!({"redirect_uris": ["http://a.example/cb"]})), "invalid_redirect_uri");
         assert_eq!(refused(json!({"redirect_uris": vec![CB; 17]})), "invalid_redirect_uri");
         let with = |member: &str, value: Value| {

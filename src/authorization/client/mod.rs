@@ -20,16 +20,14 @@ use crate::ids::AccountId;
 use crate::secret::SecretHash;
 
 pub use assertion::{AssertionError, CLIENT_ALGORITHMS};
-pub use authenticate::{
-    Authenticated, ClientError, ClientParts, PresentedClient, authenticate_client, resolve_client,
-};
+pub use authenticate::{Authenticated, ClientError, ClientParts, PresentedClient, authenticate_client, resolve_client};
 pub use documents::{ClientDocuments, DocumentError, is_document_url};
 pub use metadata::{AuthMethod, ClientKeys, ClientMetadata, GrantType, MetadataError};
 pub use redirect_uri::{InvalidRedirectUri, RedirectUri};
 pub use register::{
-    MAX_DYNAMIC, NewClient, Registered, RegisterError, UNUSED_LIFETIME, forget_unused, list, register, remove, rotate,
+    MAX_DYNAMIC, NewClient, RegisterError, Registered, UNUSED_LIFETIME, forget_unused, list, register, remove, rotate,
 };
-pub(super) use store::{by_id, touch};
+pub(super) use store::touch;
 
 /// Where what is known of a client comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

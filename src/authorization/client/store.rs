@@ -29,7 +29,8 @@ impl TryFrom<ClientRow> for Client {
             let text = format!("table `clients`, row {}: `{name}` holds a value that is none", row.id);
             DbError::from(diesel::result::Error::DeserializationError(text.into()))
         };
-        let metadata: ClientMetadata = serde_json::from_str(&row.metadata).map_err(|_no_json| impossible("metadata"))?;
+        let metadata: ClientMetadata =
+            serde_json::from_str(&row.metadata).map_err(|_no_json| impossible("metadata"))?;
         Ok(Self {
             origin: row.origin.parse().map_err(|_unknown| impossible("origin"))?,
             metadata,
@@ -90,8 +91,6 @@ pub(in crate::authorization) fn touch(conn: &mut DbConnection, id: &str, now: Ti
 }
 
 pub(super) fn delete_unused(conn: &mut DbConnection, origin: ClientOrigin, before: Timestamp) -> QueryResult<usize> {
-    let unused = clients::table
-        .filter(clients::origin.eq(origin.as_str()))
-        .filter(clients::last_used_at.lt(before));
+    let unused = clients::table.filter(clients::origin.eq(origin.as_str())).filter(clients::last_used_at.lt(before));
     diesel::delete(unused).execute(conn)
 }

@@ -75,8 +75,8 @@ pub fn keep(
     now: Timestamp,
 ) -> Result<(), DbError> {
     let (state, lifetime) = if shown { ("asked", ASKED_LIFETIME) } else { ("pushed", PUSHED_LIFETIME) };
-    let text = serde_json::to_string(request)
-        .map_err(|error| diesel::result::Error::SerializationError(error.into()))?;
+    let text =
+        serde_json::to_string(request).map_err(|error| diesel::result::Error::SerializationError(error.into()))?;
     let row = RequestRow {
         handle_hash: handle.clone(),
         client: request.client.clone(),

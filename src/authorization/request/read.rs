@@ -306,12 +306,14 @@ mod tests {
             ("code_challenge_method", "S256"),
         ];
         for name in ONCE {
-            let twice: Vec<_> = good.iter().copied().filter(|(known, _)| *known != name).chain([(name, "a"), (name, "a")]).collect();
+            let twice: Vec<_> =
+                good.iter().copied().filter(|(known, _)| *known != name).chain([(name, "a"), (name, "a")]).collect();
             assert_eq!(read_pairs(&twice).unwrap_err(), "invalid_request", "{name}");
         }
         let two: Vec<_> = good.iter().copied().chain([("resource", API), ("resource", API)]).collect();
         assert!(read_pairs(&two).is_ok());
-        let other: Vec<_> = good.iter().copied().chain([("resource", API), ("resource", "https://x.example")]).collect();
+        let other: Vec<_> =
+            good.iter().copied().chain([("resource", API), ("resource", "https://x.example")]).collect();
         assert_eq!(read_pairs(&other).unwrap_err(), "invalid_target");
     }
 

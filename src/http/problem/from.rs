@@ -11,7 +11,9 @@ use crate::money::Money;
 use crate::payment::hold::{CapRefusal, CounterKind};
 use crate::payment::token::PaymentTokenError;
 use crate::resource::usage::UsageError;
-use crate::resource::{AdvanceError, BuyError, OpenCredentialsError, PayError, RemoveError, ResourceState};
+use crate::resource::{
+    AdvanceError, AllowanceError, BuyError, OpenCredentialsError, PayError, RemoveError, ResourceState,
+};
 
 impl From<DbError> for Problem {
     fn from(error: DbError) -> Self {
@@ -83,6 +85,11 @@ impl From<ExchangeError> for Problem {
                 Self::new(&table::INVALID_ATTESTATION, "The identity token is not believed.").because(error)
             }
             error @ ExchangeError::ProofUsed => Self::new(&table::INVALID_PROOF, format!("{error}.")),
+            error @ (ExchangeError::OtherClient | ExchangeError::OtherKey | ExchangeError::ClientReplayed) => {
+                Self::new(&table::INVALID_ATTESTATION, "The assertion was not given to whoever presents it.")
+                    .because(error)
+            }
+            error @ ExchangeError::Unauthorized => Self::new(&table::BAD_REQUEST, format!("{error}.")),
             ExchangeError::Replayed => {
                 Self::new(&table::INVALID_ATTESTATION, "The identity token was used before.").because("replayed")
             }
@@ -170,6 +177,10 @@ impl From<BuyError> for Problem {
             BuyError::UnknownPlan => Self::new(&table::UNKNOWN_PLAN, "`plan` is not in the catalog."),
             BuyError::Constraint(error) => Self::new(&table::NOT_ALONE, format!("{error}.")),
             BuyError::Pay(error) => error.into(),
+            BuyError::Allowance(AllowanceError::Db(error)) => error.into(),
+            BuyError::Allowance(error) => {
+                Self::new(&table::NOT_ALLOWED, format!("{error}.")).next("tell_human", table::NOT_ALLOWED.human)
+            }
             BuyError::KeyReused(_) => key_reused(),
             BuyError::Advance(error) => error.into(),
             BuyError::Db(error) => error.into(),

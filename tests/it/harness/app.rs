@@ -45,6 +45,7 @@ pub(crate) struct TestApp {
     /// The secret of `/v1/usage`.
     pub(crate) meter_key: String,
     running: Running,
+    config: Config,
     folder: tempfile::TempDir,
 }
 
@@ -69,7 +70,14 @@ impl TestApp {
         let orchestrator = register(&app, &simulator, clock.now()).await;
         let running = http::serve(app, &config.server, listener, None).expect("the provider listens");
         let meter_key = meter_key.expose().to_owned();
-        Self { clock, simulator, platform, orchestrator, base, meter_key, running, folder }
+        Self { clock, simulator, platform, orchestrator, base, meter_key, running, config, folder }
+    }
+
+    /// Another process of the same installation, on the same database: it listens elsewhere and is the same issuer.
+    pub(crate) async fn another_process(&self) -> Running {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let app = App::start(&self.config, &self.base, KeyOrigin::Instance, self.clock.clone()).await;
+        http::serve(app.expect("it starts"), &self.config.server, listener, None).expect("it listens")
     }
 
     /// One more orchestrator, registered under `name`, whose payment tokens are settled at `settlement_url`.

@@ -36,6 +36,7 @@ pub(crate) mod app;
 pub(crate) mod browser;
 pub(crate) mod client;
 pub(crate) mod databases;
+pub(crate) mod oauth;
 pub(crate) mod receiver;
 pub(crate) mod tenant;
 pub(crate) mod wire;
