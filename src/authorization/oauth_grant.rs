@@ -21,16 +21,19 @@ use super::scope::Scopes;
 use super::wire_store::{self, CodeRow, RefreshRow};
 use super::{REFRESH_TOKEN_LIFETIME, consent_store, store};
 use crate::account;
-use crate::audit::{self, Fact};
 use crate::clock::Timestamp;
 use crate::db::{Db, DbConnection, DbError};
 use crate::ids::{AccountId, ConsentId, GrantId};
 use crate::orchestrator;
-use crate::secret::{Secret, SecretHash};
+use crate::secret::{NoRandomness, Secret, SecretHash};
 use crate::signing::{KeyRing, SigningError};
 
 /// For how long refresh tokens can be replaced by others at all.
 const CONSENT_LIFETIME: TimeDelta = TimeDelta::days(180);
+
+/// Why a consent ended, in words.
+const CODE_CAME_BACK: &str = "a code came back";
+const REFRESH_CAME_BACK: &str = "a refresh token came back after its successor was used";
 
 /// Makes of a refresh token its successor. Every process of an installation has the same key, so all make the same.
 pub struct Successors(hmac::Key);
@@ -105,6 +108,9 @@ pub enum GrantError {
     /// The code or token: which of many reasons is for the log.
     #[error("{0}")]
     Grant(&'static str),
+    /// The refresh token's successor was used meanwhile.
+    #[error("the refresh token came back after its successor was used")]
+    CameBack,
     /// The client may not use the grant.
     #[error("the client may not use this grant")]
     Unauthorized,
@@ -120,6 +126,9 @@ pub enum GrantError {
     /// The client's statement was used before.
     #[error("the client's statement was used before")]
     ClientReplayed,
+    /// No random bits.
+    #[error(transparent)]
+    Random(#[from] NoRandomness),
     /// The token could not be signed.
     #[error(transparent)]
     Signing(#[from] SigningError),
@@ -265,43 +274,76 @@ pub async fn redeem_code(
     }
     let lane = row.account_id.to_string();
     if row.used_at.is_some() {
-        let id = consent.id.clone();
-        return replayed(parts.db, &lane, id, "a code came back", now).await;
+        return replayed(parts.db, &lane, consent.id, CODE_CAME_BACK, now).await;
     }
-    if row.expires_at <= now || consent.revoked_at.is_some() {
-        return Err(GrantError::Grant("the code has expired, or the consent was taken back"));
-    }
-    if redemption.redirect_uri.as_ref().is_some_and(|uri| Some(uri) != row.redirect_uri.as_ref()) {
-        return Err(GrantError::Grant("the redirect URI is another than that of the request"));
-    }
-    verify(&row, redemption.verifier.as_deref())?;
+    fits(&row, &redemption, now)?;
+    stands(&consent, &asking)?;
     let bound_to = binding(&asking, row.bound_to.as_deref())?;
     let scopes = narrowed(&asking, &consent.scopes, parts.audience)?;
     let mut prepared = prepare(parts, &consent, scopes, bound_to.clone(), now)?;
-    let refresh = asking.client.client.may(GrantType::RefreshToken);
-    let refresh = refresh.then(|| first_refresh(&prepared.grant, &consent, refresh_binding(&asking, bound_to), now));
-    let refresh = refresh.transpose().map_err(|_no_bits| GrantError::Grant("no random bits"))?;
-    let row = refresh.as_ref().map(|(_, row)| row.clone());
-    prepared.given.refresh_token = refresh.map(|(secret, _)| secret);
-    let (grant, statement, proof) = (prepared.grant, asking.client.proof, asking.proof);
-    let id = consent.id.clone();
+    let mut refresh = None;
+    if asking.client.client.may(GrantType::RefreshToken) {
+        let secret = Secret::generate("rt")?;
+        refresh = Some(refresh_row(&secret, &prepared.grant, &consent, refresh_binding(&asking, bound_to), now));
+        prepared.given.refresh_token = Some(secret);
+    }
+    let spending = Spending { consent: consent.id.clone(), grant: prepared.grant, asking };
     let written = parts.db.write(&lane, move |conn| {
         if !wire_store::use_code(conn, &hash, now)? {
             return Ok(Err(()));
         }
-        if !consent_store::use_it(conn, &id, now)? {
-            return Err(GrantError::Grant("the consent was taken back"));
-        }
-        usable(conn, &grant)?;
-        use_up(conn, statement.as_ref(), proof.as_ref())?;
-        insert(conn, &grant, "code", now)?;
-        row.map_or(Ok(()), |row| wire_store::insert_refresh(conn, &row))?;
+        spending.spend(conn, now)?;
+        refresh.map_or(Ok(()), |row| wire_store::insert_refresh(conn, &row))?;
         Ok::<_, GrantError>(Ok(()))
     });
     match written.await? {
         Ok(()) => Ok(prepared.given),
         // Another request used it at this moment.
-        Err(()) => replayed(parts.db, &lane, consent.id, "a code came back", now).await,
+        Err(()) => replayed(parts.db, &lane, consent.id, CODE_CAME_BACK, now).await,
+    }
+}
+
+/// Whether a code and what comes with it belong together. A failure leaves the code as it was.
+fn fits(row: &CodeRow, redemption: &CodeRedemption, now: Timestamp) -> Result<(), GrantError> {
+    if row.expires_at <= now {
+        return Err(GrantError::Grant("the code has expired"));
+    }
+    if redemption.redirect_uri.as_ref().is_some_and(|uri| Some(uri) != row.redirect_uri.as_ref()) {
+        return Err(GrantError::Grant("the redirect URI is another than that of the request"));
+    }
+    verify(row, redemption.verifier.as_deref())
+}
+
+/// Whether a consent still is what the human gave. What the client says of itself decides where tokens go: a change is for
+/// the human to see (draft-ietf-oauth-client-id-metadata-document §8).
+fn stands(consent: &Consent, asking: &Asking) -> Result<(), GrantError> {
+    if consent.revoked_at.is_some() {
+        return Err(GrantError::Grant("the consent was taken back"));
+    }
+    if asking.client.client.digest() != consent.client_digest {
+        return Err(GrantError::Grant("the client is not what it was when the human allowed it"));
+    }
+    Ok(())
+}
+
+/// A token about to be written down, with everything that is used up for it.
+struct Spending {
+    consent: ConsentId,
+    grant: Grant,
+    asking: Asking,
+}
+
+impl Spending {
+    /// Writes the token down. The consent's row is locked by it: whoever takes the consent back at this moment comes
+    /// before, and then there is no token, or after, and then the token ends.
+    fn spend(self, conn: &mut DbConnection, now: Timestamp) -> Result<(), GrantError> {
+        if !consent_store::use_it(conn, &self.consent, now)? {
+            return Err(GrantError::Grant("the consent was taken back"));
+        }
+        usable(conn, &self.grant)?;
+        use_up(conn, self.asking.client.proof.as_ref(), self.asking.proof.as_ref())?;
+        client::touch(conn, &self.grant.client, now)?;
+        Ok(store::insert(conn, &self.grant)?)
     }
 }
 
@@ -337,32 +379,9 @@ fn verify(row: &CodeRow, verifier: Option<&str>) -> Result<(), GrantError> {
     }
 }
 
-fn insert(conn: &mut DbConnection, grant: &Grant, by: &str, now: Timestamp) -> Result<(), GrantError> {
-    store::insert(conn, grant)?;
-    let fact = Fact {
-        actor: format!("client:{}", grant.client),
-        action: "grant.issued",
-        account_id: Some(&grant.account_id),
-        subject: grant.id.to_string(),
-        detail: json!({"by": by, "client": grant.client, "scope": grant.scopes.to_string(), "consent": grant.consent_id}),
-    };
-    Ok(audit::append(conn, &fact, now)?)
-}
-
 /// Refresh tokens of clients that prove nothing are bound to their key (RFC 9449 §5); others prove who they are anyway.
 fn refresh_binding(asking: &Asking, bound_to: Option<String>) -> Option<String> {
     bound_to.filter(|_| !asking.client.client.is_confidential())
-}
-
-fn first_refresh(
-    grant: &Grant,
-    consent: &Consent,
-    bound_to: Option<String>,
-    now: Timestamp,
-) -> Result<(Secret, RefreshRow), crate::secret::NoRandomness> {
-    let secret = Secret::generate("rt")?;
-    let row = refresh_row(&secret, grant, consent, bound_to, now);
-    Ok((secret, row))
 }
 
 fn refresh_row(
@@ -400,61 +419,56 @@ pub async fn refresh_consent(
     token: &Secret,
     now: Timestamp,
 ) -> Result<Given, GrantError> {
-    let client = &asking.client.client;
-    if !client.may(GrantType::RefreshToken) {
+    if !asking.client.client.may(GrantType::RefreshToken) {
         return Err(GrantError::Unauthorized);
     }
     let successor = parts.successors.of(token);
     let (row, consent, next) = refresh_of(parts.db, token.hash(), successor.hash()).await?;
-    if row.client != client.id {
+    if row.client != asking.client.client.id {
         return Err(GrantError::Grant("the refresh token is another client's"));
     }
-    if row.expires_at <= now || row.revoked_at.is_some() || consent.revoked_at.is_some() {
+    if row.expires_at <= now || row.revoked_at.is_some() {
         return Err(GrantError::Grant("the refresh token has expired or was revoked"));
     }
+    // Without its key a copy does nothing, not even harm.
+    let bound_to = binding(&asking, row.bound_to.as_deref())?;
     let lane = row.account_id.to_string();
     if next.is_some_and(|next| next.replaced_at.is_some()) {
-        return replayed(parts.db, &lane, consent.id, "a refresh token came back after its successor was used", now)
-            .await;
+        return replayed(parts.db, &lane, consent.id, REFRESH_CAME_BACK, now).await;
     }
-    // What the client says of itself decides where tokens go: a change is for the human to see (draft CIMD §8).
-    if client.digest() != consent.client_digest {
-        return Err(GrantError::Grant("the client is not what it was when the human allowed it"));
-    }
-    let bound_to = binding(&asking, row.bound_to.as_deref())?;
+    stands(&consent, &asking)?;
     let scopes = narrowed(&asking, &consent.scopes, parts.audience)?;
     let mut prepared = prepare(parts, &consent, scopes, bound_to, now)?;
     let new_row = refresh_row(&successor, &prepared.grant, &consent, row.bound_to.clone(), now);
     prepared.given.refresh_token = Some(successor);
-    let (grant, statement, proof) = (prepared.grant, asking.client.proof, asking.proof);
-    let (id, hash) = (consent.id.clone(), token.hash());
+    let spending = Spending { consent: consent.id.clone(), grant: prepared.grant, asking };
+    let hash = token.hash();
     let written = parts.db.write(&lane, move |conn| {
-        // The consent's row is locked from here on: whoever refreshes at this moment waits.
-        if !consent_store::use_it(conn, &id, now)? {
-            return Err(GrantError::Grant("the consent was taken back"));
-        }
-        usable(conn, &grant)?;
-        if wire_store::replace_refresh(conn, &hash, now)? {
-            wire_store::insert_refresh(conn, &new_row)?;
-        } else {
-            let next = wire_store::refresh(conn, &new_row.token_hash)?;
-            match next {
-                Some(next) if next.replaced_at.is_none() && next.revoked_at.is_none() => {}
-                Some(next) if next.replaced_at.is_some() => return Ok(Err(())),
-                _ => return Err(GrantError::Grant("the refresh token has expired or was revoked")),
-            }
-        }
-        use_up(conn, statement.as_ref(), proof.as_ref())?;
-        client::touch(conn, &grant.client, now)?;
-        insert(conn, &grant, "refresh", now)?;
-        Ok(Ok(()))
+        // First, because it locks: whoever refreshes at this moment waits.
+        spending.spend(conn, now)?;
+        succeed(conn, &hash, &new_row, now)
     });
-    match written.await? {
+    match written.await {
         Ok(()) => Ok(prepared.given),
-        Err(()) => {
-            let reason = "a refresh token came back after its successor was used";
-            replayed(parts.db, &lane, consent.id, reason, now).await
-        }
+        Err(GrantError::CameBack) => replayed(parts.db, &lane, consent.id, REFRESH_CAME_BACK, now).await,
+        Err(error) => Err(error),
+    }
+}
+
+/// Replaces a refresh token by its successor, or finds that it was replaced by it a moment ago.
+fn succeed(
+    conn: &mut DbConnection,
+    token: &SecretHash,
+    successor: &RefreshRow,
+    now: Timestamp,
+) -> Result<(), GrantError> {
+    if wire_store::replace_refresh(conn, token, now)? {
+        return Ok(wire_store::insert_refresh(conn, successor)?);
+    }
+    match wire_store::refresh(conn, &successor.token_hash)? {
+        Some(next) if next.replaced_at.is_some() => Err(GrantError::CameBack),
+        Some(next) if next.revoked_at.is_none() => Ok(()),
+        _ => Err(GrantError::Grant("the refresh token has expired or was revoked")),
     }
 }
 
@@ -510,7 +524,7 @@ pub async fn client_credentials(parts: GrantParts<'_>, asking: Asking, now: Time
         .write(&lane, move |conn| {
             usable(conn, &grant)?;
             use_up(conn, statement.as_ref(), proof.as_ref())?;
-            insert(conn, &grant, "client_credentials", now)
+            Ok::<_, GrantError>(store::insert(conn, &grant)?)
         })
         .await?;
     let account_id = account.id;

@@ -201,9 +201,9 @@ on_both! {
         assert!(shown.text().contains("a program on this computer") && shown.text().contains("127.0.0.1:41234"));
         assert!(shown.header("content-security-policy").contains("form-action 'self' http://127.0.0.1:41234;"));
         let answer = answered(&browser.submits(&format!("{page}/allow"), &[("scope", "budget:read")]).await, redirect);
-        let redeemed = client.token(&[("grant_type", "authorization_code"), ("code", text(&answer, "code")),
-            ("code_verifier", crate::harness::oauth::VERIFIER), ("redirect_uri", redirect)]);
-        redeemed.await.expect_status(200);
+        let verifier = ("code_verifier", crate::harness::oauth::VERIFIER);
+        let fields = [("grant_type", "authorization_code"), ("code", text(&answer, "code")), verifier, ("redirect_uri", redirect)];
+        client.token(&fields).await.expect_status(200);
         assert_eq!(client.authorize(&[("redirect_uri", "http://127.0.0.1:41234/other")]).await.status(), 400);
         assert_eq!(client.authorize(&[("redirect_uri", "http://localhost:41234/cb")]).await.status(), 400);
         app.stop().await;
@@ -274,7 +274,8 @@ on_both! {
         let client = OAuthClient::public(&app).await;
         let page = client.page(&[]).await;
         let browser = Browser::of_owner(&ada).await;
-        let answers = join_all((0..16).map(|_| browser.form(&format!("{page}/allow"), &[("sec-fetch-site", "same-origin")], "scope=budget%3Aread"))).await;
+        let (allow, here) = (format!("{page}/allow"), [("sec-fetch-site", "same-origin")]);
+        let answers = join_all((0..16).map(|_| browser.form(&allow, &here, "scope=budget%3Aread"))).await;
         assert_eq!(answers.iter().filter(|answer| answer.status() == 303).count(), 1);
         app.stop().await;
     }

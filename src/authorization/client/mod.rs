@@ -130,6 +130,12 @@ impl Client {
         url.host_str().map(str::to_owned)
     }
 
+    /// What people are told that it is called: its own word, or else its domain, or else its id.
+    #[must_use]
+    pub fn called(&self) -> String {
+        self.metadata.name.clone().or_else(|| self.proven_host()).unwrap_or_else(|| self.id.clone())
+    }
+
     /// Whether its answers go to programs on the human's own machine only: then nobody can know which program it is.
     #[must_use]
     pub fn is_local(&self) -> bool {

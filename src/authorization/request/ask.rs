@@ -123,6 +123,7 @@ pub fn asked(conn: &mut DbConnection, handle: &SecretHash, now: Timestamp) -> Re
 #[derive(Debug, Clone)]
 pub struct Answer {
     consent: Consent,
+    client_name: String,
     code: CodeRow,
     hash: SecretHash,
     /// What was allowed.
@@ -170,7 +171,10 @@ impl Answer {
             redirect_uri: Some(request.redirect_uri.clone()),
             bound_to: request.bound_to.clone(),
         };
-        Ok((code, Self { consent, code: row, hash: asked.hash.clone(), scopes }))
+        Ok((
+            code,
+            Self { consent, client_name: request.client_name.clone(), code: row, hash: asked.hash.clone(), scopes },
+        ))
     }
 
     /// Names what was allowed.
@@ -198,7 +202,7 @@ pub fn allow_request(conn: &mut DbConnection, answer: &Answer, now: Timestamp) -
         account_id: Some(&consent.account_id),
         subject: consent.id.to_string(),
         detail: json!({
-            "client": consent.client, "client_digest": consent.client_digest, "scope": consent.scopes.to_string(),
+            "client": consent.client, "client_name": answer.client_name, "client_digest": consent.client_digest, "scope": consent.scopes.to_string(),
             "authorization_details": consent.details,
         }),
     };
@@ -223,7 +227,7 @@ pub fn deny_request(
         action: "consent.refused",
         account_id: Some(&owner.id),
         subject: owner.id.to_string(),
-        detail: json!({"client": asked.request.client, "scope": asked.request.scopes.to_string()}),
+        detail: json!({"client": asked.request.client, "client_name": asked.request.client_name, "scope": asked.request.scopes.to_string()}),
     };
     Ok(audit::append(conn, &fact, now)?)
 }

@@ -26,6 +26,8 @@ pub(super) use store::delete_ended_before;
 pub struct AuthorizationRequest {
     /// Who asks.
     pub client: String,
+    /// What people are told that it is called.
+    pub client_name: String,
     /// [`super::Client::digest`] at that time.
     pub client_digest: String,
     /// Where the answer goes.

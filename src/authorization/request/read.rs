@@ -161,6 +161,7 @@ pub fn read_request(
     }
     Ok(AuthorizationRequest {
         client: client.id.clone(),
+        client_name: client.called(),
         client_digest: client.digest(),
         redirect_uri: target.redirect_uri.clone(),
         state: target.state.clone(),

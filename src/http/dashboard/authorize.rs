@@ -220,7 +220,7 @@ async fn ask(app: &App, question: &Question, account: &Account, handle: &str) ->
     let target: Option<Url> = request.redirect_uri.parse().ok();
     let page = ConsentPage {
         frame: Frame { provider: app.provider_name(), user: Some(name_of(account)) },
-        asker: client.metadata.name.clone().or_else(|| client.proven_host()).unwrap_or_else(|| client.id.clone()),
+        asker: client.called(),
         client: None,
         proven: client.proven_host(),
         warnings: warnings(client, &request.redirect_uri),

@@ -226,7 +226,9 @@ fn activity(fact: &RecordedFact, account: &AccountId, orchestrator: &Orchestrato
         "This dashboard".to_owned()
     } else if fact.action == "dashboard.opened" {
         "Somebody".to_owned()
-    } else if fact.actor == "system" {
+    } else if fact.actor.starts_with("client:") {
+        "A program".to_owned()
+    } else if fact.actor == "system" || fact.actor == "house" {
         "Portreeve".to_owned()
     } else if fact.action == "account.linked" {
         text("orchestrator")
@@ -239,6 +241,9 @@ fn activity(fact: &RecordedFact, account: &AccountId, orchestrator: &Orchestrato
         "account.opened" => "opened the account".to_owned(),
         "account.linked" if here => format!("allowed {} to act for this account", text("orchestrator")),
         "account.linked" => "was linked to this account by the provider's rule".to_owned(),
+        "consent.given" => format!("allowed {} to act for this account", text("client_name")),
+        "consent.refused" => format!("refused {}", text("client_name")),
+        "consent.revoked" => format!("ended what a program was allowed: {}", text("reason")),
         "link.denied" => format!("refused {}", text("orchestrator")),
         "resource.bought" if fact.detail.get("amount").and_then(Value::as_i64) == Some(0) => {
             format!("chose {}", text("title"))

@@ -130,7 +130,9 @@ impl From<GrantError> for TokenRefusal {
         match error {
             GrantError::Db(error) => Problem::from(error).into(),
             GrantError::Signing(error) => Problem::from(error).into(),
+            GrantError::Random(error) => Problem::from(error).into(),
             GrantError::Grant(cause) => bad("invalid_grant", used).because(cause),
+            error @ GrantError::CameBack => bad("invalid_grant", used).because(error),
             GrantError::Unauthorized => bad("unauthorized_client", "The client may not use this grant."),
             GrantError::Scope => bad("invalid_scope", "None of the scopes can be given."),
             GrantError::Target => bad("invalid_target", "`resource` names another API."),
