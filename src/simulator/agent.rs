@@ -6,6 +6,8 @@ use std::time::Instant;
 use serde::Serialize;
 use url::Url;
 
+use super::app_wire::stripe_signature;
+use crate::clock::Timestamp;
 use crate::fetch::{Fetch, Incoming, Outgoing};
 use crate::secret::Secret;
 
@@ -24,6 +26,9 @@ pub enum Party {
 /// One step of a walk, as it is shown and written as NDJSON. Holds no secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Step {
+    /// What begins with this step, in the words of a heading.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub act: Option<&'static str>,
     /// Of the stage; several steps can belong to one.
     pub number: u32,
     /// Who was asked.
@@ -65,11 +70,20 @@ pub(super) struct Ask {
     body: Option<String>,
     expected: Vec<u16>,
     keep: Option<(&'static str, String)>,
+    signature: Option<Signature>,
+}
+
+/// A signature over the body: as it is sent, and the words of a shell that make it anew.
+#[derive(Debug, Clone)]
+struct Signature {
+    sent: String,
+    command: &'static str,
 }
 
 impl Ask {
     pub(super) fn new(party: Party, method: &'static str, url: Url, expected: u16) -> Self {
-        Self { party, method, url, headers: Vec::new(), body: None, expected: vec![expected], keep: None }
+        let (headers, expected) = (Vec::new(), vec![expected]);
+        Self { party, method, url, headers, body: None, expected, keep: None, signature: None }
     }
 
     pub(super) fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
@@ -89,6 +103,29 @@ impl Ask {
     pub(super) fn json(mut self, body: &serde_json::Value) -> Self {
         self.body = Some(body.to_string());
         self.header("content-type", "application/json")
+    }
+
+    /// A form, encoded.
+    pub(super) fn form(mut self, body: String) -> Self {
+        self.body = Some(body);
+        self.header("content-type", "application/x-www-form-urlencoded")
+    }
+
+    /// Signed with `secret` over the body, which stands already. The `curl` line calls `sign`, which the caller has set.
+    pub(super) fn signed(self, secret: &Secret, at: Timestamp) -> Self {
+        self.signature(secret.expose(), at, "$(sign \"$BODY\")")
+    }
+
+    /// The same with a secret that is nobody's.
+    pub(super) fn forged(self, at: Timestamp) -> Self {
+        self.signature("somebody-else", at, "$(sign \"$BODY\" somebody-else)")
+    }
+
+    fn signature(mut self, secret: &str, at: Timestamp, command: &'static str) -> Self {
+        let body = self.body.as_deref().unwrap_or_default();
+        let sent = stripe_signature(&[secret], at.seconds(), body.as_bytes());
+        self.signature = Some(Signature { sent, command });
+        self
     }
 
     /// This status is right as well.
@@ -141,6 +178,10 @@ impl Ask {
 
     fn with_headers(&self, outgoing: Outgoing, except: &[&str]) -> Outgoing {
         let wanted = self.headers.iter().filter(|(name, _)| !except.contains(name));
+        let outgoing = match &self.signature {
+            Some(signature) => outgoing.header("stripe-signature", signature.sent.clone()),
+            None => outgoing,
+        };
         wanted.fold(outgoing, |outgoing, (name, value)| outgoing.header(name, value.clone()))
     }
 
@@ -158,15 +199,26 @@ impl Ask {
             ("HEAD", _) => " -I".to_owned(),
             (other, _) => format!(" -X {other}"),
         };
-        let headers = self.headers.iter().map(|(name, value)| ("-H", format!("{name}: {value}")));
-        let options = headers.chain(self.body.iter().map(|body| ("-d", body.clone())));
         let mut words = vec![format!("curl -sS{method}"), mask.quoted(self.url.as_str())];
-        words.extend(options.flat_map(|(option, value)| [option.to_owned(), mask.quoted(&value)]));
+        let headers = self.headers.iter().map(|(name, value)| mask.quoted(&format!("{name}: {value}")));
+        words.extend(headers.map(|header| format!("-H {header}")));
+        let body = self.body.as_deref().map(|body| mask.quoted(body));
+        let before = match &self.signature {
+            Some(Signature { command, .. }) => {
+                words.push(format!("-H \"stripe-signature: {command}\""));
+                words.extend(body.iter().map(|_body| "-d \"$BODY\"".to_owned()));
+                format!("BODY={}; ", body.as_deref().unwrap_or_default())
+            }
+            None => {
+                words.extend(body.iter().map(|body| format!("-d {body}")));
+                String::new()
+            }
+        };
         let line = words.join(" ");
         match &self.keep {
-            Some((variable, tail)) => format!("{variable}=$({line} {tail})"),
-            None if times > 1 => format!("for _ in $(seq {times}); do {line}; done"),
-            None => line,
+            Some((variable, tail)) => format!("{before}{variable}=$({line} {tail})"),
+            None if times > 1 => format!("{before}for _ in $(seq {times}); do {line}; done"),
+            None => before + &line,
         }
     }
 }
@@ -214,6 +266,7 @@ pub(super) struct Agent<'w> {
     fetch: Fetch,
     mask: Mask,
     number: u32,
+    act: Option<&'static str>,
     steps: Vec<Step>,
     set_before: String,
     on_step: &'w mut dyn FnMut(&Step),
@@ -221,7 +274,8 @@ pub(super) struct Agent<'w> {
 
 impl<'w> Agent<'w> {
     pub(super) fn new(fetch: Fetch, on_step: &'w mut dyn FnMut(&Step)) -> Self {
-        Self { fetch, mask: Mask::default(), number: 0, steps: Vec::new(), set_before: String::new(), on_step }
+        let (mask, steps, set_before) = (Mask::default(), Vec::new(), String::new());
+        Self { fetch, mask, number: 0, act: None, steps, set_before, on_step }
     }
 
     /// From now on `secret` is shown as `$name`.
@@ -236,9 +290,14 @@ impl<'w> Agent<'w> {
         self.mask.varies.push((name, Secret::presented(text)));
     }
 
-    /// What stands before the first `curl` line.
+    /// What stands before the next `curl` line.
     pub(super) fn set_before(&mut self, assignments: String) {
         self.set_before = assignments;
+    }
+
+    /// The next step begins something that has this heading.
+    pub(super) fn act(&mut self, heading: &'static str) {
+        self.act = Some(heading);
     }
 
     /// The next steps belong to the next stage.
@@ -280,6 +339,7 @@ impl<'w> Agent<'w> {
             Err(wrong) => (false, wrong),
         };
         let step = Step {
+            act: self.act.take(),
             number: self.number,
             party: ask.party,
             method: ask.method,
@@ -301,8 +361,9 @@ impl<'w> Agent<'w> {
 /// What an answer with an unexpected status says for itself.
 fn unexpected(answer: &Incoming) -> String {
     let said = answer.json::<serde_json::Value>().ok();
-    let member = |name: &str| said.as_ref().and_then(|body| body.get(name)).and_then(serde_json::Value::as_str);
-    match (member("code").or(member("error")), member("detail").or(member("error_description"))) {
+    let member = |name: &str| said.as_ref().and_then(|body| body.pointer(name)).and_then(serde_json::Value::as_str);
+    let code = member("/code").or(member("/error")).or(member("/error/code"));
+    match (code, member("/detail").or(member("/error_description")).or(member("/error/message"))) {
         (Some(code), Some(detail)) => format!("{code}: {detail}"),
         (Some(code), None) => code.to_owned(),
         _ => format!("unexpected status {}", answer.status),
@@ -329,5 +390,29 @@ mod tests {
              -H 'content-type: application/json' -d '{\"id_token\":\"'\"$TOKEN\"'\",\"name\":\"'\"$WHO\"''\\''s\"}'"
         );
         assert_eq!(mask.masked(&ask.path()), "/d/$TOKEN?a=1");
+    }
+
+    #[test]
+    fn a_signed_step_signs_what_it_sends_and_its_line_signs_anew() {
+        let key = Secret::presented("whsec_test");
+        let mask = Mask { secrets: vec![("CODE", Secret::presented("cd_1"))], varies: Vec::new() };
+        let url: Url = "http://127.0.0.1:1/oauth/token".parse().unwrap();
+        let ask = Ask::new(Party::Provider, "POST", url.clone(), 200).form("code=cd_1".to_owned());
+        let ask = ask.signed(&key, Timestamp::from_seconds(1_700_000_000)).keep("TOKEN", ".access_token");
+        assert_eq!(
+            ask.curl(&mask, 1),
+            "BODY=\"code=$CODE\"; TOKEN=$(curl -sS 'http://127.0.0.1:1/oauth/token' \
+             -H 'content-type: application/x-www-form-urlencoded' -H \"stripe-signature: $(sign \"$BODY\")\" \
+             -d \"$BODY\" | jq -r .access_token)"
+        );
+        let sent = ask.signature.unwrap().sent;
+        assert_eq!(sent, stripe_signature(&["whsec_test"], 1_700_000_000, b"code=cd_1"));
+        let get = Ask::new(Party::Provider, "GET", url, 401).forged(Timestamp::from_seconds(1));
+        let shown = get.curl(&mask, 1);
+        assert!(
+            shown.starts_with("BODY=; curl -sS ") && shown.ends_with("$(sign \"$BODY\" somebody-else)\""),
+            "{shown}"
+        );
+        assert_ne!(get.signature.unwrap().sent, stripe_signature(&["whsec_test"], 1, b""));
     }
 }

@@ -183,6 +183,31 @@ fn the_demo_goes_from_discovery_to_the_cap_and_says_so_with_its_exit_code() {
     assert_eq!(run(folder.path(), &["demo", "--once", "--listen", "0.0.0.0:0"]).status.code(), Some(5));
 }
 
+/// A line of the demo without what differs from run to run: times, digests, sizes, addresses, folders, the day.
+fn lasting(line: &str) -> String {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let lasting = words.iter().enumerate().filter_map(|(at, word)| {
+        let (before, after) = (at.checked_sub(1).and_then(|at| words.get(at)), words.get(at + 1));
+        let a_time = *word == "ms" || after == Some(&"ms");
+        let a_day = words.iter().take(at).any(|earlier| *earlier == "until");
+        let passing = ["sha256:", "http://", "/tmp/"].iter().any(|start| word.starts_with(start));
+        (!a_time && !a_day && !passing && after != Some(&"bytes,") && before != Some(&"portreeve")).then_some(*word)
+    });
+    lasting.collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn the_readme_shows_what_the_demo_prints() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = run(folder.path(), &["demo", "--once", "--listen", "127.0.0.1:0"]);
+    let printed = String::from_utf8(output.stdout).unwrap();
+    let readme = include_str!("../../README.md");
+    let shown = readme.split_once("```text\n").unwrap().1.split_once("```").unwrap().0;
+    let (printed, shown): (Vec<_>, Vec<_>) = (printed.lines().map(lasting).collect(), shown.lines().map(lasting).collect());
+    assert!(printed.len() > 60, "{printed:?}");
+    assert_eq!(shown, printed);
+}
+
 #[test]
 fn serve_refuses_the_keys_of_a_demo() {
     let folder = tempfile::tempdir().unwrap();
@@ -310,7 +335,7 @@ fn auditing_a_kept_demo_finds_no_difference() {
     let mut audit = program(folder.path(), &["audit", "verify"]);
     let output = audit.env("PORTREEVE__DATABASE__URL", "sqlite:kept/demo.db").output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
-    assert!(String::from_utf8(output.stdout).unwrap().contains("1 accounts, no difference"));
+    assert!(String::from_utf8(output.stdout).unwrap().contains("2 accounts, no difference"));
 }
 
 /// What a shell says of `script`: its standard error, when it ends well.
