@@ -18,13 +18,14 @@ impl Walk<'_> {
     pub(super) async fn let_the_orchestrator_do_it(&mut self, guest: &Guest<'_>, held: &Held) -> Result<(), Stopped> {
         let who = json!({"subject": guest.user.subject, "email": guest.user.email});
         let enrol = self.at_orchestrator("POST", "/users", 201).json(&who).keep("GUEST_AGENT", ".agent_token");
+        let email = guest.user.email.clone();
         let agent = self
             .agent
             .take(enrol, |answer| {
                 let said: Value = body(answer)?;
                 Ok((
                     Secret::presented(text(&said, "/agent_token")?),
-                    "now Harbour does the calling, for an agent of his".into(),
+                    format!("{email} has an agent, and Harbour does the calling"),
                 ))
             })
             .await?;
