@@ -82,10 +82,10 @@ fn table(
     plan: &Plan,
     name: &str,
     provider: &Provider,
-    plain: &Plain,
+    beside: &Plain,
     commits: usize,
 ) {
-    println!("\n{name}, whole journeys per second (median of {}), and against {}\n", plan.rounds, plain.name());
+    println!("\n{name}, whole journeys per second (median of {}), and against {}\n", plan.rounds, beside.name());
     println!(
         "| agents | journeys /s | plain /s | the same commits /s | × plain | p50 ms | p99 ms | max ms | provider's CPU ms |\n\
          |---|---|---|---|---|---|---|---|---|"
@@ -99,16 +99,16 @@ fn table(
         for _ in 0..plan.rounds {
             others.push(busy(plan.patient));
             let journeys = runtime.block_on(agents::measure(provider, agents, plan.time));
-            rounds.push((journeys, plain.measure(agents, plan.time)));
+            rounds.push((journeys, beside.measure(agents, plan.time)));
         }
         let of = |pick: fn(&Measured) -> f64| median(rounds.iter().map(|(journeys, _)| pick(journeys)));
         println!(
             "| {agents} | {:.0} | {:.0} | {:.0} | {:.2} | {:.1} | {:.1} | {:.1} | {:.2} |",
             of(|m| m.rate),
-            median(rounds.iter().map(|(_, plain)| *plain)),
-            median(rounds.iter().map(|(_, plain)| plain / each)),
+            median(rounds.iter().map(|(_, bare)| *bare)),
+            median(rounds.iter().map(|(_, bare)| bare / each)),
             // Within a round.
-            median(rounds.iter().map(|(journeys, plain)| journeys.rate * each / plain)),
+            median(rounds.iter().map(|(journeys, bare)| journeys.rate * each / bare)),
             of(|m| m.p50),
             of(|m| m.p99),
             of(|m| m.max),
