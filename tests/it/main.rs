@@ -14,6 +14,7 @@ mod conformance;
 mod coverage;
 mod dashboard;
 mod discovery;
+mod fetching;
 mod holds;
 mod idempotency;
 mod issuer_keys;
