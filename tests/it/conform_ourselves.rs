@@ -20,6 +20,12 @@ use serde_json::{Value, json};
 
 use crate::harness::program::{Serving, free_port, program, told};
 
+mod not_applicable;
+
+use not_applicable::{
+    ATTESTING, CATALOG, COUNTS, PAYING, PENDING, PRICES, Run, SIGNED, SIGNING, V2, V2_REQUIRED, named,
+};
+
 /// The domain of everybody whom the runs make up. The orchestrators are authorities over it.
 const DOMAIN: &str = "conform.example";
 /// Our client id at each orchestrator.
@@ -41,179 +47,6 @@ const SETTINGS: [(&str, &str); 9] = [
     ("PORTREEVE__LIMITS__ADDRESS_ACCOUNTS_PER_HOUR", "0"),
     ("PORTREEVE__LIMITS__ADDRESS_TOKENS_PER_HOUR", "0"),
 ];
-
-/// One run: how an orchestrator is registered with us, what the runner expects, and what it cannot ask.
-struct Run {
-    /// Our profile: some of the runner's dates share the shapes of one of ours.
-    ours: &'static str,
-    /// The runner's.
-    profile: &'static str,
-    /// `--signatures`.
-    signatures: &'static str,
-    /// `--account-answer`.
-    answer: &'static str,
-    /// All groups, when there are none.
-    only: &'static [&'static str],
-    /// See [`named`].
-    not_applicable: &'static [&'static [&'static str]],
-}
-
-/// Only where a bad second signature is refused.
-const V2_REQUIRED: &[&str] = &[
-    "signature.v2-missing",
-    "signature.v2-other-key",
-    "signature.v2-other-body",
-    "signature.v2-no-digest",
-    "signature.v2-other-method",
-    "signature.v2-expired",
-    "signature.v2-endless",
-    "signature.v2-other-version",
-    "signature.v2-unsigned",
-    "signature.v2-hmac",
-];
-/// The others of the second signature.
-const V2: &[&str] = &["signature.v2-good", "signature.v2-advisory"];
-/// Shapes that a profile leaves open.
-const PENDING: &str = "resources.dated-pending";
-const PRICES: &str = "catalog.dated-prices";
-/// Before `constraints` a catalog names no counts and no exclusions.
-const COUNTS: &[&str] =
-    &["resources.at-most", "resources.at-most-after-removal", "resources.exclusion", "races.at-most"];
-/// Whose tokens come at once gets no codes.
-const CODES: &[&str] = &[
-    "token.exchange",
-    "token.no-store",
-    "token.second-use",
-    "token.repeated-parameter",
-    "token.unsigned-code",
-    "token.signed-form",
-    "token.failed-signature-keeps-code",
-    "token.code-is-no-access",
-];
-/// A public client signs nothing,
-const SIGNING: &[&str] = &[
-    "signature.body-changed",
-    "signature.raw-bytes",
-    "signature.on-account-requests",
-    "signature.on-create",
-    "signature.on-read",
-    "signature.on-update",
-    "signature.on-rotate",
-    "signature.on-remove",
-    "signature.on-deep-links",
-    "version.signature-first",
-    "token.unsigned-code",
-    "token.signed-form",
-    "token.failed-signature-keeps-code",
-];
-/// attests nobody, so that nobody is matched and asked,
-const ATTESTING: &[&str] = &[
-    "accounts.again",
-    "accounts.email-case",
-    "accounts.existing-user",
-    "accounts.organisation",
-    "accounts.organization",
-    "accounts.no-organization",
-    "accounts.no-orchestrator",
-    "accounts.no-subject",
-    "accounts.empty-subject",
-    "consent",
-    "!consent.reaches-nothing",
-];
-/// and has no payment tokens.
-const PAYING: &[&str] = &[
-    "payment.paid",
-    "payment.once",
-    "payment.after-refusal",
-    "payment.limit",
-    "payment.limit-nothing-usable",
-    "payment.other-user",
-    "payment.changed-token",
-    "payment.token-not-told",
-    "update.allowed",
-    "update.paid",
-    "resources.exclusion",
-];
-/// Without a secret it knows one service and no catalog.
-const CATALOG: &[&str] = &[
-    "catalog",
-    "payment",
-    "signature",
-    "!signature.missing",
-    "!signature.missing-on-health",
-    "version.on-health",
-    "resources.needs-parent",
-    "resources.wrong-type",
-    "resources.missing-required",
-    "resources.outside-enum",
-    "update.not-allowed",
-    "update.not-allowed-keeps",
-    "update.unpaid",
-    "update.unpaid-keeps",
-];
-
-const WHOLE: Run = Run {
-    ours: "2026-06-25",
-    profile: "2026-06-25",
-    signatures: "hmac",
-    answer: "oauth",
-    only: &[],
-    not_applicable: &[],
-};
-
-/// Together they ask every case.
-const SIGNED: [Run; 7] = [
-    Run {
-        ours: "2026-03-30",
-        profile: "2026-03-30",
-        not_applicable: &[V2, V2_REQUIRED, COUNTS, &["resources.needs-parent", PENDING, "deep_links.ends"]],
-        ..WHOLE
-    },
-    Run {
-        ours: "2026-04-01",
-        profile: "2026-04-01",
-        not_applicable: &[V2, V2_REQUIRED, COUNTS, &["resources.service-echo", PENDING, PRICES]],
-        ..WHOLE
-    },
-    Run {
-        ours: "2026-04-01",
-        profile: "2026-04-17",
-        not_applicable: &[V2, V2_REQUIRED, COUNTS, &["resources.service-echo", PRICES]],
-        ..WHOLE
-    },
-    Run {
-        ours: "2026-04-01",
-        profile: "2026-04-30",
-        not_applicable: &[V2, V2_REQUIRED, COUNTS, &["resources.service-echo", PENDING, PRICES]],
-        ..WHOLE
-    },
-    Run { signatures: "v2_required", not_applicable: &[&["signature.v2-advisory", PENDING, PRICES]], ..WHOLE },
-    Run {
-        profile: "any",
-        signatures: "v2_advisory",
-        not_applicable: &[
-            V2_REQUIRED,
-            &["catalog.dated-kind", "catalog.dated-scope", "catalog.dated-updates", PENDING, PRICES],
-        ],
-        ..WHOLE
-    },
-    Run {
-        answer: "credentials",
-        only: &["accounts", "consent", "token", "resources"],
-        not_applicable: &[CODES, &[PENDING]],
-        ..WHOLE
-    },
-];
-
-/// The cases of these lists: each a case, a whole group, or, after `!`, one that is none of them all the same.
-fn named(lists: &[&[&'static str]]) -> BTreeSet<&'static str> {
-    let (without, with): (Vec<&str>, Vec<&str>) = lists.concat().into_iter().partition(|entry| entry.starts_with('!'));
-    let cases = conformance::cases().map(|case| (case.id, case.group.as_str()));
-    let wanted = |(id, group): &(&str, &str)| with.contains(id) || with.contains(group);
-    let cases: BTreeSet<_> = cases.filter(wanted).map(|(id, _)| id).collect();
-    assert!(with.iter().all(|entry| !entry.contains('.') || cases.contains(entry)), "{with:?}");
-    cases.into_iter().filter(|id| !without.contains(&format!("!{id}").as_str())).collect()
-}
 
 /// A provider that runs, and how it is told things.
 struct Provider {
@@ -400,6 +233,8 @@ on_both! {
             let path = std::env::vars().find_map(|(name, value)| (name == "PATH").then_some(value)).unwrap();
             command.args(["-euc", script]).current_dir(folder.path()).env("PATH", format!("{own}:{path}"));
             command.env("PORTREEVE__DATABASE__URL", db.settings().url.expose_secret());
+            command.env("PORTREEVE__SERVER__LISTEN", format!("127.0.0.1:{}", ports[0].1));
+            command.env("PORTREEVE__SERVER__PRIVATE_LISTEN", format!("127.0.0.1:{}", ports[1].1));
             command
         };
         assert!(typed(init).status().unwrap().success());
