@@ -250,6 +250,8 @@ on_both! {
             let counts = rows.iter().map(|row| row.split_whitespace().rev().nth(1).unwrap());
             assert!(counts.clone().all(|failed| failed == "0"), "{rows:?}");
         }
+        let paid: Vec<_> = printed.lines().filter(|line| line.starts_with(Group::Payment.title())).collect();
+        assert!(paid[..2].iter().all(|row| row.ends_with(" 0")), "tokens are made, and paid with: {paid:?}");
         assert!(folder.path().join("report.html").is_file());
         drop((serve, simulator));
     }
@@ -270,9 +272,7 @@ impl Running {
         let mut lines = BufReader::new(reader).lines().map_while(Result::ok);
         let begun = lines.by_ref().any(|line| line.contains(ready));
         std::thread::spawn(move || lines.for_each(drop));
-        if !begun {
-            panic!("it ended with {:?} before it said {ready}", child.wait());
-        }
+        assert!(begun, "it ended with {:?} before it said {ready}", child.wait());
         Self(child)
     }
 }
