@@ -10,6 +10,7 @@ mod broken_provider;
 mod budget;
 mod challenges;
 mod commands;
+mod conform_ourselves;
 mod conformance;
 mod coverage;
 mod dashboard;

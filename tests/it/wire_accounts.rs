@@ -14,7 +14,7 @@ use portreeve::simulator::User;
 use portreeve::{account, secret};
 use serde_json::{Value, json};
 
-use crate::harness::app::{TestApp, user};
+use crate::harness::app::{TestApp, fresh_key, user};
 use crate::harness::client::Answer;
 use crate::harness::wire::{WireAgent, stripe_signature};
 
@@ -481,9 +481,10 @@ on_both! {
         let fields = [fields[0], fields[1], fields[2], ("code_verifier", verifier)];
         let tokens = agent.client.post_form("/oauth/token", &fields).await.expect_status(200).json();
         let bearer = tokens["access_token"].as_str().unwrap();
-        let third = Outgoing::post_json(agent.client.url("/provisioning/deep_links"), &json!({"purpose": "dashboard"}));
-        let third = agent.client.send(third.header("api-version", "0.1d").bearer(bearer)).await;
-        third.expect_status(200);
+        let third = Outgoing::post_json(agent.client.url("/provisioning/resources"), &json!({"service_id": "sandbox"}));
+        let third = third.header("api-version", "0.1d").header("idempotency-key", fresh_key()).bearer(bearer);
+        let made = agent.client.send(third).await.expect_status(200).json();
+        assert_eq!((&made["status"], &made["service_id"]), (&json!("complete"), &json!("sandbox")), "{made}");
         app.stop().await;
     }
 
