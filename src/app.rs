@@ -55,6 +55,8 @@ pub struct App {
     pub desk: Desk,
     /// Seals answers that are kept for retries.
     pub answer_sealer: Arc<Sealer>,
+    /// Seals what is known about persons.
+    pub person_sealer: Arc<Sealer>,
     /// Seals the secrets of the provisioning wire.
     pub wire_sealer: Arc<Sealer>,
     /// The secrets with which orchestrators sign.
@@ -181,6 +183,7 @@ impl App {
             fetch,
             desk,
             answer_sealer: Arc::new(Sealer::new(&master, "answers")?),
+            person_sealer: Arc::new(person_sealer(&master)?),
             wire_secrets: SecretBook::new(wire_sealer.clone()),
             wire_keys: PublicKeyCache::new(patient, wire_sealer.clone()),
             wire_sealer,
@@ -432,6 +435,14 @@ pub fn platform_key(master: &MasterKey) -> Result<zeroize::Zeroizing<[u8; 32]>, 
 /// When the key cannot be derived.
 pub fn wire_sealer(master: &MasterKey) -> Result<Sealer, SealError> {
     Sealer::new(master, "provisioning wire")
+}
+
+/// What seals what is known about persons.
+///
+/// # Errors
+/// When the key cannot be derived.
+pub fn person_sealer(master: &MasterKey) -> Result<Sealer, SealError> {
+    Sealer::new(master, "persons")
 }
 
 /// The configured master key, or the one in its file.

@@ -10,7 +10,7 @@ use super::pkce::CodeChallenge;
 use super::scope::Scopes;
 use super::wire_grant::Holder;
 use super::wire_store;
-use crate::account::{self, Account, LinkError, LinkedBy};
+use crate::account::{self, Account, LinkError, LinkedBy, SealedFact};
 use crate::audit::{self, Fact};
 use crate::clock::Timestamp;
 use crate::db::{Db, DbConnection, DbError};
@@ -91,6 +91,8 @@ pub struct AccountRequest {
     pub created_at: Timestamp,
     /// Until when it can be answered.
     pub expires_at: Timestamp,
+    /// What was passed on about the person, sealed for the account that is asked for.
+    pub information: Vec<SealedFact>,
 }
 
 /// Where the confirmation secret of a request is kept: it opens nowhere else.
@@ -204,6 +206,7 @@ pub fn allow(
                 .map_err(ConsentError::Link)?;
         }
     }
+    account::remember(conn, (&request.account_id, &request.orchestrator_id), &request.information, now)?;
     Ok(code.map_or(Ok(()), |code| code.insert(conn))?)
 }
 

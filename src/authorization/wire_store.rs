@@ -114,6 +114,7 @@ struct RequestRow {
     created_at: Timestamp,
     expires_at: Timestamp,
     decided_at: Option<Timestamp>,
+    information: String,
 }
 
 impl TryFrom<RequestRow> for AccountRequest {
@@ -128,6 +129,7 @@ impl TryFrom<RequestRow> for AccountRequest {
         Ok(Self {
             scopes: row.scope.parse().map_err(|_unknown| impossible("scope"))?,
             code_challenge: challenge.map_err(|_unknown| impossible("code_challenge"))?,
+            information: serde_json::from_str(&row.information).map_err(|_no_json| impossible("information"))?,
             state: row.state.parse().map_err(|_unknown| impossible("state"))?,
             account_id: row.account_id.clone().ok_or_else(|| impossible("account_id"))?,
             id: row.id,
@@ -146,6 +148,8 @@ impl TryFrom<RequestRow> for AccountRequest {
 }
 
 pub(super) fn insert_request(conn: &mut DbConnection, request: &AccountRequest) -> QueryResult<()> {
+    let information = serde_json::to_string(&request.information)
+        .map_err(|error| diesel::result::Error::SerializationError(error.into()))?;
     let row = RequestRow {
         id: request.id.clone(),
         orchestrator_id: request.orchestrator_id.clone(),
@@ -163,6 +167,7 @@ pub(super) fn insert_request(conn: &mut DbConnection, request: &AccountRequest) 
         created_at: request.created_at,
         expires_at: request.expires_at,
         decided_at: None,
+        information,
     };
     diesel::insert_into(account_requests::table).values(&row).execute(conn).map(drop)
 }

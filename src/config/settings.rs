@@ -197,6 +197,8 @@ impl TryFrom<String> for WirePrefix {
 pub struct LimitsConfig {
     /// Requests for an account by one address (an IPv6 network of 64 bits counts as one).
     pub address_accounts_per_hour: u32,
+    /// Accounts opened through one orchestrator, by all processes on one database together; 0 is any number.
+    pub orchestrator_accounts_per_hour: u32,
     /// Requests for a token by one address.
     pub address_tokens_per_hour: u32,
 }
@@ -273,6 +275,7 @@ orchestrator_requests_per_hour = 36000
 
 [limits]
 address_accounts_per_hour = 3600
+orchestrator_accounts_per_hour = 36000
 address_tokens_per_hour = 7200
 
 [log]

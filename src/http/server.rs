@@ -16,7 +16,8 @@ use super::{private, request_log, routes};
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::config::ServerConfig;
-use crate::db::DbConnection;
+use crate::attestation::request_signature;
+use crate::db::{DbConnection, DbError};
 use crate::signing::SigningError;
 use crate::{account, authorization, catalog, orchestrator, resource};
 
@@ -157,6 +158,7 @@ async fn work(app: Data<App>) {
         if turn % 3600 == 60 {
             let forgotten = app.db.write(crate::app::HOUSE, move |conn| {
                 account::forget_uses(conn, now)?;
+                account::forget_openings(conn, now)?;
                 authorization::forget_ended(conn, now)
             });
             if let Err(error) = forgotten.await {
@@ -171,15 +173,18 @@ async fn work(app: Data<App>) {
     }
 }
 
-/// In pieces, between which others write.
+/// Proofs and named signatures that nobody accepts any more; in pieces, between which others write.
 async fn forget_proofs(app: &App, now: Timestamp) {
     const PIECE: i64 = 2_000;
     loop {
-        let piece = move |conn: &mut DbConnection| authorization::forget_proofs(conn, now, PIECE);
+        let piece = move |conn: &mut DbConnection| {
+            let proofs = authorization::forget_proofs(conn, now, PIECE)?;
+            Ok::<_, DbError>(proofs.max(request_signature::forget_signatures(conn, now, PIECE)?))
+        };
         match app.db.write(crate::app::HOUSE, piece).await {
             Ok(forgotten) if i64::try_from(forgotten).is_ok_and(|forgotten| forgotten == PIECE) => {}
             Ok(_) => return,
-            Err(error) => return tracing::error!(error = %error, "old proofs could not be forgotten"),
+            Err(error) => return tracing::error!(error = %error, "old proofs and signatures could not be forgotten"),
         }
     }
 }

@@ -238,6 +238,21 @@ pub(super) fn plans_in_use(conn: &mut DbConnection, of: &Among<'_>, ready: bool)
     Ok(plans)
 }
 
+/// Which plans, `service/plan`, stay in use or are being made, and in which projects: all but one resource.
+pub(super) fn places_of(
+    conn: &mut DbConnection,
+    account: &AccountId,
+    except: &ResourceId,
+) -> Result<BTreeSet<(String, Option<String>)>, DbError> {
+    let of = Among { account, project: None, except: Some(except) };
+    let rows: Vec<(String, String, Option<String>)> = among(&of, &IN_USE)
+        .filter(resources::state.ne(ResourceState::Removing.as_str()))
+        .select((resources::service, resources::plan, resources::project_id))
+        .distinct()
+        .load(conn)?;
+    Ok(rows.into_iter().map(|(service, plan, project)| (format!("{service}/{plan}"), project)).collect())
+}
+
 /// Moves a resource from one of `from` to `to`. `false`: it was in another state.
 pub(super) fn set_state(
     conn: &mut DbConnection,

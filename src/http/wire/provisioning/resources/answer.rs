@@ -8,9 +8,11 @@ use utoipa::ToSchema;
 
 use super::super::bearer::WireCaller;
 use super::super::envelope::{Refusal, Status};
+use super::super::person;
 use super::refused;
+use crate::account::PersonalField;
 use crate::app::App;
-use crate::catalog::{Edition, LoadError, PlanRef, Version};
+use crate::catalog::{Edition, LoadError, Offer, PlanRef, Version};
 use crate::http::limit::Allowance;
 use crate::ids::ResourceId;
 use crate::resource::{self, Came, Resource, ResourceState, Shown};
@@ -73,6 +75,15 @@ fn plain(status: &'static str, id: Option<&ResourceId>) -> ResourceAnswer {
 /// It is gone.
 pub(super) fn removed(id: &ResourceId) -> HttpResponse {
     respond(&plain("removed", Some(id)), &Allowance::default())
+}
+
+/// The schema of everything that has to be said about a plan that is to be had.
+pub(super) fn schema(offer: &Offer, configured: bool, needed: &[PersonalField]) -> Value {
+    match (configured, needed.is_empty()) {
+        (true, _) => person::schema(needed),
+        (false, true) => offer.plan.configuration_schema(),
+        (false, false) => person::schema_with(offer.plan.configuration_schema(), needed),
+    }
 }
 
 /// What has to be said first.

@@ -40,17 +40,21 @@ pub(crate) async fn create_resource(
     let placement = body.placement()?;
     let prefix = body::label_prefix(body.label_prefix.as_ref(), "")?;
     let token = body.payment_token()?;
-    let key = key::of_purchase(&caller, header.as_ref(), &body, &placement)?;
+    let edition = app.edition();
+    let offer = body.service_id().and_then(|id| edition.offer_of_wire_id(id));
+    let kyc = offer.map(|offer| offer.kyc.as_slice()).unwrap_or_default();
+    let key = key::of_purchase(&caller, header.as_ref(), &body, kyc, &placement)?;
     let again = matches!(key.named, Named::Place(_));
     if let Some(wanted) = done_before(&app, &caller, &key, again).await? {
         return bought(&app, &caller, &wanted, &allowance).await;
     }
-    let edition = app.edition();
     let service_id = body.service_id().ok_or_else(refused::missing_service_id)?;
-    let offer = edition.offer_of_wire_id(service_id).ok_or_else(|| refused::unknown_service(service_id))?;
-    let configuration = body.configured();
-    if !body::configuration_fits(offer, &configuration)? {
-        return Ok(answer::asks(offer.plan.configuration_schema(), None, &allowance));
+    let offer = offer.ok_or_else(|| refused::unknown_service(service_id))?;
+    let (configuration, person) = (body.configured(kyc), body.person(kyc)?);
+    let configured = body::configuration_fits(offer, &configuration)?;
+    let needed = body::still_needed(&app, &caller, kyc, &person).await?;
+    if !configured || !needed.is_empty() {
+        return Ok(answer::asks(answer::schema(offer, configured, &needed), None, &allowance));
     }
     let token = body::payer(&app, &caller, token, "").await?;
     let purchase = Purchase {
@@ -60,6 +64,7 @@ pub(crate) async fn create_resource(
         name: prefix.map_or_else(|| service_id.to_owned(), |prefix| format!("{prefix} {service_id}")),
         configuration: Value::Object(configuration),
         placement: Some(placement),
+        information: body::sealed(&app, &caller, &person)?,
         again,
         edition: edition.clone(),
     };

@@ -98,6 +98,7 @@ pub(super) fn purchase(error: BuyError, named: Named) -> Refusal<Status> {
     match error {
         BuyError::UnknownPlan => unknown_service("service_id"),
         BuyError::Constraint(error) => state(format!("{error}.")),
+        BuyError::Information(error) => Refusal::bad(format!("{error}.")),
         BuyError::Pay(error) => error.into(),
         BuyError::KeyReused(_) => key_reused(named),
         BuyError::Db(error) => error.into(),
@@ -138,6 +139,7 @@ pub(super) fn change(error: ChangeError) -> Refusal<Status> {
             Refusal::new(StatusCode::BAD_REQUEST, "destructive_update", format!("{error}."))
         }
         error @ ChangeError::Configuration(..) => Refusal::bad(format!("{error}.")),
+        ChangeError::Information(error) => Refusal::bad(format!("{error}.")),
         ChangeError::Constraint(error) => state(format!("{error}.")),
         ChangeError::Pay(error) => error.into(),
         ChangeError::KeyReused(_) => key_reused(Named::Header),
@@ -169,8 +171,10 @@ impl From<RemoveError> for Refusal<Status> {
             RemoveError::Busy(now) => {
                 state(format!("The resource is {}: try again when work on it is finished.", now.as_str()))
             }
+            RemoveError::Constraint(error) => state(format!("{error}.")),
             RemoveError::Advance(error) => error.into(),
             RemoveError::Db(error) => error.into(),
+            other @ RemoveError::Inconsistent(_) => Self::broken(other),
         }
     }
 }
