@@ -10,7 +10,7 @@ use chrono::TimeDelta;
 use secrecy::ExposeSecret as _;
 
 use crate::attestation::request_signature::{PublicKeyCache, SecretBook};
-use crate::authorization::{Confirmation, Nonces, RedirectWithCode, StepUp};
+use crate::authorization::{ClientDocuments, Confirmation, Nonces, RedirectWithCode, StepUp};
 use crate::catalog::{self, Catalog, DriverKind, Edition, ServiceId, Version};
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, LimitsConfig, WireConfig};
@@ -51,6 +51,8 @@ pub struct App {
     pub confirmation: Arc<dyn Confirmation>,
     /// Outgoing calls.
     pub fetch: Fetch,
+    /// The documents of public clients.
+    pub client_documents: ClientDocuments,
     /// What buying and keeping resources needs.
     pub desk: Desk,
     /// Seals answers that are kept for retries.
@@ -161,6 +163,7 @@ impl App {
             _ => publish(&db, &ring, &catalog, base_url, now).await?,
         };
         let fetch = outgoing(config)?;
+        let client_documents = ClientDocuments::new(&outgoing_settings(config), config.wire.generic_cimd_loopback)?;
         // The keys of the second signature may take ten seconds.
         let patient = Fetch::new(&FetchSettings {
             special_hosts: config.outgoing.special_hosts.clone(),
@@ -181,6 +184,7 @@ impl App {
             wire_audience: format!("{base_url}/provisioning"),
             confirmation: Arc::new(RedirectWithCode),
             fetch,
+            client_documents,
             desk,
             answer_sealer: Arc::new(Sealer::new(&master, "answers")?),
             person_sealer: Arc::new(person_sealer(&master)?),
@@ -361,12 +365,16 @@ fn word(kind: DriverKind) -> &'static str {
     }
 }
 
-fn outgoing(config: &Config) -> Result<Fetch, reqwest::Error> {
-    Fetch::new(&FetchSettings {
+fn outgoing_settings(config: &Config) -> FetchSettings {
+    FetchSettings {
         special_hosts: config.outgoing.special_hosts.clone(),
         timeout: Duration::from_secs(config.outgoing.timeout_seconds),
         ..FetchSettings::default()
-    })
+    }
+}
+
+fn outgoing(config: &Config) -> Result<Fetch, reqwest::Error> {
+    Fetch::new(&outgoing_settings(config))
 }
 
 fn cashier(master: &MasterKey, db: &Db, ring: &Arc<KeyRing>, fetch: &Fetch) -> Result<Cashier, SealError> {

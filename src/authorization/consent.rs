@@ -231,10 +231,11 @@ pub fn deny(conn: &mut DbConnection, question: &Question, now: Timestamp) -> Res
     Ok(audit::append(conn, &fact, now)?)
 }
 
-/// Forgets codes, refresh tokens and questions whose time ended long ago. Answers how many.
+/// Forgets codes, refresh tokens and questions whose time ended a day ago, at most `limit` of each. Answers how many of the
+/// most.
 ///
 /// # Errors
 /// When the database fails.
-pub fn forget_ended(conn: &mut DbConnection, now: Timestamp) -> Result<usize, DbError> {
-    Ok(wire_store::delete_ended_before(conn, now.minus(chrono::TimeDelta::days(1)))?)
+pub fn forget_ended(conn: &mut DbConnection, now: Timestamp, limit: i64) -> Result<usize, DbError> {
+    Ok(wire_store::delete_ended_before(conn, now.minus(chrono::TimeDelta::days(1)), limit)?)
 }

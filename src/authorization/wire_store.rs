@@ -208,12 +208,28 @@ pub(super) fn decide_request(
     Ok(changed == 1)
 }
 
-/// Deletes codes, refresh tokens and requests whose time ended before `end`. Answers how many.
-pub(super) fn delete_ended_before(conn: &mut DbConnection, end: Timestamp) -> QueryResult<usize> {
-    let codes = authorization_codes::table.filter(authorization_codes::expires_at.lt(end));
-    let tokens = refresh_tokens::table.filter(refresh_tokens::expires_at.lt(end));
-    let requests = account_requests::table.filter(account_requests::expires_at.lt(end));
-    Ok(diesel::delete(codes).execute(conn)?
-        + diesel::delete(tokens).execute(conn)?
-        + diesel::delete(requests).execute(conn)?)
+/// Deletes at most `limit` codes, as many refresh tokens and as many requests whose time ended before `end`. Answers how
+/// many of the most.
+pub(super) fn delete_ended_before(conn: &mut DbConnection, end: Timestamp, limit: i64) -> QueryResult<usize> {
+    let codes: Vec<SecretHash> = authorization_codes::table
+        .filter(authorization_codes::expires_at.lt(end))
+        .limit(limit)
+        .select(authorization_codes::code_hash)
+        .load(conn)?;
+    let codes = diesel::delete(authorization_codes::table.filter(authorization_codes::code_hash.eq_any(codes)));
+    let codes = codes.execute(conn)?;
+    let tokens: Vec<SecretHash> = refresh_tokens::table
+        .filter(refresh_tokens::expires_at.lt(end))
+        .limit(limit)
+        .select(refresh_tokens::token_hash)
+        .load(conn)?;
+    let tokens = diesel::delete(refresh_tokens::table.filter(refresh_tokens::token_hash.eq_any(tokens)));
+    let tokens = tokens.execute(conn)?;
+    let requests: Vec<AccountRequestId> = account_requests::table
+        .filter(account_requests::expires_at.lt(end))
+        .limit(limit)
+        .select(account_requests::id)
+        .load(conn)?;
+    let requests = diesel::delete(account_requests::table.filter(account_requests::id.eq_any(requests)));
+    Ok(codes.max(tokens).max(requests.execute(conn)?))
 }

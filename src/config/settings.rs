@@ -138,6 +138,8 @@ pub struct WireConfig {
     pub generic_clients: bool,
     /// Whether such a client may also name itself by the URL of its metadata.
     pub generic_cimd: bool,
+    /// For development: such documents may be on this machine's loopback addresses, by plain HTTP.
+    pub generic_cimd_loopback: bool,
     /// Requests for an account of one person at one orchestrator.
     pub account_requests_per_hour: u32,
     /// Tokens for one account.
@@ -268,6 +270,7 @@ key = ""
 prefixes = []
 generic_clients = false
 generic_cimd = false
+generic_cimd_loopback = false
 account_requests_per_hour = 10
 token_exchanges_per_hour = 20
 resource_creates_per_hour = 20

@@ -38,7 +38,7 @@ pub use remove::{RemoveError, remove};
 pub use rotate::{LONGEST_OVERLAP, RotateError, rotate};
 pub use sale::price_under;
 pub use settle::{SettleError, Verdict, settle_hold};
-pub use store::{by_id, list, owner_of};
+pub use store::{by_id, is_worked_on, list, owner_of};
 pub use wire_store::holder;
 
 use std::collections::HashMap;

@@ -138,7 +138,10 @@ pub(super) fn of_hold(
 }
 
 /// Whether a worker still goes on with something of this resource.
-pub(super) fn is_worked_on(conn: &mut DbConnection, account: &AccountId, id: &ResourceId) -> QueryResult<bool> {
+///
+/// # Errors
+/// When the database fails.
+pub fn is_worked_on(conn: &mut DbConnection, account: &AccountId, id: &ResourceId) -> QueryResult<bool> {
     let open = operations::table
         .filter(operations::account_id.eq(account))
         .filter(operations::resource_id.eq(id))

@@ -202,7 +202,7 @@ async fn asker(
     let address = limits.address(request);
     let person = format!("{client}/{address}");
     let allowance = limits.take(&[(Limit::AccountRequests, &person), (Limit::AddressAccounts, &address)])?;
-    let (orchestrator, settings) = generic::orchestrator_of(app, &client).await?;
+    let (orchestrator, settings) = generic::orchestrator_of(app, &client, now).await?;
     limits.take(&[(Limit::Orchestrator, orchestrator.id.as_str())])?;
     let attestation = attest_unsigned(&orchestrator, &client, &body.facts(bytes)?, now).map_err(disbelieved)?;
     Ok(Asker { orchestrator, settings, signed: false, client, attestation, allowance })

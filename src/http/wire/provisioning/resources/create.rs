@@ -4,15 +4,14 @@ use actix_web::web::{self, Data};
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::Value;
 
-use super::super::bearer::{WireCaller, allows, caller};
+use super::super::bearer::WireCaller;
 use super::super::envelope::{Refusal, Status};
 use super::answer::{self, ResourceAnswer, Secrets};
 use super::body::{self, ResourceRequest};
 use super::key::{self, Named, WireKey};
-use super::refused;
+use super::{adding, refused};
 use crate::app::App;
-use crate::authorization::Scope;
-use crate::http::limit::{Allowance, Limit, Limits};
+use crate::http::limit::{Allowance, Limits};
 use crate::resource::{self, Purchase, Wanted};
 
 /// Makes a resource: the money is held, the thing is made, the money is taken, the credentials are handed over.
@@ -29,13 +28,7 @@ pub(crate) async fn create_resource(
     request: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Refusal<Status>> {
-    let caller = caller(&app, &request, payload).await?;
-    let allowance = limits.take(&[
-        (Limit::ResourceCreates, caller.access.account.id.as_str()),
-        (Limit::Orchestrator, caller.access.orchestrator.id.as_str()),
-    ])?;
-    allows(&caller.access, Scope::ResourcesWrite)?;
-    let body: ResourceRequest = body::read(&caller, &request, "")?;
+    let (caller, allowance, body) = adding(&app, &limits, &request, payload).await?;
     let header = key::header(&request)?;
     let placement = body.placement()?;
     let prefix = body::label_prefix(body.label_prefix.as_ref(), "")?;

@@ -9,7 +9,7 @@ use crate::orchestrator::KeyError;
 use crate::payment::hold::CounterKind;
 use crate::payment::token::PaymentTokenError;
 use crate::resource::{
-    AdvanceError, BuyError, ChangeError, LinkError, OpenCredentialsError, PayError, RemoveError, RotateError,
+    AdvanceError, BuyError, ChangeError, LinkError, OpenCredentialsError, PayError, RemoveError, Resource, RotateError,
 };
 
 /// 400: the money cannot be had.
@@ -37,6 +37,13 @@ pub(super) fn missing_service_id() -> Refusal<Status> {
 pub(super) fn failed(code: &'static str, why: &str) -> Refusal<Status> {
     let message = "It could not be done here, and everything is as it was before.";
     Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, code, message).because(why)
+}
+
+/// 500: nothing more happens before a human has looked.
+pub(super) fn needs_human(resource: &Resource) -> Refusal<Status> {
+    let message = "A human has to look at the resource: ask the provider's support.";
+    Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", message)
+        .because(resource.state_reason.as_deref().unwrap_or("no reason"))
 }
 
 /// The key belongs to another request.

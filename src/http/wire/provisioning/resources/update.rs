@@ -13,7 +13,6 @@ use super::{key, own, refused};
 use crate::app::App;
 use crate::catalog::Offer;
 use crate::authorization::Scope;
-use crate::db::DbError;
 use crate::http::limit::Allowance;
 use crate::ids::ResourceId;
 use crate::resource::{self, Came, Change, ChangeError, Changed, InformationNeeded};
@@ -107,16 +106,7 @@ async fn came(
     id: &ResourceId,
     changed: &Changed,
 ) -> Result<HttpResponse, Refusal<Status>> {
-    let (account, wanted, operation) = (caller.access.account.id.clone(), id.clone(), changed.operation.clone());
-    let read = app.db.read(move |conn| {
-        let came = match &operation {
-            Some(operation) => resource::came_of(conn, &account, operation)?,
-            None => Came::Done,
-        };
-        Ok::<_, DbError>((came, resource::by_id(conn, &account, &wanted)?))
-    });
-    let (came, resource) = read.await?;
-    let resource = resource.ok_or_else(|| Refusal::broken("a change without its resource"))?;
+    let (came, resource) = answer::came_of(app, (&caller.access.account.id, id), changed).await?;
     match came {
         Came::Done | Came::Pending => {
             answer::of(app, caller, &resource, Secrets::HandedOver, &Allowance::default()).await
