@@ -183,10 +183,8 @@ pub fn lacking(
     if wanted.is_empty() {
         return Ok(Vec::new());
     }
-    let mut known: Vec<PersonalField> = rows::of(conn, account, Some(orchestrator))?
-        .into_iter()
-        .map(|(_, fact)| fact.field)
-        .collect();
+    let mut known: Vec<PersonalField> =
+        rows::of(conn, account, Some(orchestrator))?.into_iter().map(|(_, fact)| fact.field).collect();
     if super::store::by_id(conn, account)?.is_some_and(|account| account.email.is_some()) {
         known.push(PersonalField::Email);
     }

@@ -26,8 +26,8 @@ pub use access_token::{ACCESS_TOKEN_LIFETIME, LogIn, TokenError, VerifiedToken, 
 pub use account_request::{
     AccountAnswered, AccountAsked, AccountRequestError, AccountRequestParts, CONSENT_LIFETIME, request_account,
 };
-pub use client_document::{ClientDocumentError, ClientDocuments};
 pub use client::{ClientCredentials, ClientError, PresentedClient, authenticate_client};
+pub use client_document::{ClientDocumentError, ClientDocuments};
 pub use code::{CODE_LIFETIME, NewCode, RedeemError, Redemption, SignedBy, redeem};
 pub use confirmation::{Answered, Confirmation, Onward, RedirectWithCode};
 pub use consent::{AccountRequest, ConsentError, Question, RequestState, allow, deny, forget_ended, question};

@@ -13,8 +13,8 @@ use super::refused;
 use crate::account::PersonalField;
 use crate::app::App;
 use crate::catalog::{Edition, LoadError, Offer, PlanRef, Version};
-use crate::http::limit::Allowance;
 use crate::db::DbError;
+use crate::http::limit::Allowance;
 use crate::ids::{AccountId, ResourceId};
 use crate::resource::{self, Came, Changed, Resource, ResourceState, Shown};
 

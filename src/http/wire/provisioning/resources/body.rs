@@ -11,10 +11,10 @@ use super::super::bearer::WireCaller;
 use super::super::envelope::{Refusal, Status};
 use super::super::signed::{content_type, parse_json};
 use crate::account;
-use crate::app::App;
-use crate::http::wire::personal_fact;
 use crate::account::{PersonalFact, PersonalField, SealedFact};
+use crate::app::App;
 use crate::catalog::{KycField, Offer, WrongConfiguration};
+use crate::http::wire::personal_fact;
 use crate::payment::token::{self, PaymentToken};
 use crate::resource::{self, Environment, InformationNeeded, Placement, TheirName};
 use crate::secret::Secret;
@@ -135,7 +135,8 @@ impl ResourceRequest {
     /// What was submitted about the buyer, as the service asks for it.
     pub(super) fn person(&self, kyc: &[KycField]) -> Result<Vec<PersonalFact>, Refusal<Status>> {
         let submitted = |field: &KycField| self.submitted_information.as_ref()?.get(field.as_str());
-        let said = kyc.iter().filter_map(|field| Some((field.as_str(), submitted(field).filter(|said| !said.is_null())?)));
+        let said =
+            kyc.iter().filter_map(|field| Some((field.as_str(), submitted(field).filter(|said| !said.is_null())?)));
         said.map(|(name, said)| personal_fact(name, said)).collect::<Result<_, String>>().map_err(Refusal::bad)
     }
 
