@@ -132,7 +132,7 @@ on_both! {
         let expected = [(50, 5_000, 0), (75, 5_100, 2_800), (75, 5_100, 2_800), (90, 9_900, 0), (100, 10_000, 0)];
         assert_eq!(seen, expected.map(|(percent, spent, held)| (json!(percent), json!(spent), json!(held))));
         deliver(&app).await;
-        for one in receiver.waits_for(7).await {
+        for one in receiver.waits_for(9).await {
             checked(&one, &secret);
         }
         app.stop().await;
