@@ -112,9 +112,12 @@ impl PersonalFact {
         account: &AccountId,
         orchestrator: &OrchestratorId,
     ) -> Result<SealedFact, SealError> {
-        let place = place(account, orchestrator, self.field);
-        let sealed = sealer.seal(&place, self.value.expose_secret().as_bytes())?;
-        Ok(SealedFact { field: self.field, sealed, verified: self.verified })
+        let bytes = self.value.expose_secret().as_bytes();
+        Ok(SealedFact {
+            field: self.field,
+            sealed: sealer.seal(&place(account, orchestrator, self.field), bytes)?,
+            verified: self.verified,
+        })
     }
 }
 

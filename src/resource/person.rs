@@ -15,7 +15,6 @@ pub struct InformationNeeded(
 );
 
 /// What a service asks, in the words of accounts.
-
 pub(super) fn asked(kyc: &[KycField]) -> Vec<PersonalField> {
     let field = |field: &KycField| match field {
         KycField::Name => PersonalField::Name,
