@@ -10,7 +10,7 @@ use chrono::TimeDelta;
 use secrecy::ExposeSecret as _;
 
 use crate::attestation::request_signature::{PublicKeyCache, SecretBook};
-use crate::authorization::{Confirmation, Nonces, RedirectWithCode, StepUp};
+use crate::authorization::{ClientDocuments, Confirmation, Nonces, RedirectWithCode, StepUp};
 use crate::catalog::{self, Catalog, DriverKind, Edition, ServiceId, Version};
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, LimitsConfig, WireConfig};
@@ -51,10 +51,14 @@ pub struct App {
     pub confirmation: Arc<dyn Confirmation>,
     /// Outgoing calls.
     pub fetch: Fetch,
+    /// The documents of public clients.
+    pub client_documents: ClientDocuments,
     /// What buying and keeping resources needs.
     pub desk: Desk,
     /// Seals answers that are kept for retries.
     pub answer_sealer: Arc<Sealer>,
+    /// Seals what is known about persons.
+    pub person_sealer: Arc<Sealer>,
     /// Seals the secrets of the provisioning wire.
     pub wire_sealer: Arc<Sealer>,
     /// The secrets with which orchestrators sign.
@@ -159,6 +163,7 @@ impl App {
             _ => publish(&db, &ring, &catalog, base_url, now).await?,
         };
         let fetch = outgoing(config)?;
+        let client_documents = ClientDocuments::new(&outgoing_settings(config), config.wire.generic_cimd_loopback)?;
         // The keys of the second signature may take ten seconds.
         let patient = Fetch::new(&FetchSettings {
             special_hosts: config.outgoing.special_hosts.clone(),
@@ -179,8 +184,10 @@ impl App {
             wire_audience: format!("{base_url}/provisioning"),
             confirmation: Arc::new(RedirectWithCode),
             fetch,
+            client_documents,
             desk,
             answer_sealer: Arc::new(Sealer::new(&master, "answers")?),
+            person_sealer: Arc::new(person_sealer(&master)?),
             wire_secrets: SecretBook::new(wire_sealer.clone()),
             wire_keys: PublicKeyCache::new(patient, wire_sealer.clone()),
             wire_sealer,
@@ -358,12 +365,16 @@ fn word(kind: DriverKind) -> &'static str {
     }
 }
 
-fn outgoing(config: &Config) -> Result<Fetch, reqwest::Error> {
-    Fetch::new(&FetchSettings {
+fn outgoing_settings(config: &Config) -> FetchSettings {
+    FetchSettings {
         special_hosts: config.outgoing.special_hosts.clone(),
         timeout: Duration::from_secs(config.outgoing.timeout_seconds),
         ..FetchSettings::default()
-    })
+    }
+}
+
+fn outgoing(config: &Config) -> Result<Fetch, reqwest::Error> {
+    Fetch::new(&outgoing_settings(config))
 }
 
 fn cashier(master: &MasterKey, db: &Db, ring: &Arc<KeyRing>, fetch: &Fetch) -> Result<Cashier, SealError> {
@@ -432,6 +443,14 @@ pub fn platform_key(master: &MasterKey) -> Result<zeroize::Zeroizing<[u8; 32]>, 
 /// When the key cannot be derived.
 pub fn wire_sealer(master: &MasterKey) -> Result<Sealer, SealError> {
     Sealer::new(master, "provisioning wire")
+}
+
+/// What seals what is known about persons.
+///
+/// # Errors
+/// When the key cannot be derived.
+pub fn person_sealer(master: &MasterKey) -> Result<Sealer, SealError> {
+    Sealer::new(master, "persons")
 }
 
 /// The configured master key, or the one in its file.

@@ -208,7 +208,7 @@ fn seed(conn: &mut DbConnection, purse: &Purse) -> QueryResult<()> {
         account_id: purse.account.clone(),
         id: purse.counter.clone(),
         kind: CounterKind::Budget,
-        subject: "bench".to_owned(),
+        subject: orchestrator.to_string(),
         currency: Currency::USD,
         period: Period::month_of(NOW),
         ceiling: Amount::from_minor(i64::MAX / 2).unwrap(),

@@ -14,7 +14,9 @@ use super::pkce::CodeChallenge;
 use super::scope::Scopes;
 use super::wire_grant::{self, Holder, IssueError, Issued, WireSigner};
 use super::wire_store;
-use crate::account::{self, AssertionUse, Decision, Facts, OpenError, Opening, PastUse};
+use crate::account::{
+    self, AssertionUse, CountError, Decision, Facts, OpenError, Opening, PastUse, PersonalFact, SealedFact,
+};
 use crate::attestation::Attestation;
 use crate::audit::{self, Fact};
 use crate::clock::Timestamp;
@@ -41,6 +43,10 @@ pub struct AccountRequestParts<'a> {
     pub signer: WireSigner<'a>,
     /// Seals answers and what is given back verbatim.
     pub sealer: &'a Sealer,
+    /// Seals what is known about persons.
+    pub person_sealer: &'a Sealer,
+    /// How many accounts one orchestrator may open in an hour; 0 is any number.
+    pub accounts_per_hour: u32,
 }
 
 /// What is asked.
@@ -64,6 +70,8 @@ pub struct AccountAsked {
     pub confirmation_secret: Option<String>,
     /// Until when it may be answered.
     pub expires_at: Option<Timestamp>,
+    /// What is passed on about the person.
+    pub information: Vec<PersonalFact>,
 }
 
 /// What is answered. The texts are secrets.
@@ -114,6 +122,9 @@ pub enum AccountRequestError {
     /// Too many requests about the same person at once: nothing was done.
     #[error("too many requests about the same person at once")]
     Contended,
+    /// No more accounts may be opened now.
+    #[error(transparent)]
+    Count(#[from] CountError),
     /// The answer could not be sealed or opened.
     #[error(transparent)]
     Seal(#[from] SealError),
@@ -157,6 +168,7 @@ pub async fn request_account(
     asked: &AccountAsked,
     now: Timestamp,
 ) -> Result<AccountAnswered, AccountRequestError> {
+    let mut counted = false;
     for _ in 0..ATTEMPTS {
         let known = look(parts.db, &asked.attestation).await?;
         if let Some(past) = &known.past {
@@ -168,7 +180,13 @@ pub async fn request_account(
             // Whoever guesses another's request must not come to the account behind it.
             Decision::Use(_) | Decision::Link(_) if !asked.signed => return Err(AccountRequestError::IdReused),
             Decision::NeedsConsent { owner, .. } => ask_owner(parts, asked, known.waiting, owner, now).await?,
-            decision => give(parts, asked, decision, now).await?,
+            decision => {
+                if matches!(decision, Decision::Open { .. }) && !std::mem::replace(&mut counted, true) {
+                    let (orchestrator, at_most) = (&asked.orchestrator.id, parts.accounts_per_hour);
+                    account::count_opening(parts.db, orchestrator, at_most, now).await?;
+                }
+                give(parts, asked, decision, now).await?
+            }
         };
         if let Some(answer) = settled {
             return Ok(answer);
@@ -236,6 +254,7 @@ async fn ask_owner(
     let id = AccountRequestId::new(now);
     let secret = asked.confirmation_secret.clone().unwrap_or_default();
     let latest = now.plus(CONSENT_LIFETIME);
+    let information = sealed(parts, asked, &owner)?;
     let request = AccountRequest {
         sealed_confirmation_secret: parts.sealer.seal(&consent::place(&id), secret.as_bytes())?,
         id: id.clone(),
@@ -252,6 +271,7 @@ async fn ask_owner(
         state: RequestState::Pending,
         created_at: now,
         expires_at: asked.expires_at.map_or(latest, |end| end.min(latest)),
+        information,
     };
     let name = asked.orchestrator.name.to_string();
     let written = parts.db.write(&lane(attestation), move |conn| insert_question(conn, &request, &name, now)).await;
@@ -294,6 +314,7 @@ async fn give(
     };
     let (answer, given) = prepare(parts, asked, &account_id, now)?;
     let sealed_answer = parts.sealer.seal(&place(&asked.attestation), &serde_json::to_vec(&answer)?)?;
+    let information = sealed(parts, asked, &account_id)?;
     let opening = Opening {
         attestation: asked.attestation.clone(),
         orchestrator: asked.orchestrator.clone(),
@@ -304,6 +325,8 @@ async fn give(
     let lane = lane(&asked.attestation);
     let settled = parts.db.write(&lane, move |conn| {
         account::open(conn, &opening, now)?;
+        let whose = (&opening.account_id, &opening.orchestrator.id);
+        account::remember(conn, whose, &information, now)?;
         match &given {
             Given::Code(code) => code.insert(conn)?,
             Given::Tokens(issued) => issued.insert(conn)?,
@@ -318,8 +341,20 @@ async fn give(
     match settled.await {
         Ok(()) => Ok(Some(answer)),
         Err(OpenError::AlreadyUsed | OpenError::Changed) => Ok(None),
+        // Another request about the same person passed something on at the same moment.
+        Err(OpenError::Db(error)) if error.is_unique_violation() => Ok(None),
         Err(OpenError::Db(error)) => Err(error.into()),
     }
+}
+
+/// What is passed on about the person, sealed for the account that it will belong to.
+fn sealed(
+    parts: AccountRequestParts<'_>,
+    asked: &AccountAsked,
+    account: &AccountId,
+) -> Result<Vec<SealedFact>, SealError> {
+    let seal = |fact: &PersonalFact| fact.seal(parts.person_sealer, account, &asked.orchestrator.id);
+    asked.information.iter().map(seal).collect()
 }
 
 /// Everything slow, before the transaction.

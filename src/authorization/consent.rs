@@ -10,7 +10,7 @@ use super::pkce::CodeChallenge;
 use super::scope::Scopes;
 use super::wire_grant::Holder;
 use super::wire_store;
-use crate::account::{self, Account, LinkError, LinkedBy};
+use crate::account::{self, Account, LinkError, LinkedBy, SealedFact};
 use crate::audit::{self, Fact};
 use crate::clock::Timestamp;
 use crate::db::{Db, DbConnection, DbError};
@@ -91,6 +91,8 @@ pub struct AccountRequest {
     pub created_at: Timestamp,
     /// Until when it can be answered.
     pub expires_at: Timestamp,
+    /// What was passed on about the person, sealed for the account that is asked for.
+    pub information: Vec<SealedFact>,
 }
 
 /// Where the confirmation secret of a request is kept: it opens nowhere else.
@@ -204,6 +206,7 @@ pub fn allow(
                 .map_err(ConsentError::Link)?;
         }
     }
+    account::remember(conn, (&request.account_id, &request.orchestrator_id), &request.information, now)?;
     Ok(code.map_or(Ok(()), |code| code.insert(conn))?)
 }
 
@@ -228,10 +231,11 @@ pub fn deny(conn: &mut DbConnection, question: &Question, now: Timestamp) -> Res
     Ok(audit::append(conn, &fact, now)?)
 }
 
-/// Forgets codes, refresh tokens and questions whose time ended long ago. Answers how many.
+/// Forgets codes, refresh tokens and questions whose time ended a day ago, at most `limit` of each. Answers how many of the
+/// most.
 ///
 /// # Errors
 /// When the database fails.
-pub fn forget_ended(conn: &mut DbConnection, now: Timestamp) -> Result<usize, DbError> {
-    Ok(wire_store::delete_ended_before(conn, now.minus(chrono::TimeDelta::days(1)))?)
+pub fn forget_ended(conn: &mut DbConnection, now: Timestamp, limit: i64) -> Result<usize, DbError> {
+    Ok(wire_store::delete_ended_before(conn, now.minus(chrono::TimeDelta::days(1)), limit)?)
 }

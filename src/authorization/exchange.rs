@@ -36,6 +36,8 @@ pub struct ExchangeParts<'a> {
     pub issuer: &'a str,
     /// The API that tokens are for.
     pub audience: &'a str,
+    /// How many accounts one orchestrator may open in an hour; 0 is any number.
+    pub accounts_per_hour: u32,
 }
 
 /// What is asked for.
@@ -84,6 +86,9 @@ pub enum ExchangeError {
     /// The assertion was used before, by another request or too long ago.
     #[error("the assertion was used before")]
     Replayed,
+    /// No more accounts may be opened now.
+    #[error(transparent)]
+    Count(#[from] account::CountError),
     /// The address has an account, whose owner must consent.
     #[error("the person may already have an account, and must consent to linking it")]
     NeedsConsent,
@@ -172,9 +177,13 @@ impl ExchangeError {
             | Self::MayNotOpen => Some(OAuthError::InvalidGrant),
             Self::Scope => Some(OAuthError::InvalidScope),
             Self::Target => Some(OAuthError::InvalidTarget),
-            Self::ProofUsed | Self::Contended | Self::Seal(_) | Self::Signing(_) | Self::Answer(_) | Self::Db(_) => {
-                None
-            }
+            Self::ProofUsed
+            | Self::Count(_)
+            | Self::Contended
+            | Self::Seal(_)
+            | Self::Signing(_)
+            | Self::Answer(_)
+            | Self::Db(_) => None,
         }
     }
 }
@@ -203,6 +212,7 @@ pub async fn exchange(
         return Err(ExchangeError::Target);
     }
     let (attestation, orchestrator) = verified(parts, &request.assertion, now).await?;
+    let mut counted = false;
     for _ in 0..ATTEMPTS {
         let (past, facts) = look(parts.db, &attestation).await?;
         if let Some(past) = past {
@@ -210,6 +220,9 @@ pub async fn exchange(
         }
         let (opening, grant, answer) = prepare(parts, &attestation, &orchestrator, &facts, &scopes, &request, now)?;
         let lane = format!("{}/{}/{}", orchestrator.id, attestation.tenant, attestation.subject);
+        if matches!(opening.decision, Decision::Open { .. }) && !std::mem::replace(&mut counted, true) {
+            account::count_opening(parts.db, &orchestrator.id, parts.accounts_per_hour, now).await?;
+        }
         let proof = request.proof.clone();
         let settled = parts.db.write(&lane, move |conn| {
             account::open(conn, &opening, now)?;

@@ -7,6 +7,7 @@
 mod access_token;
 mod account_request;
 mod client;
+mod client_document;
 mod code;
 mod confirmation;
 mod consent;
@@ -26,6 +27,7 @@ pub use account_request::{
     AccountAnswered, AccountAsked, AccountRequestError, AccountRequestParts, CONSENT_LIFETIME, request_account,
 };
 pub use client::{ClientCredentials, ClientError, PresentedClient, authenticate_client};
+pub use client_document::{ClientDocumentError, ClientDocuments};
 pub use code::{CODE_LIFETIME, NewCode, RedeemError, Redemption, SignedBy, redeem};
 pub use confirmation::{Answered, Confirmation, Onward, RedirectWithCode};
 pub use consent::{AccountRequest, ConsentError, Question, RequestState, allow, deny, forget_ended, question};

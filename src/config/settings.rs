@@ -138,6 +138,8 @@ pub struct WireConfig {
     pub generic_clients: bool,
     /// Whether such a client may also name itself by the URL of its metadata.
     pub generic_cimd: bool,
+    /// For development: such documents may be on this machine's loopback addresses, by plain HTTP.
+    pub generic_cimd_loopback: bool,
     /// Requests for an account of one person at one orchestrator.
     pub account_requests_per_hour: u32,
     /// Tokens for one account.
@@ -197,6 +199,8 @@ impl TryFrom<String> for WirePrefix {
 pub struct LimitsConfig {
     /// Requests for an account by one address (an IPv6 network of 64 bits counts as one).
     pub address_accounts_per_hour: u32,
+    /// Accounts opened through one orchestrator, by all processes on one database together; 0 is any number.
+    pub orchestrator_accounts_per_hour: u32,
     /// Requests for a token by one address.
     pub address_tokens_per_hour: u32,
 }
@@ -266,6 +270,7 @@ key = ""
 prefixes = []
 generic_clients = false
 generic_cimd = false
+generic_cimd_loopback = false
 account_requests_per_hour = 10
 token_exchanges_per_hour = 20
 resource_creates_per_hour = 20
@@ -273,6 +278,7 @@ orchestrator_requests_per_hour = 36000
 
 [limits]
 address_accounts_per_hour = 3600
+orchestrator_accounts_per_hour = 36000
 address_tokens_per_hour = 7200
 
 [log]

@@ -1,5 +1,5 @@
-//! How often anybody may do what: counted in memory, by orchestrator, account and address, for this process alone. A
-//! refusal says how long to wait, in `Retry-After` and in the fields of draft-ietf-httpapi-ratelimit-headers.
+//! How often anybody may do what: counted in memory, by orchestrator, account and address, for this process alone (how
+//! many accounts an orchestrator opens is counted in the database: `account::count_opening`). A refusal says how long to wait, in `Retry-After` and in the fields of draft-ietf-httpapi-ratelimit-headers.
 //!
 //! All limits of a request are counted, and the longest wait is told. The number of keys is bounded: when there is no
 //! room for another, opening accounts is refused, and everything else goes on uncounted.
@@ -46,9 +46,12 @@ pub(crate) enum Limit {
     AddressAccounts,
     /// Tokens asked for by an address.
     AddressTokens,
+    /// Accounts opened through an orchestrator: counted in the database, by all processes together.
+    OrchestratorAccounts,
 }
 
 impl Limit {
+    /// What is counted here.
     const ALL: [Self; 6] = [
         Self::AccountRequests,
         Self::TokenExchanges,
@@ -67,6 +70,7 @@ impl Limit {
             Self::Orchestrator => "orchestrator",
             Self::AddressAccounts => "address-accounts",
             Self::AddressTokens => "address-tokens",
+            Self::OrchestratorAccounts => "orchestrator-accounts",
         }
     }
 
@@ -78,6 +82,7 @@ impl Limit {
             Self::Orchestrator => app.wire.orchestrator_requests_per_hour,
             Self::AddressAccounts => app.limits.address_accounts_per_hour,
             Self::AddressTokens => app.limits.address_tokens_per_hour,
+            Self::OrchestratorAccounts => app.limits.orchestrator_accounts_per_hour,
         }
     }
 
@@ -249,6 +254,11 @@ impl Allowance {
 }
 
 impl Limited {
+    /// The accounts that an orchestrator may open in an hour were opened.
+    pub(crate) fn openings(at_most: u32, wait: u64) -> Self {
+        Self(Standing { limit: Limit::OrchestratorAccounts, per_hour: at_most, remaining: 0, seconds: wait })
+    }
+
     /// For whoever reads it.
     pub(crate) fn message(&self) -> String {
         let Standing { limit, per_hour, seconds, .. } = self.0;

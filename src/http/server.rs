@@ -14,9 +14,9 @@ use super::limit::Limits;
 use super::wire::well_known::Discovery;
 use super::{private, request_log, routes};
 use crate::app::App;
-use crate::clock::Timestamp;
+use crate::attestation::request_signature;
 use crate::config::ServerConfig;
-use crate::db::DbConnection;
+use crate::db::{DbConnection, DbError};
 use crate::signing::SigningError;
 use crate::{account, authorization, catalog, orchestrator, resource};
 
@@ -25,6 +25,9 @@ const TURN: Duration = Duration::from_secs(1);
 
 /// How often the catalog is looked at: is it due to be issued again, did another process publish?
 const CATALOG_TURN: Duration = Duration::from_secs(15);
+
+/// How many rows are forgotten at once.
+const PIECE: i64 = 2_000;
 
 /// Why the listeners do not listen.
 #[derive(Debug, thiserror::Error)]
@@ -155,31 +158,35 @@ async fn work(app: Data<App>) {
             tracing::error!(error = %error, "operations could not be taken up");
         }
         if turn % 3600 == 60 {
-            let forgotten = app.db.write(crate::app::HOUSE, move |conn| {
+            forget(&app, "assertions and codes", move |conn| {
                 account::forget_uses(conn, now)?;
-                authorization::forget_ended(conn, now)
-            });
-            if let Err(error) = forgotten.await {
-                tracing::error!(error = %error, "old assertions and codes could not be forgotten");
-            }
+                account::forget_openings(conn, now)?;
+                authorization::forget_ended(conn, now, PIECE)
+            })
+            .await;
         }
         if turn % 60 == 30 {
-            forget_proofs(&app, now).await;
+            forget(&app, "proofs and signatures", move |conn| {
+                let proofs = authorization::forget_proofs(conn, now, PIECE)?;
+                Ok(proofs.max(request_signature::forget_signatures(conn, now, PIECE)?))
+            })
+            .await;
         }
         turn = turn.wrapping_add(1);
         tokio::time::sleep(TURN).await;
     }
 }
 
-/// In pieces, between which others write.
-async fn forget_proofs(app: &App, now: Timestamp) {
-    const PIECE: i64 = 2_000;
+/// Forgets what is old in pieces, between which others write: again as long as there was a whole piece.
+async fn forget<F>(app: &App, what: &'static str, piece: F)
+where
+    F: Fn(&mut DbConnection) -> Result<usize, DbError> + Clone + Send + 'static,
+{
     loop {
-        let piece = move |conn: &mut DbConnection| authorization::forget_proofs(conn, now, PIECE);
-        match app.db.write(crate::app::HOUSE, piece).await {
+        match app.db.write(crate::app::HOUSE, piece.clone()).await {
             Ok(forgotten) if i64::try_from(forgotten).is_ok_and(|forgotten| forgotten == PIECE) => {}
             Ok(_) => return,
-            Err(error) => return tracing::error!(error = %error, "old proofs could not be forgotten"),
+            Err(error) => return tracing::error!(error = %error, what, "what is old could not be forgotten"),
         }
     }
 }

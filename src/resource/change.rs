@@ -7,11 +7,13 @@ use serde_json::{Map, Value, json};
 
 use super::buy::{DEADLINE, HAND_OVER, TRIES};
 use super::change_store::{self, PlanChange};
-use super::constraints::{self, Candidate, ConstraintError};
+use super::constraints::{self, Candidate, ConstraintError, Leaving};
 use super::pay::{self, Bill, Names, PayError, SealedToken};
+use super::person::{self, InformationNeeded};
 use super::sale::{Sale, price_under};
 use super::store::{self, NewOperation};
 use super::{AdvanceError, Desk, Resource, ResourceState, advance};
+use crate::account::SealedFact;
 use crate::audit::{self, Fact};
 use crate::catalog::{Direction, Edition, PlanRef, WrongConfiguration};
 use crate::clock::Timestamp;
@@ -35,6 +37,8 @@ pub struct Change {
     pub to: Option<PlanRef>,
     /// What is configured anew; the rest stays as it is, as far as the plan knows it.
     pub configuration: Map<String, Value>,
+    /// What the orchestrator passes on about the buyer with this request, sealed for the account.
+    pub information: Vec<SealedFact>,
 }
 
 /// What a change or rotation led to: ask [`super::came_of`] with the operation.
@@ -69,6 +73,9 @@ pub enum ChangeError {
     /// What is configured does not fit the plan.
     #[error("the configuration does not fit the plan")]
     Configuration(PlanRef, Vec<WrongConfiguration>),
+    /// More has to be known about the buyer.
+    #[error(transparent)]
+    Information(#[from] InformationNeeded),
     /// The catalog forbids it beside what the account has.
     #[error(transparent)]
     Constraint(#[from] ConstraintError),
@@ -183,6 +190,10 @@ fn begin(
     idempotency::insert(conn, &key, now)?;
     // The account before the resource, as everywhere.
     store::lock_account(conn, account)?;
+    if to.direction.is_some() {
+        let offer = change.edition.offer(&to.plan).ok_or(ChangeError::UnknownPlan)?;
+        person::pass_on(conn, (account, &resource.orchestrator_id), &offer.kyc, &change.information, now)??;
+    }
     // Whoever comes first has it; the other one reads what became of it.
     if !change_store::begin(conn, (account, id), Some(&to.plan.to_string()), now)? {
         return Err(ChangeError::NotReady(ResourceState::Changing));
@@ -210,6 +221,8 @@ fn begin(
 
 /// What a resource is to become.
 struct Target {
+    /// What it is now.
+    from: PlanRef,
     plan: PlanRef,
     configuration: Map<String, Value>,
     /// Which way the catalog says that is. `None`: the plan stays.
@@ -239,7 +252,7 @@ impl Target {
         configuration.extend(change.configuration.clone());
         let checked = offer.plan.configuration.check(&configuration);
         checked.map_err(|wrong| ChangeError::Configuration(plan.clone(), wrong))?;
-        Ok(Self { plan, configuration, direction })
+        Ok(Self { from, plan, configuration, direction })
     }
 
     /// Whether there is nothing to do: the answer to a retry under another key.
@@ -253,9 +266,7 @@ impl Target {
     /// upwards is what costs more.
     fn due(&self, edition: &Edition, resource: &Resource, sale: &Sale) -> Amount {
         let parent = resource.price_parent.as_deref().and_then(|parent| parent.parse().ok());
-        let was = format!("{}/{}", resource.service, resource.plan).parse::<PlanRef>().ok();
-        let was =
-            was.and_then(|was| edition.offer(&was)).map(|offer| price_under(offer, parent.as_ref()).due_at_once());
+        let was = edition.offer(&self.from).map(|offer| price_under(offer, parent.as_ref()).due_at_once());
         match self.direction {
             None | Some(Direction::Down) => Amount::ZERO,
             Some(Direction::Any) if was.is_some_and(|was| sale.due <= was) => Amount::ZERO,
@@ -272,6 +283,8 @@ fn sell(conn: &mut DbConnection, change: &Change, resource: &Resource, to: &Targ
         let digest = store::digest_of(conn, resource)?;
         return Ok(Sale { catalog_version: resource.catalog_version, catalog_digest: digest, ..sale });
     }
+    let leaving = Leaving { account: &change.account_id, edition: &change.edition, id: &change.id, plan: &to.from };
+    constraints::may_leave(conn, &leaving, Some(&to.plan))??;
     let candidate = Candidate {
         account: &change.account_id,
         edition: &change.edition,

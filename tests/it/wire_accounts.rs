@@ -1,6 +1,9 @@
 //! `POST /provisioning/account_requests`: who gets an account, who is asked, and who is refused, in which order and with
 //! which envelope.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use actix_web::{App, HttpResponse, HttpServer, web};
 use chrono::TimeDelta;
 use diesel::prelude::*;
@@ -502,14 +505,13 @@ on_both! {
     }
 
     async fn a_public_client_may_be_the_address_of_its_metadata(db: TestDb) {
-        let settings = [("wire.generic_clients", "true"), ("wire.generic_cimd", "true")];
-        let app = TestApp::start_with(&db, &settings).await;
+        let app = TestApp::start_with(&db, &CIMD_HERE).await;
         let agent = WireAgent::register_with(&app, |wire| {
             wire.signature_mode = SignatureMode::Unsigned;
             wire.profile = "generic".parse().unwrap();
         })
         .await;
-        let base = metadata_server();
+        let (base, looks) = metadata_server();
         for (name, status) in
             [("good", 200), ("other", 401), ("secret", 401), ("text", 401), ("moved", 401), ("gone", 401), ("long", 401)]
         {
@@ -519,17 +521,59 @@ on_both! {
             let answer = agent.client.send(outgoing).await;
             assert_eq!(answer.status(), status, "{name}: {}", answer.text());
         }
+        // A good one is kept for as long as its server says, a bad one not at all.
+        let asks = async |name: &str| {
+            let (before, client) = (looks.load(Ordering::SeqCst), format!("{base}/{name}"));
+            let body = json!({"email": "ada@example.test", "client_id": client, "code_challenge": pkce().1});
+            let outgoing = Outgoing::post_json(agent.client.url(PATH), &body).header("api-version", "0.1d");
+            let status = agent.client.send(outgoing).await.status();
+            (status, looks.load(Ordering::SeqCst) - before)
+        };
+        assert_eq!((asks("good").await, asks("other").await, asks("gone").await), ((200, 0), (401, 1), (401, 1)));
+        assert_eq!((asks("never-kept").await, asks("never-kept").await), ((200, 1), (200, 1)));
+        app.pass(TimeDelta::seconds(60));
+        assert_eq!((asks("good").await, asks("good").await), ((200, 1), (200, 0)));
+        app.stop().await;
+    }
+
+    async fn a_strangers_address_leads_nowhere_inside(db: TestDb) {
+        // The operator reaches loopback itself; a client's address still does not, unless that is set apart.
+        let settings = [("wire.generic_clients", "true"), ("wire.generic_cimd", "true")];
+        let app = TestApp::start_with(&db, &settings).await;
+        let agent = WireAgent::register_with(&app, |wire| {
+            wire.signature_mode = SignatureMode::Unsigned;
+            wire.profile = "generic".parse().unwrap();
+        })
+        .await;
+        let (base, looks) = metadata_server();
+        let https = base.replace("http://", "https://");
+        for client in [format!("{base}/good"), format!("{https}/good"), "https://10.0.0.1/c".to_owned()] {
+            let body = json!({"email": "ada@example.test", "client_id": client, "code_challenge": pkce().1});
+            let outgoing = Outgoing::post_json(agent.client.url(PATH), &body).header("api-version", "0.1d");
+            typed(&agent.client.send(outgoing).await, 401, "unauthorized", None);
+        }
+        assert_eq!((looks.load(Ordering::SeqCst), counts(&app).await.accounts), (0, 0));
         app.stop().await;
     }
 }
 
-/// Metadata documents, good and bad, on 127.0.0.1.
-fn metadata_server() -> String {
-    async fn document(request: actix_web::HttpRequest) -> HttpResponse {
+/// Public clients may be documents on this machine.
+const CIMD_HERE: [(&str, &str); 3] =
+    [("wire.generic_clients", "true"), ("wire.generic_cimd", "true"), ("wire.generic_cimd_loopback", "true")];
+
+/// Metadata documents, good and bad, on 127.0.0.1, and how often anybody looked.
+fn metadata_server() -> (String, Arc<AtomicU32>) {
+    async fn document(request: actix_web::HttpRequest, looks: web::Data<Arc<AtomicU32>>) -> HttpResponse {
+        looks.fetch_add(1, Ordering::SeqCst);
         let path = request.path().to_owned();
         let own = format!("http://{}{path}", request.connection_info().host());
         match path.as_str() {
-            "/good" => HttpResponse::Ok().json(json!({"client_id": own, "client_name": "Agent"})),
+            "/good" => HttpResponse::Ok()
+                .insert_header(("cache-control", "max-age=60"))
+                .json(json!({"client_id": own, "client_name": "Agent"})),
+            "/never-kept" => {
+                HttpResponse::Ok().insert_header(("cache-control", "no-store")).json(json!({"client_id": own}))
+            }
             "/other" => HttpResponse::Ok().json(json!({"client_id": format!("{own}/x")})),
             "/secret" => HttpResponse::Ok().json(json!({"client_id": own, "client_secret": "s"})),
             "/text" => HttpResponse::Ok().content_type("text/html").body(json!({"client_id": own}).to_string()),
@@ -538,12 +582,14 @@ fn metadata_server() -> String {
             _ => HttpResponse::NotFound().json(json!({"client_id": own})),
         }
     }
-    let server = HttpServer::new(|| App::new().default_service(web::to(document)))
+    let looks = Arc::new(AtomicU32::new(0));
+    let data = web::Data::new(looks.clone());
+    let server = HttpServer::new(move || App::new().app_data(data.clone()).default_service(web::to(document)))
         .workers(1)
         .disable_signals()
         .bind("127.0.0.1:0")
         .unwrap();
     let base = format!("http://{}", server.addrs()[0]);
     actix_web::rt::spawn(server.run());
-    base
+    (base, looks)
 }

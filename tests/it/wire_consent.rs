@@ -3,9 +3,11 @@
 use chrono::TimeDelta;
 use diesel::prelude::*;
 use futures_util::future::join_all;
+use portreeve::account;
 use portreeve::db::DbError;
 use portreeve::db::schema::identity_links;
 use portreeve::fetch::Outgoing;
+use portreeve::ids::AccountId;
 use portreeve::orchestrator::{ExistingAccount, WireSettings};
 use portreeve::simulator::User;
 use serde_json::{Value, json};
@@ -125,6 +127,25 @@ on_both! {
         assert_eq!(links(&app).await, 2);
         let overview = browser.opens("/dashboard").await.expect_status(200).text();
         assert!(overview.contains("allowed Second to act for this account"), "{overview}");
+        app.stop().await;
+    }
+
+    async fn what_was_said_about_the_person_is_kept_when_the_owner_allows_it_and_not_before(db: TestDb) {
+        let app = TestApp::start(&db).await;
+        let ada = app.agent().await;
+        let agent = second(&app, |_| ()).await;
+        let (_, page) = asks(&agent).await;
+        let account: AccountId = ada.account.parse().unwrap();
+        let known = async || {
+            let account = account.clone();
+            app.app().db.read(move |conn| account::information(conn, &account)).await.unwrap()
+        };
+        assert!(known().await.is_empty(), "nobody has allowed it");
+        callback(&Browser::of(&app, &ada).await.allows(&page).await);
+        let facts = known().await;
+        let [(orchestrator, fact)] = facts.as_slice() else { panic!("{facts:?}") };
+        let name = fact.open(&app.app().person_sealer, &account, orchestrator).unwrap();
+        assert_eq!((orchestrator, &name[..]), (&agent.orchestrator, &b"Ada Example"[..]));
         app.stop().await;
     }
 

@@ -3,15 +3,19 @@
 use serde_json::json;
 
 use super::{Problem, table};
+use crate::account::{CountError, PersonalField};
 use crate::authorization::ExchangeError;
 use crate::catalog::LoadError;
 use crate::db::DbError;
+use crate::http::limit::Limited;
 use crate::login::DeepLinkError;
 use crate::money::Money;
 use crate::payment::hold::{CapRefusal, CounterKind};
 use crate::payment::token::PaymentTokenError;
 use crate::resource::usage::UsageError;
-use crate::resource::{AdvanceError, BuyError, OpenCredentialsError, PayError, RemoveError, ResourceState};
+use crate::resource::{
+    AdvanceError, BuyError, InformationNeeded, OpenCredentialsError, PayError, RemoveError, ResourceState,
+};
 
 impl From<DbError> for Problem {
     fn from(error: DbError) -> Self {
@@ -92,6 +96,8 @@ impl From<ExchangeError> for Problem {
             error @ (ExchangeError::AccountUnusable(_) | ExchangeError::MayNotOpen) => {
                 Self::new(&table::ACCOUNT_UNUSABLE, "No account can be used for this person.").because(error)
             }
+            ExchangeError::Count(CountError::TooMany { at_most, wait }) => Limited::openings(at_most, wait).into(),
+            ExchangeError::Count(CountError::Db(error)) => error.into(),
             ExchangeError::Scope => Self::new(&table::BAD_REQUEST, "None of the scopes in `scope` is known."),
             ExchangeError::Target => Self::new(&table::BAD_REQUEST, "`resource` names another API."),
             ExchangeError::Contended => Self::new(&table::UNAVAILABLE, "Too many requests about the same person."),
@@ -169,12 +175,22 @@ impl From<BuyError> for Problem {
         match error {
             BuyError::UnknownPlan => Self::new(&table::UNKNOWN_PLAN, "`plan` is not in the catalog."),
             BuyError::Constraint(error) => Self::new(&table::NOT_ALONE, format!("{error}.")),
+            BuyError::Information(InformationNeeded(needed)) => Self::information_needed(&needed),
             BuyError::Pay(error) => error.into(),
             BuyError::KeyReused(_) => key_reused(),
             BuyError::Advance(error) => error.into(),
             BuyError::Db(error) => error.into(),
             other @ (BuyError::Seal(_) | BuyError::Inconsistent(_)) => internal(&other),
         }
+    }
+}
+
+impl Problem {
+    /// What has to be said about the buyer, in `information`.
+    fn information_needed(needed: &[PersonalField]) -> Self {
+        let names: Vec<&str> = needed.iter().map(|field| field.as_str()).collect();
+        let detail = format!("The service needs to know about its buyer: {}.", names.join(", "));
+        Self::new(&table::INFORMATION_NEEDED, detail).with("needed", json!(names))
     }
 }
 
@@ -212,8 +228,10 @@ impl From<RemoveError> for Problem {
             RemoveError::Busy(state) => {
                 Self::new(&table::BUSY, "The resource cannot be removed yet.").with("state", json!(state.as_str()))
             }
+            RemoveError::Constraint(error) => Self::new(&table::NOT_ALONE, format!("{error}.")),
             RemoveError::Advance(error) => error.into(),
             RemoveError::Db(error) => error.into(),
+            other @ RemoveError::Inconsistent(_) => internal(&other),
         }
     }
 }

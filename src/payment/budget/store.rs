@@ -231,6 +231,7 @@ pub fn open_counters(
     if let Some(plan) = plan {
         let kind = CounterKind::Plan;
         open.push(if let Some(found) = find_counter(conn, account, kind, plan.resource_id.as_str(), month)? {
+            set_plan_ceiling(conn, account, &found.id, plan.per_month)?;
             found
         } else {
             let limit = (plan.currency, plan.per_month);
@@ -238,6 +239,17 @@ pub fn open_counters(
         });
     }
     Ok(open)
+}
+
+/// A resource whose plan was changed has the ceiling of the plan that it is now; what the month cost so far stays.
+fn set_plan_ceiling(
+    conn: &mut DbConnection,
+    account: &AccountId,
+    counter: &CounterId,
+    per_month: Amount,
+) -> QueryResult<()> {
+    let other = counters::table.find((account, counter)).filter(counters::ceiling.ne(per_month));
+    diesel::update(other).set(counters::ceiling.eq(per_month)).execute(conn).map(drop)
 }
 
 fn find_counter(

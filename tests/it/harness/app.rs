@@ -45,6 +45,7 @@ pub(crate) struct TestApp {
     /// The secret of `/v1/usage`.
     pub(crate) meter_key: String,
     running: Running,
+    config: Config,
     folder: tempfile::TempDir,
 }
 
@@ -56,6 +57,11 @@ impl TestApp {
 
     /// The same with other settings: keys and values.
     pub(crate) async fn start_with(db: &TestDb, settings: &[(&str, &str)]) -> Self {
+        Self::start_bent(db, settings, |_| ()).await
+    }
+
+    /// The same with something of the provider replaced before it listens.
+    pub(crate) async fn start_bent(db: &TestDb, settings: &[(&str, &str)], bend: impl FnOnce(&mut App)) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         catalog::init(&folder.path().join("catalog")).expect("the example catalog");
         let clock = Arc::new(ManualClock::at(Timestamp::parse_rfc3339("2026-11-15T12:00:00Z").expect("an instant")));
@@ -65,11 +71,32 @@ impl TestApp {
         let meter_key = Secret::generate("meter").expect("randomness");
         let (simulator, platform) = surroundings(&base, &clock, &master, &meter_key);
         let config = config(db, folder.path(), &master, &meter_key, &platform.url, settings);
-        let app = App::start(&config, &base, KeyOrigin::Instance, clock.clone()).await.expect("the provider starts");
+        let app = App::start(&config, &base, KeyOrigin::Instance, clock.clone()).await;
+        let mut app = app.expect("the provider starts");
+        bend(&mut app);
         let orchestrator = register(&app, &simulator, clock.now()).await;
         let running = http::serve(app, &config.server, listener, None).expect("the provider listens");
         let meter_key = meter_key.expose().to_owned();
-        Self { clock, simulator, platform, orchestrator, base, meter_key, running, folder }
+        Self { clock, simulator, platform, orchestrator, base, meter_key, running, config, folder }
+    }
+
+    /// Another process on the same database: it shares nothing else with this one, and does not listen.
+    pub(crate) async fn another_process(&self) -> App {
+        let app = App::start(&self.config, &self.base, KeyOrigin::Instance, self.clock.clone()).await;
+        app.expect("the provider starts")
+    }
+
+    /// The provider ends and starts again on the same database and address, with something of it replaced.
+    pub(crate) async fn restart(self, bend: impl FnOnce(&mut App)) -> Self {
+        let Self { clock, simulator, platform, orchestrator, base, meter_key, running, config, folder } = self;
+        let address = running.address;
+        running.stop(Duration::ZERO).await;
+        let app = App::start(&config, &base, KeyOrigin::Instance, clock.clone()).await;
+        let mut app = app.expect("the provider starts again");
+        bend(&mut app);
+        let listener = TcpListener::bind(address).expect("its address is free again");
+        let running = http::serve(app, &config.server, listener, None).expect("the provider listens");
+        Self { clock, simulator, platform, orchestrator, base, meter_key, running, config, folder }
     }
 
     /// One more orchestrator, registered under `name`, whose payment tokens are settled at `settlement_url`.

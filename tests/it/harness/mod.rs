@@ -35,6 +35,7 @@ macro_rules! on_both {
 pub(crate) mod app;
 pub(crate) mod client;
 pub(crate) mod databases;
+pub(crate) mod driver;
 pub(crate) mod program;
 pub(crate) mod receiver;
 pub(crate) mod tenant;

@@ -12,12 +12,13 @@ use utoipa::ToSchema;
 use super::budget::BudgetView;
 use super::page::PageQuery;
 use super::usage::CostView;
-use crate::account;
+use crate::account::{self, SealedFact};
 use crate::app::App;
 use crate::catalog::{self, Edition, Offer, PlanId, ServiceId};
 use crate::db::DbError;
 use crate::http::caller::{Body, Caller, Key, ResourcesRead, ResourcesRemove, ResourcesWrite};
 use crate::http::problem::{Problem, table};
+use crate::http::wire::personal_fact;
 use crate::idempotency::Keyed;
 use crate::ids::ResourceId;
 use crate::money::{Amount, Money};
@@ -40,6 +41,9 @@ pub(crate) struct CreateResourceRequest {
     /// As the plan's `configuration` in the catalog says.
     #[schema(value_type = Object)]
     configuration: Option<Map<String, Value>>,
+    /// What is said about the buyer, for services whose `kyc` asks for it: `name`, `email`, `phone`, `country`.
+    #[schema(value_type = Object)]
+    information: Option<Map<String, Value>>,
     /// A payment token of the account's orchestrator; needed for plans that cost money.
     payment_token: Option<String>,
     /// The digest of the catalog that the buyer saw: refused with what changed when the offer is another now.
@@ -118,7 +122,7 @@ pub(crate) async fn create_resource(
     let edition = app.edition();
     let offer = choose(&edition, &body.value)?;
     same_offer(&app, &edition, offer, body.value.catalog_digest.as_deref()).await?;
-    let purchase = purchase(&caller, &edition, offer, &body.value)?;
+    let purchase = purchase(&app, &caller, &edition, offer, &body.value)?;
     let token = match &body.value.payment_token {
         Some(presented) => Some(payer(&app, &caller, presented).await?),
         None => None,
@@ -154,6 +158,7 @@ async fn same_offer(app: &App, edition: &Edition, offer: &Offer, digest: Option<
 }
 
 fn purchase(
+    app: &App,
     caller: &Caller<ResourcesWrite>,
     edition: &Arc<Edition>,
     offer: &Offer,
@@ -173,8 +178,25 @@ fn purchase(
         name: name(request)?,
         configuration: Value::Object(configuration),
         placement: None,
+        information: information(app, caller, request)?,
         again: false,
     })
+}
+
+/// What is said about the buyer, sealed for the account.
+fn information(
+    app: &App,
+    caller: &Caller<ResourcesWrite>,
+    request: &CreateResourceRequest,
+) -> Result<Vec<SealedFact>, Problem> {
+    let (account, orchestrator) = (&caller.access.account.id, &caller.access.orchestrator.id);
+    let bad = |why| Problem::new(&table::BAD_REQUEST, why).with("field", "information");
+    let said = request.information.iter().flatten().filter(|(_, said)| !said.is_null());
+    said.map(|(name, said)| {
+        let fact = personal_fact(name, said).map_err(bad)?;
+        Ok(fact.seal(&app.person_sealer, account, orchestrator)?)
+    })
+    .collect()
 }
 
 fn name(request: &CreateResourceRequest) -> Result<String, Problem> {
@@ -292,7 +314,7 @@ pub(crate) async fn delete_resource(
     path: Path<String>,
 ) -> Result<HttpResponse, Problem> {
     let (account, id) = (caller.access.account.id.clone(), resource_id(&path)?);
-    resource::remove(&app.desk, &account, &id, caller.now).await?;
+    resource::remove(&app.desk, app.edition(), (&account, &id), caller.now).await?;
     let found = app.db.read(move |conn| resource::by_id(conn, &account, &id)).await?;
     let resource = found.ok_or_else(|| Problem::new(&table::NOT_FOUND, "The account has no such resource."))?;
     Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(ResourceView::from(&resource)))

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use crate::account::{PersonalFact, PersonalField};
 use crate::attestation::{AccountRequestFacts, CanonicalEmail};
 use crate::authorization::{CodeChallenge, Scopes};
 use crate::clock::Timestamp;
@@ -166,23 +167,35 @@ impl RequestBody {
         Ok(secret.map(str::to_owned))
     }
 
-    /// What must be known about the person and is not said: neither at the top nor in `submitted_information`.
-    pub(super) fn lacks(&self, required: &[String]) -> Result<Vec<String>, Refusal<Typed>> {
-        let all = self.all();
-        let submitted = all.object("submitted_information", "submitted_information.")?;
-        let mut lacking = Vec::new();
-        for name in required {
+    /// What is said about the person, at the top or in `submitted_information`, and what of `required` is not. What is
+    /// not required and has no form that we keep is passed over.
+    pub(super) fn person(
+        &self,
+        required: &[String],
+    ) -> Result<(Vec<PersonalFact>, Vec<PersonalField>), Refusal<Typed>> {
+        let submitted = self.all().object("submitted_information", "submitted_information.")?;
+        let verified = self.verified_fields()?.unwrap_or_default();
+        let (mut said, mut lacking) = (Vec::new(), Vec::new());
+        for field in [PersonalField::Name, PersonalField::Phone, PersonalField::Country] {
+            let name = field.as_str();
+            let needed = required.iter().any(|required| required == name);
             let given = submitted.map(|more| more.text(name)).transpose()?.flatten();
-            let given = given.map_or_else(|| all.text(name), |given| Ok(Some(given)))?;
-            match given.map(str::trim).filter(|given| !given.is_empty()) {
-                None => lacking.push(name.clone()),
-                Some(country) if name == "country" && !is_country(country) => {
-                    return Err(Refusal::bad("`country` must be two letters (ISO 3166-1)."));
-                }
-                Some(_) => {}
+            let given = given.map_or_else(|| self.all().text(name), |given| Ok(Some(given)))?;
+            match given.filter(|given| !given.trim().is_empty()) {
+                None if needed => lacking.push(field),
+                None => {}
+                Some(given) => match PersonalFact::new(field, given, verified.contains(&name)) {
+                    Ok(fact) => said.push(fact),
+                    Err(error) if needed => return Err(Refusal::bad(format!("`{name}`: {error}."))),
+                    Err(_) => {}
+                },
             }
         }
-        Ok(lacking)
+        Ok((said, lacking))
+    }
+
+    fn verified_fields(&self) -> Result<Option<Vec<&str>>, Refusal<Typed>> {
+        Ok(self.all().object("kyc", "kyc.")?.map(|kyc| kyc.texts("verified_fields")).transpose()?.flatten())
     }
 
     /// What an attestation is made of.
@@ -192,7 +205,7 @@ impl RequestBody {
         if id.is_some_and(|id| !(1..=MAX_ID).contains(&id.len()) || id.chars().any(char::is_control)) {
             return Err(Refusal::bad(format!("`id` must have 1 to {MAX_ID} bytes and no control characters.")));
         }
-        let verified = all.object("kyc", "kyc.")?.map(|kyc| kyc.texts("verified_fields")).transpose()?.flatten();
+        let verified = self.verified_fields()?;
         // The order of members and the space between them say nothing: a retry may be written anew.
         let canonical = canonical_json(&self.value).unwrap_or_else(|_unwritable| bytes.to_vec());
         Ok(AccountRequestFacts {
@@ -218,10 +231,6 @@ fn instant(text: &str) -> Option<Timestamp> {
 
 fn no_instant(name: &str) -> Refusal<Typed> {
     Refusal::bad(format!("`{name}` must be a date and time as in 2026-10-03T12:10:00Z."))
-}
-
-fn is_country(text: &str) -> bool {
-    text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_alphabetic())
 }
 
 #[cfg(test)]
@@ -284,10 +293,15 @@ mod tests {
     #[test]
     fn what_is_lacking_is_named_and_may_come_in_either_place() {
         let required = ["name".to_owned(), "country".to_owned()];
-        assert_eq!(good(json!({"name": " "})).lacks(&required).unwrap(), ["name", "country"]);
+        let (said, lacking) = good(json!({"name": " ", "phone": "+1"})).person(&required).unwrap();
+        assert_eq!(lacking, [PersonalField::Name, PersonalField::Country]);
+        assert_eq!(said.iter().map(PersonalFact::field).collect::<Vec<_>>(), [PersonalField::Phone]);
         let more = json!({"name": "Dana", "submitted_information": {"country": "DE"}});
-        assert!(good(more).lacks(&required).unwrap().is_empty());
-        assert!(good(json!({"name": "Dana", "country": "Germany"})).lacks(&required).is_err());
+        let (said, lacking) = good(more).person(&required).unwrap();
+        assert!(said.len() == 2 && lacking.is_empty());
+        let long = json!({"name": "Dana", "country": "Germany"});
+        assert!(good(long.clone()).person(&required).is_err());
+        assert_eq!(good(long).person(&[]).unwrap().0.len(), 1, "what is not needed may be odd, and is not kept");
     }
 
     #[test]

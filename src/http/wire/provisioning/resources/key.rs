@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::super::bearer::WireCaller;
 use super::super::envelope::{Refusal, Status};
 use super::body::ResourceRequest;
+use crate::catalog::KycField;
 use crate::idempotency::{IdempotencyKey, InvalidKey, Keyed};
 use crate::ids::OperationId;
 use crate::resource::Placement;
@@ -59,13 +60,14 @@ pub(super) fn of_purchase(
     caller: &WireCaller,
     header: Option<&IdempotencyKey>,
     body: &ResourceRequest,
+    kyc: &[KycField],
     placement: &Placement,
 ) -> Result<WireKey, Refusal<Status>> {
     let operation = format!("provisioning.create/{}", caller.access.orchestrator.id);
     let (project, theirs) = (placement.project_id.as_deref(), placement.orchestrator_resource_id.as_deref());
     let mut content = json!({
         "service_id": body.service_id(), "project_id": project, "orchestrator_resource_id": theirs,
-        "environment": placement.environment.as_str(), "configuration": body.configured(),
+        "environment": placement.environment.as_str(), "configuration": body.configured(kyc),
     });
     let key = match (header, theirs, project) {
         (None, Some(theirs), _) => Some((derived(&format!("resource\n{theirs}"))?, "orchestrator_resource_id")),

@@ -19,7 +19,32 @@ mod refused;
 
 use actix_web::web::{self, ServiceConfig};
 
+use actix_web::HttpRequest;
+
+use super::bearer::{WireCaller, allows, caller};
+use super::envelope::{Refusal, Status};
 use super::nothing_here;
+use crate::app::App;
+use crate::authorization::Scope;
+use crate::http::limit::{Allowance, Limit, Limits};
+use body::ResourceRequest;
+
+/// A call that adds a resource, counted, and its body.
+async fn adding(
+    app: &App,
+    limits: &Limits,
+    request: &HttpRequest,
+    payload: web::Payload,
+) -> Result<(WireCaller, Allowance, ResourceRequest), Refusal<Status>> {
+    let caller = caller(app, request, payload).await?;
+    let allowance = limits.take(&[
+        (Limit::ResourceCreates, caller.access.account.id.as_str()),
+        (Limit::Orchestrator, caller.access.orchestrator.id.as_str()),
+    ])?;
+    allows(&caller.access, Scope::ResourcesWrite)?;
+    let body = body::read(&caller, request, "")?;
+    Ok((caller, allowance, body))
+}
 
 /// Routes. A path with a word comes before the one with an id.
 pub(super) fn configure(config: &mut ServiceConfig) {
