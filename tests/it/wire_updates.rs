@@ -39,6 +39,21 @@ on_both! {
         app.stop().await;
     }
 
+    async fn an_update_that_changes_nothing_hands_over_no_secret(db: TestDb) {
+        let app = TestApp::start(&db).await;
+        let ada = Tenant::ada(&app).await;
+        let made = ada.makes("postgres:small").await.expect_status(200).json();
+        let id = id_of(&made, "complete");
+        assert!(made["complete"]["access_configuration"]["DATABASE_URL"].is_string(), "{made}");
+        for _ in 0..2 {
+            for body in [json!({"service_id": "postgres:small"}), json!({"configuration": {}})] {
+                let answer = ada.does(UPDATE, &id, &body).await.expect_status(200).json();
+                assert_eq!((&answer["status"], &answer["complete"]["access_configuration"]), (&json!("complete"), &json!({})));
+            }
+        }
+        app.stop().await;
+    }
+
     async fn a_downgrade_never_charges_and_an_old_retry_does_not_undo_it(db: TestDb) {
         let app = TestApp::start(&db).await;
         let ada = Tenant::ada(&app).await;
