@@ -256,7 +256,8 @@ fn insert_account(
     }
     account.insert(conn)?;
     let link = (&orchestrator.id, attestation.tenant.as_str(), attestation.subject.as_str());
-    store::insert_link(conn, link, (account_id, None), now).map_err(|error| OpenError::of(error, OpenError::Changed))?;
+    store::insert_link(conn, link, (account_id, None), now)
+        .map_err(|error| OpenError::of(error, OpenError::Changed))?;
     if let (EmailUse::Own, Some(email)) = (email_use, email) {
         store::insert_email_owner(conn, email.canonical.as_str(), account_id, now)
             .map_err(|error| OpenError::of(error, OpenError::Changed))?;

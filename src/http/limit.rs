@@ -398,7 +398,8 @@ mod tests {
     #[test]
     fn nobody_gets_more_than_half_of_the_room() {
         let (_, limits) = limits(2, 4);
-        for (key, room) in [("o/a", true), ("o/b", true), ("o/c", false), ("o/d", false), ("p/a", true), ("q/a", true)] {
+        for (key, room) in [("o/a", true), ("o/b", true), ("o/c", false), ("o/d", false), ("p/a", true), ("q/a", true)]
+        {
             assert_eq!(limits.take(&of(key)).is_ok(), room, "{key}");
         }
     }

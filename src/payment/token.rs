@@ -256,7 +256,7 @@ mod tests {
     fn believed(change: impl FnOnce(&mut Claims)) -> Result<PaymentToken, PaymentTokenError> {
         let mut claims = claims();
         change(&mut claims);
-        believe(&claims, &Secret::presented("the.token.itself"))
+        believe(&claims, &orchestrator(), &Secret::presented("the.token.itself"))
     }
 
     #[test]

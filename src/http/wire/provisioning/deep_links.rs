@@ -92,12 +92,7 @@ fn judged(body: &DeepLinkBody) -> Result<Onward, Refusal<Status>> {
         .map_err(|invalid| Refusal::new(StatusCode::BAD_REQUEST, "invalid_path", format!("`path`: {invalid}.")))
 }
 
-async fn link(
-    app: &App,
-    caller: &WireCaller,
-    keyed: Keyed,
-    onward: &Onward,
-) -> Result<WireDeepLink, Refusal<Status>> {
+async fn link(app: &App, caller: &WireCaller, keyed: Keyed, onward: &Onward) -> Result<WireDeepLink, Refusal<Status>> {
     let (account, now) = (caller.access.account.id.clone(), caller.now);
     let secret = Secret::generate("dl").map_err(Refusal::broken)?;
     let answer = WireDeepLink {

@@ -111,9 +111,7 @@ async fn came(
     // Where there was nothing to do, nothing was made that could be handed over.
     let secrets = if changed.operation.is_some() { Secrets::HandedOver } else { Secrets::Withheld };
     match came {
-        Came::Done | Came::Pending => {
-            answer::of(app, caller, &resource, secrets, &Allowance::default()).await
-        }
+        Came::Done | Came::Pending => answer::of(app, caller, &resource, secrets, &Allowance::default()).await,
         Came::Refused { payment: true, why } => {
             Err(refused::payment(format!("The payment was refused ({why}): the resource is what it was.")))
         }
