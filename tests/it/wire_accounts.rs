@@ -542,7 +542,7 @@ on_both! {
         assert_eq!((answer.status(), &answer.json()["error"]), (401, &json!("invalid_client")), "`a%00b:x`");
         let bob = app.agent_of(&user("bob")).await;
         let digest = json!({"service": "sandbox", "plan": "free", "catalog_digest": "a\u{0}b"});
-        bob.sends(&digest).await.problem(400, "bad_request");
+        bob.sends(&digest).await.problem(400, "invalid_request");
         for path in ["/d/a%00b", "/link/a%00b", "/v1/resources/a%00b", "/v1/ledger?cursor=a%00b", "/catalog/revisions/%00"] {
             let status = bob.client.get(path).await.status();
             assert!((400..500).contains(&status), "{path}: {status}");

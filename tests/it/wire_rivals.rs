@@ -200,18 +200,18 @@ on_both! {
         let rival = Rival::of(&ada, None).await;
         let dead = rival.tokens["refresh_token"].as_str().unwrap();
         let refresh = [("grant_type", "refresh_token"), ("refresh_token", dead)];
-        rival.wire.token(&refresh).await.expect_status(200);
+        rival.wire.bare().token(&refresh).await.expect_status(200);
         for _ in 0..8 {
-            let answer = rival.wire.token(&refresh).await;
+            let answer = rival.wire.bare().token(&refresh).await;
             assert_eq!((answer.status(), &answer.json()["error"]), (400, &json!("invalid_grant")));
         }
         // Its own limit it can reach, and only its own.
-        let (again, _) = rival.wire.opens_account(&rival.user).await;
+        let (again, _) = rival.wire.bare().opens_account(&rival.user).await;
         let code = again.asks_for_account(&rival.user).await.expect_status(200).json();
         let code = code["oauth"]["code"].as_str().unwrap();
         let fields = [("grant_type", "authorization_code"), ("code", code)];
-        assert_eq!(again.token(&fields).await.status(), 429);
-        let (mine, _) = ada.wire.opens_account(&ada.agent.user).await;
+        assert_eq!(again.bare().token(&fields).await.status(), 429);
+        let (mine, _) = ada.wire.bare().opens_account(&ada.agent.user).await;
         let sandbox = json!({"service_id": "sandbox"});
         again.post_once("1", "/provisioning/resources", &sandbox).await.expect_status(200);
         assert_eq!(again.post_once("2", "/provisioning/resources", &sandbox).await.status(), 429);
@@ -226,9 +226,9 @@ on_both! {
         let rival = Rival::of(&ada, None).await;
         let token = rival.tokens["refresh_token"].as_str().unwrap();
         let refresh = [("grant_type", "refresh_token"), ("refresh_token", token)];
-        let answer = ada.wire.token(&refresh).await;
+        let answer = ada.wire.bare().token(&refresh).await;
         assert_eq!((answer.status(), &answer.json()["error"]), (400, &json!("invalid_grant")));
-        rival.wire.token(&refresh).await.expect_status(200);
+        rival.wire.bare().token(&refresh).await.expect_status(200);
         rival.simulator.stop().await;
         app.stop().await;
     }
@@ -241,7 +241,7 @@ on_both! {
         assert_eq!(all["scope"], "resources:read budget:read");
         let more = rival.asks_for_token(Some("resources:write budget:read")).await.expect_status(200).json();
         assert_eq!(more["scope"], "budget:read");
-        rival.asks_for_token(Some("resources:write")).await.problem(400, "bad_request");
+        rival.asks_for_token(Some("resources:write")).await.problem(400, "invalid_request");
         let client = app.stranger().with_token(all["access_token"].as_str().unwrap());
         client.post_once("k", "/v1/resources", &json!({"service": "sandbox", "plan": "free"})).await.expect_status(403);
         // On the wire as well: nothing named is what was allowed.
