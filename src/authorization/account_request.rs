@@ -62,8 +62,8 @@ pub struct AccountAsked {
     pub signed: bool,
     /// Who gets the tokens.
     pub client: String,
-    /// What they shall allow.
-    pub scopes: Scopes,
+    /// What they shall allow. `None`: whatever the owner allowed, and everything where nobody was asked.
+    pub scopes: Option<Scopes>,
     /// With which proof the code is redeemed.
     pub code_challenge: Option<CodeChallenge>,
     /// Given back when the human has answered.
@@ -157,6 +157,39 @@ struct Known {
     past: Option<PastUse>,
     waiting: Option<AccountRequest>,
     facts: Facts,
+    allowed: Option<Scopes>,
+}
+
+/// What comes next.
+enum Next {
+    /// Tokens for the account that this leads to, which allow this.
+    Give(Decision, Scopes),
+    /// The owner is asked.
+    Ask(AccountId),
+}
+
+impl AccountAsked {
+    /// The scopes where nobody said otherwise.
+    fn wanted(&self) -> Scopes {
+        self.scopes.clone().unwrap_or_else(Scopes::all)
+    }
+}
+
+/// Decides. An owner who allowed something is asked before more is given.
+fn next(asked: &AccountAsked, known: &Known) -> Result<Next, AccountRequestError> {
+    match account::decide(&asked.attestation, &asked.orchestrator, &known.facts) {
+        Decision::Unusable(_, state) => Err(AccountRequestError::AccountUnusable(state.as_str())),
+        Decision::MayNotOpen => Err(AccountRequestError::MayNotOpen),
+        // Whoever guesses another's request must not come to the account behind it.
+        Decision::Use(_) | Decision::Link(_) if !asked.signed => Err(AccountRequestError::IdReused),
+        Decision::NeedsConsent { owner, .. } => Ok(Next::Ask(owner)),
+        Decision::Use(owner) => Ok(match (&known.allowed, &asked.scopes) {
+            (Some(allowed), None) => Next::Give(Decision::Use(owner), allowed.clone()),
+            (Some(allowed), Some(wanted)) if !allowed.contains_all(wanted) => Next::Ask(owner),
+            _ => Next::Give(Decision::Use(owner), asked.wanted()),
+        }),
+        decision => Ok(Next::Give(decision, asked.wanted())),
+    }
 }
 
 /// Answers a request for an account, opening or linking it if need be.
@@ -174,18 +207,14 @@ pub async fn request_account(
         if let Some(past) = &known.past {
             return answer_again(parts, past, asked, now);
         }
-        let settled = match account::decide(&asked.attestation, &asked.orchestrator, &known.facts) {
-            Decision::Unusable(_, state) => return Err(AccountRequestError::AccountUnusable(state.as_str())),
-            Decision::MayNotOpen => return Err(AccountRequestError::MayNotOpen),
-            // Whoever guesses another's request must not come to the account behind it.
-            Decision::Use(_) | Decision::Link(_) if !asked.signed => return Err(AccountRequestError::IdReused),
-            Decision::NeedsConsent { owner, .. } => ask_owner(parts, asked, known.waiting, owner, now).await?,
-            decision => {
+        let settled = match next(asked, &known)? {
+            Next::Ask(owner) => ask_owner(parts, asked, known.waiting, owner, now).await?,
+            Next::Give(decision, scopes) => {
                 if matches!(decision, Decision::Open { .. }) && !std::mem::replace(&mut counted, true) {
                     let (orchestrator, at_most) = (&asked.orchestrator.id, parts.accounts_per_hour);
                     account::count_opening(parts.db, orchestrator, at_most, now).await?;
                 }
-                give(parts, asked, decision, now).await?
+                give(parts, asked, (decision, scopes), now).await?
             }
         };
         if let Some(answer) = settled {
@@ -201,7 +230,9 @@ async fn look(db: &Db, attestation: &Attestation) -> Result<Known, DbError> {
         // The use is read last: a link that a copy of this request made a moment ago comes with its use.
         let facts = account::facts(conn, &attestation)?;
         let waiting = wire_store::request_by_key(conn, &attestation.orchestrator_id, &attestation.assertion_key)?;
-        Ok(Known { past: account::past_use(conn, &attestation)?, waiting, facts })
+        let person = (&attestation.orchestrator_id, attestation.tenant.as_str(), attestation.subject.as_str());
+        let allowed = consent::allowed(conn, person)?;
+        Ok(Known { past: account::past_use(conn, &attestation)?, waiting, facts, allowed })
     })
     .await
 }
@@ -266,7 +297,7 @@ async fn ask_owner(
         email: attestation.email.as_ref().map(|email| email.canonical.as_str().to_owned()),
         account_id: owner,
         client: asked.client.clone(),
-        scopes: asked.scopes.clone(),
+        scopes: asked.wanted(),
         code_challenge: asked.code_challenge.clone(),
         state: RequestState::Pending,
         created_at: now,
@@ -305,14 +336,14 @@ fn insert_question(
 async fn give(
     parts: AccountRequestParts<'_>,
     asked: &AccountAsked,
-    decision: Decision,
+    (decision, scopes): (Decision, Scopes),
     now: Timestamp,
 ) -> Result<Option<AccountAnswered>, AccountRequestError> {
     let (account_id, opened) = match &decision {
         Decision::Use(id) | Decision::Link(id) => (id.clone(), false),
         _ => (AccountId::new(now), true),
     };
-    let (answer, given) = prepare(parts, asked, &account_id, now)?;
+    let (answer, given) = prepare(parts, asked, (&account_id, scopes), now)?;
     let sealed_answer = parts.sealer.seal(&place(&asked.attestation), &serde_json::to_vec(&answer)?)?;
     let information = sealed(parts, asked, &account_id)?;
     let opening = Opening {
@@ -361,14 +392,14 @@ fn sealed(
 fn prepare(
     parts: AccountRequestParts<'_>,
     asked: &AccountAsked,
-    account_id: &AccountId,
+    (account_id, scopes): (&AccountId, Scopes),
     now: Timestamp,
 ) -> Result<(AccountAnswered, Given), AccountRequestError> {
     let holder = Holder {
         account_id: account_id.clone(),
         orchestrator_id: asked.orchestrator.id.clone(),
         client: asked.client.clone(),
-        scopes: asked.scopes.clone(),
+        scopes,
     };
     // Tokens at once would pass by the proof that the client said it will give.
     if asked.settings.account_answer == AccountAnswer::Code || asked.code_challenge.is_some() || !asked.signed {

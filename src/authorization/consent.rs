@@ -115,6 +115,19 @@ pub struct Question {
     pub state: Option<Secret>,
 }
 
+/// What the owner of an account allowed the orchestrator of a person. `None`: there is no link, or nobody was asked.
+pub(super) fn allowed(
+    conn: &mut DbConnection,
+    (orchestrator, tenant, subject): (&OrchestratorId, &str, &str),
+) -> Result<Option<Scopes>, DbError> {
+    let Some(text) = account::allowed(conn, (orchestrator, tenant, subject))? else { return Ok(None) };
+    let scopes = text.parse().map_err(|_unknown| {
+        let text = format!("table `identity_links`, {orchestrator}: `scopes` holds a value that is none");
+        DbError::from(diesel::result::Error::DeserializationError(text.into()))
+    })?;
+    Ok(Some(scopes))
+}
+
 /// Why a question was not answered. The transaction must then be undone.
 #[derive(Debug, thiserror::Error)]
 pub enum ConsentError {
@@ -196,18 +209,32 @@ pub fn allow(
     }
     let linked = account::by_link(conn, &request.orchestrator_id, &request.tenant, &request.subject)?;
     match linked {
-        Some(account) if account.id == request.account_id => {}
+        Some(account) if account.id == request.account_id => widen(conn, question, now)?,
         Some(_) => return Err(ConsentError::Link(LinkError::Taken)),
         None => {
             let person = (request.tenant.as_str(), request.subject.as_str());
             let actor = format!("user:{}", request.account_id);
             let by = (LinkedBy::Consent, actor.as_str());
-            account::link(conn, (&question.orchestrator, person), &request.account_id, by, now)
-                .map_err(ConsentError::Link)?;
+            let scopes = request.scopes.to_string();
+            let to = (&request.account_id, Some(scopes.as_str()));
+            account::link(conn, (&question.orchestrator, person), to, by, now).map_err(ConsentError::Link)?;
         }
     }
     account::remember(conn, (&request.account_id, &request.orchestrator_id), &request.information, now)?;
     Ok(code.map_or(Ok(()), |code| code.insert(conn))?)
+}
+
+/// What is allowed now comes to what was allowed before.
+fn widen(conn: &mut DbConnection, question: &Question, now: Timestamp) -> Result<(), DbError> {
+    let request = &question.request;
+    let person = (request.tenant.as_str(), request.subject.as_str());
+    match allowed(conn, (&request.orchestrator_id, person.0, person.1))? {
+        Some(before) if !before.contains_all(&request.scopes) => {
+            let now_allowed = before.union(&request.scopes).to_string();
+            account::widen(conn, (&question.orchestrator, person), &request.account_id, &now_allowed, now)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The owner refuses. Call it inside `Db::write`.

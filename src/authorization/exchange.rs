@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::access_token::{self, ACCESS_TOKEN_LIFETIME, LogIn};
+use super::consent;
 use super::dpop::{self, ProofError, VerifiedProof};
 use super::grant::Grant;
 use super::scope::Scopes;
@@ -214,10 +215,11 @@ pub async fn exchange(
     let (attestation, orchestrator) = verified(parts, &request.assertion, now).await?;
     let mut counted = false;
     for _ in 0..ATTEMPTS {
-        let (past, facts) = look(parts.db, &attestation).await?;
+        let (past, facts, allowed) = look(parts.db, &attestation).await?;
         if let Some(past) = past {
             return answer_again(parts, &past, &attestation, &orchestrator, &request, now).await;
         }
+        let scopes = as_allowed(&scopes, allowed.as_ref())?;
         let (opening, grant, answer) = prepare(parts, &attestation, &orchestrator, &facts, &scopes, &request, now)?;
         let lane = format!("{}/{}/{}", orchestrator.id, attestation.tenant, attestation.subject);
         if matches!(opening.decision, Decision::Open { .. }) && !std::mem::replace(&mut counted, true) {
@@ -257,9 +259,22 @@ async fn verified(
     Ok((attestation, orchestrator))
 }
 
-async fn look(db: &Db, attestation: &Attestation) -> Result<(Option<PastUse>, Facts), DbError> {
+type Known = (Option<PastUse>, Facts, Option<Scopes>);
+
+async fn look(db: &Db, attestation: &Attestation) -> Result<Known, DbError> {
     let attestation = attestation.clone();
-    db.read(move |conn| Ok((account::past_use(conn, &attestation)?, account::facts(conn, &attestation)?))).await
+    db.read(move |conn| {
+        let person = (&attestation.orchestrator_id, attestation.tenant.as_str(), attestation.subject.as_str());
+        let allowed = consent::allowed(conn, person)?;
+        Ok((account::past_use(conn, &attestation)?, account::facts(conn, &attestation)?, allowed))
+    })
+    .await
+}
+
+/// What is wanted, as far as the owner allowed it: nobody is asked here, so that nothing is added.
+fn as_allowed(wanted: &Scopes, allowed: Option<&Scopes>) -> Result<Scopes, ExchangeError> {
+    let granted = allowed.map_or_else(|| wanted.clone(), |allowed| wanted.intersection(allowed));
+    if granted.is_empty() { Err(ExchangeError::Scope) } else { Ok(granted) }
 }
 
 /// Everything slow, before the transaction: ids, the signed token, the sealed answer.

@@ -100,6 +100,7 @@ diesel::table! {
         subject -> Text,
         account_id -> Text,
         created_at -> BigInt,
+        scopes -> Nullable<Text>,
     }
 }
 

@@ -19,7 +19,7 @@ use crate::catalog::{Direction, Edition, PlanRef, WrongConfiguration};
 use crate::clock::Timestamp;
 use crate::db::{DbConnection, DbError};
 use crate::idempotency::{self, Done, KeyReused, Keyed, NewKey};
-use crate::ids::{AccountId, OperationId, PaymentTokenId, ResourceId};
+use crate::ids::{AccountId, OperationId, OrchestratorId, PaymentTokenId, ResourceId};
 use crate::money::Amount;
 use crate::payment::token::PaymentToken;
 use crate::signing::SealError;
@@ -29,6 +29,8 @@ use crate::signing::SealError;
 pub struct Change {
     /// Whose.
     pub account_id: AccountId,
+    /// Who wants it changed, and pays: the orchestrator through which it was bought.
+    pub orchestrator_id: OrchestratorId,
     /// Which resource.
     pub id: ResourceId,
     /// The catalog revision under which it is changed.
@@ -53,7 +55,7 @@ pub struct Changed {
 /// Why nothing is changed. Nothing was held, charged or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum ChangeError {
-    /// The account has no such resource.
+    /// The account has no such resource, or it was bought through another orchestrator.
     #[error("the account has no such resource")]
     NotFound,
     /// It is not ready: other work on it is not finished, or it is gone.
@@ -177,7 +179,12 @@ fn begin(
     if let Some(done) = idempotency::find(conn, account, keyed, now)? {
         return done_before(done, keyed)?.ok_or(ChangeError::Inconsistent("a change's key names no operation"));
     }
+    // The account before the resource, as everywhere; and what is read before the lock may be another's past.
+    store::lock_account(conn, account)?;
     let resource = store::by_id(conn, account, id)?.ok_or(ChangeError::NotFound)?;
+    if resource.orchestrator_id != change.orchestrator_id {
+        return Err(ChangeError::NotFound);
+    }
     if resource.state != ResourceState::Ready {
         return Err(ChangeError::NotReady(resource.state));
     }
@@ -188,11 +195,9 @@ fn begin(
     let (subject, lifetime) = (Some(names.operation.as_str()), idempotency::LIFETIME);
     let key = NewKey { account_id: account, keyed, subject, sealed_answer: None, lifetime };
     idempotency::insert(conn, &key, now)?;
-    // The account before the resource, as everywhere.
-    store::lock_account(conn, account)?;
     if to.direction.is_some() {
         let offer = change.edition.offer(&to.plan).ok_or(ChangeError::UnknownPlan)?;
-        person::pass_on(conn, (account, &resource.orchestrator_id), &offer.kyc, &change.information, now)??;
+        person::pass_on(conn, (account, &change.orchestrator_id), &offer.kyc, &change.information, now)??;
     }
     // Whoever comes first has it; the other one reads what became of it.
     if !change_store::begin(conn, (account, id), Some(&to.plan.to_string()), now)? {

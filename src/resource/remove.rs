@@ -74,6 +74,8 @@ fn begin(
     now: Timestamp,
 ) -> Result<bool, RemoveError> {
     let from = [ResourceState::Ready, ResourceState::Suspended];
+    // The account before the resource, as everywhere; and what is read before the lock may be another's past.
+    store::lock_account(conn, account)?;
     let resource = store::by_id(conn, account, id)?.ok_or(RemoveError::NotFound)?;
     if from.contains(&resource.state) {
         let plan = format!("{}/{}", resource.service, resource.plan).parse();

@@ -43,6 +43,7 @@ mod wire_parents;
 mod wire_removal;
 mod wire_replays;
 mod wire_resources;
+mod wire_rivals;
 mod wire_rotation;
 mod wire_services;
 mod wire_signature;

@@ -491,6 +491,66 @@ on_both! {
         app.stop().await;
     }
 
+    async fn a_token_of_a_public_client_does_not_work_in_a_request_that_somebody_else_signed(db: TestDb) {
+        let app = TestApp::start_with(&db, &[("wire.generic_clients", "true")]).await;
+        let open = another(&app, "Open", ExistingAccount::Sidecar, &[]).await;
+        let signer = WireAgent::register(&app).await;
+        WireAgent::register_as(&app, &open.id, |wire| {
+            wire.signature_mode = SignatureMode::Unsigned;
+            wire.profile = "generic".parse().unwrap();
+            wire.client_id = Some("cli".to_owned());
+        })
+        .await;
+        let (verifier, challenge) = pkce();
+        let request = json!({"email": "ada@example.test", "client_id": "cli", "code_challenge": challenge});
+        let outgoing = Outgoing::post_json(signer.client.url(PATH), &request).header("api-version", "0.1d");
+        let code = code_of(&signer.client.send(outgoing).await.expect_status(200).json());
+        let fields = [("grant_type", "authorization_code"), ("code", code.as_str()), ("code_verifier", verifier)];
+        let signed = signer.token(&fields).await;
+        assert_eq!((signed.status(), &signed.json()["error"]), (400, &json!("invalid_grant")));
+        let tokens = signer.client.post_form("/oauth/token", &fields).await.expect_status(200).json();
+        let bearer = tokens["access_token"].as_str().unwrap();
+        let body = json!({"service_id": "sandbox"});
+        flat(&signer.with_bearer(bearer).post("/provisioning/resources", &body).await, 401, "invalid_signature");
+        let unsigned = Outgoing::post_json(signer.client.url("/provisioning/resources"), &body);
+        signer.client.send(unsigned.header("api-version", "0.1d").bearer(bearer)).await.expect_status(200);
+        app.stop().await;
+    }
+
+    async fn a_text_with_a_null_character_is_refused_before_anybody_looks_for_it(db: TestDb) {
+        let app = TestApp::start_with(&db, &[("wire.generic_clients", "true")]).await;
+        let agent = WireAgent::register(&app).await;
+        let (holder, _) = agent.opens_account(&User::ada()).await;
+        let mut request = agent.account_request(&user("bob"));
+        request["orchestrator"]["stripe"]["account"] = json!("a\u{0}b");
+        assert_eq!(agent.post(PATH, &request).await.status(), 400);
+        let unsigned = json!({"email": "ada@example.test", "client_id": "a\u{0}b", "code_challenge": pkce().1});
+        let outgoing = Outgoing::post_json(agent.client.url(PATH), &unsigned).header("api-version", "0.1d");
+        assert_eq!(agent.client.send(outgoing).await.status(), 400);
+        for body in [json!({"service_id": "a\u{0}b"}), json!({"service_id": "sandbox", "project_id": "a\u{0}b"})] {
+            assert_eq!(holder.post("/provisioning/resources", &body).await.status(), 400, "{body}");
+        }
+        let refresh = [("grant_type", "refresh_token"), ("refresh_token", "rt_x")];
+        for name in ["client_id", "code", "scope", "resource"] {
+            let fields = [refresh[0], refresh[1], (name, "a\u{0}b"), ("client_secret", "x")];
+            let answer = agent.token(&fields).await;
+            assert_eq!((answer.status(), &answer.json()["error"]), (400, &json!("invalid_request")), "{name}");
+        }
+        let body = "grant_type=refresh_token&refresh_token=rt_x";
+        let basic = Outgoing::post(agent.client.url("/oauth/token"), "application/x-www-form-urlencoded", body.into())
+            .header("authorization", "Basic YSUwMGI6eA==");
+        let answer = agent.client.send(basic).await;
+        assert_eq!((answer.status(), &answer.json()["error"]), (401, &json!("invalid_client")), "`a%00b:x`");
+        let bob = app.agent_of(&user("bob")).await;
+        let digest = json!({"service": "sandbox", "plan": "free", "catalog_digest": "a\u{0}b"});
+        bob.sends(&digest).await.problem(400, "invalid_request");
+        for path in ["/d/a%00b", "/link/a%00b", "/v1/resources/a%00b", "/v1/ledger?cursor=a%00b", "/catalog/revisions/%00"] {
+            let status = bob.client.get(path).await.status();
+            assert!((400..500).contains(&status), "{path}: {status}");
+        }
+        app.stop().await;
+    }
+
     async fn public_clients_are_off_unless_set(db: TestDb) {
         let app = TestApp::start(&db).await;
         let agent = WireAgent::register_with(&app, |wire| {

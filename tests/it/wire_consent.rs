@@ -268,6 +268,53 @@ on_both! {
         app.stop().await;
     }
 
+    async fn consent_to_something_is_not_consent_to_everything(db: TestDb) {
+        let app = TestApp::start_with(&db, &UNLIMITED).await;
+        let ada = app.agent().await;
+        let agent = second(&app, |_| ()).await;
+        let browser = Browser::of(&app, &ada).await;
+        let wants = async |scopes: Value| {
+            let mut request = agent.account_request(&User::ada());
+            request["scopes"] = scopes;
+            let answer = agent.post("/provisioning/account_requests", &request).await;
+            (request, answer)
+        };
+        let answered = async |scopes: Value| wants(scopes).await.1.expect_status(200).json();
+        // Which of a look, a link to the dashboard and a new resource the tokens for a code allow.
+        let may = async |answer: Value| {
+            let fields = [("grant_type", "authorization_code"), ("code", &code_of(&answer))];
+            let tokens = agent.token(&fields).await.expect_status(200).json();
+            let holder = agent.with_bearer(tokens["access_token"].as_str().unwrap());
+            let id = portreeve::ids::ResourceId::new(app.now());
+            let look = holder.get(&format!("/provisioning/resources/{id}")).await.status();
+            let link = holder.post("/provisioning/deep_links", &json!({"purpose": "dashboard"})).await.status();
+            let new = holder.post("/provisioning/resources", &json!({"service_id": "sandbox"})).await.status();
+            (look, link, new)
+        };
+        let first = answered(json!(["resources:read"])).await;
+        assert_eq!(callback(&browser.allows(&page_of(&app, &first)).await)[0].0, "code");
+        assert_eq!(may(answered(json!([])).await).await, (404, 403, 403), "nothing named is what was allowed");
+        assert_eq!(may(answered(json!(["resources:read"])).await).await, (404, 403, 403));
+        // More is asked for, and refused; what was allowed stays.
+        let more = json!(["resources:read", "dashboard:link"]);
+        let (request, answer) = wants(more.clone()).await;
+        let page = page_of(&app, &answer.expect_status(200).json());
+        assert!(browser.opens(&page).await.expect_status(200).text().contains("log a browser in to your dashboard"));
+        assert_eq!(callback(&browser.presses(&page, "deny", "same-origin").await)[0].1, "access_denied");
+        assert_eq!(agent.post("/provisioning/account_requests", &request).await.status(), 403);
+        assert_eq!(may(answered(json!([])).await).await, (404, 403, 403));
+        // Allowed, it comes to what was allowed before, and to nothing else.
+        let page = page_of(&app, &answered(json!(["dashboard:link"])).await);
+        assert_eq!(callback(&browser.allows(&page).await)[0].0, "code");
+        assert_eq!(may(answered(json!([])).await).await, (404, 200, 403));
+        assert_eq!(may(answered(more).await).await, (404, 200, 403));
+        page_of(&app, &answered(json!(["resources:write"])).await);
+        assert_eq!(links(&app).await, 2);
+        let overview = browser.opens("/dashboard").await.expect_status(200).text();
+        assert!(overview.contains("allowed Second to do more"), "{overview}");
+        app.stop().await;
+    }
+
     async fn a_secret_that_may_not_stand_in_a_url_is_given_back_to_the_owner_alone(db: TestDb) {
         let app = TestApp::start(&db).await;
         let ada = app.agent().await;

@@ -10,6 +10,7 @@ use serde_json::json;
 use crate::harness::app::{TestApp, user};
 use crate::harness::client::Answer;
 use crate::harness::wire::WireAgent;
+use crate::wire_accounts::pkce;
 
 #[track_caller]
 fn says_when(answer: &Answer, policy: &str, wait: &str) {
@@ -167,6 +168,31 @@ on_both! {
         says_when(&refused, "\"resource-creates\";q=1;w=3600", "3600");
         let body = refused.json();
         assert_eq!((&body["status"], &body["id"], &body["error"]["code"]), (&json!("error"), &json!(""), &json!("rate_limited")));
+        app.stop().await;
+    }
+
+    async fn a_stranger_with_many_names_is_counted_by_address_and_holds_up_nobody_who_signs(db: TestDb) {
+        let limits = [("wire.generic_clients", "true"), ("limits.address_accounts_per_hour", "3"),
+            ("wire.account_requests_per_hour", "2")];
+        let app = TestApp::start_with(&db, &limits).await;
+        let agent = WireAgent::register(&app).await;
+        let send = async |client: String| {
+            let body = json!({"email": "a@example.test", "client_id": client, "code_challenge": pkce().1});
+            let outgoing = Outgoing::post_json(agent.client.url("/provisioning/account_requests"), &body);
+            let answer = agent.client.send(outgoing.header("api-version", "0.1d")).await;
+            (answer.status(), answer.json()["error"]["code"].as_str().unwrap_or_default().to_owned())
+        };
+        // What cannot be a name is refused before it is counted.
+        for bad in ["x".repeat(256), "x".repeat(1000), String::new(), "a\u{0}b".to_owned()] {
+            assert_eq!(send(bad).await, (400, "invalid_request".to_owned()));
+        }
+        for number in 0..3 {
+            assert_eq!(send(format!("client-{number}")).await, (401, "unauthorized".to_owned()));
+        }
+        for number in 3..6 {
+            assert_eq!(send(format!("client-{number}")).await, (429, "rate_limited".to_owned()));
+        }
+        agent.asks_for_account(&user("dana")).await.expect_status(200);
         app.stop().await;
     }
 

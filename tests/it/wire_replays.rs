@@ -134,6 +134,29 @@ on_both! {
         app.stop().await;
     }
 
+    async fn another_spelling_of_the_address_makes_no_other_request(db: TestDb) {
+        let app = TestApp::start(&db).await;
+        let (agent, _) = WireAgent::register(&app).await.opens_account(&User::ada()).await;
+        let resources = "/provisioning/resources";
+        let order = json!({"service_id": "sandbox"});
+        let made = agent.post(resources, &order).await.expect_status(200).json();
+        for bent in [format!("{resources}?x=1"), format!("{resources}?"), resources.replace("res", "%72es")] {
+            assert_eq!(agent.post(&bent, &order).await.expect_status(200).json(), made, "{bent}");
+        }
+        assert_eq!(rows(&app).await[2], 1);
+        let path = format!("{resources}/{}/rotate_credentials", made["id"].as_str().unwrap());
+        let rotated = agent.post(&path, &json!({})).await.expect_status(200).json();
+        for bent in [format!("{path}?x=1"), path.replace("res_", "%72es_"), path.replace("rotate", "r%6ftate")] {
+            assert_eq!(agent.post(&bent, &json!({})).await.expect_status(200).json(), rotated, "{bent}");
+        }
+        assert!(api_key(&rotated).contains(".1."), "{rotated}");
+        let links = "/provisioning/deep_links";
+        let body = json!({"purpose": "dashboard"});
+        let link = agent.post(links, &body).await.expect_status(200).json();
+        assert_eq!(agent.post(&format!("{links}?x=1"), &body).await.expect_status(200).json(), link);
+        app.stop().await;
+    }
+
     async fn a_named_signature_is_good_for_one_request_and_its_repetitions(db: TestDb) {
         let app = TestApp::start(&db).await;
         let keys = Receiver::start();

@@ -273,7 +273,7 @@ on_both! {
             assert_eq!((answer.status(), &answer.json()["status"]), (400, &json!("error")), "{bytes:?}");
         }
         refused(&ada.sends(&json!({"service_id": ""})).await, 400, "missing_service_id", "");
-        for unknown in ["nothing", "postgres", "postgres:huge", "../x", "a\u{0}b"] {
+        for unknown in ["nothing", "postgres", "postgres:huge", "../x"] {
             refused(&ada.sends(&json!({"service_id": unknown})).await, 400, "unknown_service", "");
         }
         assert_eq!(ada.count().await, 1);

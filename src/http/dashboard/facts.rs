@@ -227,6 +227,7 @@ fn activity(fact: &RecordedFact, account: &AccountId, orchestrator: &Orchestrato
         "account.opened" => "opened the account".to_owned(),
         "account.linked" if here => format!("allowed {} to act for this account", text("orchestrator")),
         "account.linked" => "was linked to this account by the provider's rule".to_owned(),
+        "link.widened" => format!("allowed {} to do more", text("orchestrator")),
         "link.denied" => format!("refused {}", text("orchestrator")),
         "resource.bought" if fact.detail.get("amount").and_then(Value::as_i64) == Some(0) => {
             format!("chose {}", text("title"))

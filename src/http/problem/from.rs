@@ -98,7 +98,10 @@ impl From<ExchangeError> for Problem {
             }
             ExchangeError::Count(CountError::TooMany { at_most, wait }) => Limited::openings(at_most, wait).into(),
             ExchangeError::Count(CountError::Db(error)) => error.into(),
-            ExchangeError::Scope => Self::new(&table::BAD_REQUEST, "None of the scopes in `scope` is known."),
+            ExchangeError::Scope => Self::new(
+                &table::BAD_REQUEST,
+                "None of the scopes in `scope` is known, or the account's owner allowed none of them.",
+            ),
             ExchangeError::Target => Self::new(&table::BAD_REQUEST, "`resource` names another API."),
             ExchangeError::Contended => Self::new(&table::UNAVAILABLE, "Too many requests about the same person."),
             ExchangeError::Db(error) => error.into(),

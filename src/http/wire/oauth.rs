@@ -200,7 +200,7 @@ pub(crate) async fn token(
     match request.grant_type.as_deref() {
         Some(JWT_BEARER) => {}
         Some("authorization_code") => return tokens::redeem(&app, &limits, &http, (request, &bytes)).await,
-        Some("refresh_token") => return tokens::refresh(&app, &limits, &http, request).await,
+        Some("refresh_token") => return tokens::refresh(&app, &limits, &http, (request, &bytes)).await,
         Some(_) => return Err(bad("unsupported_grant_type", "This grant is not supported.")),
         None => return Err(bad("invalid_request", "`grant_type` is missing.")),
     }

@@ -148,7 +148,7 @@ pub(crate) async fn verify_signature<E: Envelope>(
 
 /// The same for an endpoint whose bearer token already says who must have signed: another orchestrator's signature is as
 /// bad as none. An orchestrator of public clients signs nothing, if the operator allows such clients; then no hash names
-/// the request, because nothing tells a repetition from a new one.
+/// the request, because nothing tells a repetition from a new one. A request that is signed all the same is its signer's.
 ///
 /// # Errors
 /// Like [`verify_signature`].
@@ -160,7 +160,7 @@ pub(crate) async fn verify_signature_of<E: Envelope>(
     now: Timestamp,
 ) -> Result<(Orchestrator, WireSettings, Option<String>), Refusal<E>> {
     let (orchestrator, settings) = known(app, expected).await?;
-    if settings.signature_mode == SignatureMode::Unsigned && app.wire.generic_clients {
+    if settings.signature_mode == SignatureMode::Unsigned && app.wire.generic_clients && !is_signed(request) {
         return Ok((orchestrator, settings, None));
     }
     let (signer, settings, hash) = verify_signature(app, request, body, now).await?;
@@ -171,10 +171,18 @@ pub(crate) async fn verify_signature_of<E: Envelope>(
     }
 }
 
-/// Names a request: the same signed bytes to the same endpoint are the same request, under whatever prefix.
+/// Whether a request claims to be signed.
+pub(crate) fn is_signed(request: &HttpRequest) -> bool {
+    ["stripe-signature", "stripe-signature-v2"].iter().any(|name| request.headers().contains_key(*name))
+}
+
+/// Names a request: the same signed bytes to the same endpoint, about the same thing, are the same request, under whatever
+/// prefix, and however the address is written: no signature of the first scheme says anything about that.
 fn request_hash(app: &App, request: &HttpRequest, name: &str, body: &[u8]) -> String {
-    let target = without_prefix(app, target(request));
-    let head = format!("{}\n{target}\n{name}\n", request.method());
+    let pattern = request.match_pattern().unwrap_or_else(|| request.path().to_owned());
+    let endpoint = without_prefix(app, &pattern);
+    let about: Vec<&str> = request.match_info().iter().map(|(_, value)| value).collect();
+    let head = format!("{}\n{endpoint}\n{}\n{name}\n", request.method(), about.join("\n"));
     sha256_base64url(&[head.as_bytes(), body].concat())
 }
 

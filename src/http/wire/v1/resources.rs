@@ -115,7 +115,7 @@ pub(crate) async fn create_resource(
     key: Key,
     body: Body<CreateResourceRequest>,
 ) -> Result<HttpResponse, Problem> {
-    let keyed = Keyed::new("create_resource", &key.0, &body.bytes);
+    let keyed = Keyed::new(&caller.operation("create_resource"), &key.0, &body.bytes);
     if let Some(wanted) = done_before(&app, &caller, &keyed).await? {
         return bought(&app, &caller, &wanted).await;
     }

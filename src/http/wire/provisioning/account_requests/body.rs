@@ -14,6 +14,8 @@ use crate::signing::canonical_json;
 
 /// The longest `id`, in bytes.
 const MAX_ID: usize = 200;
+/// The longest name of a client, in bytes.
+const MAX_CLIENT_ID: usize = 255;
 /// The longest `confirmation_secret`, in bytes.
 const MAX_SECRET: usize = 1024;
 /// The longest text of any other member, in bytes.
@@ -102,7 +104,12 @@ impl RequestBody {
 
     /// `client_id`, for requests that nobody signed.
     pub(super) fn client_id(&self) -> Result<Option<&str>, Refusal<Typed>> {
-        self.all().text("client_id")
+        let client = self.all().text("client_id")?;
+        if client.is_some_and(|id| !(1..=MAX_CLIENT_ID).contains(&id.len()) || id.chars().any(char::is_control)) {
+            let message = format!("`client_id` must have 1 to {MAX_CLIENT_ID} bytes and no control characters.");
+            return Err(Refusal::bad(message));
+        }
+        Ok(client)
     }
 
     /// `orchestrator.<type>.account`, where the type is how the signer calls itself.
@@ -146,16 +153,16 @@ impl RequestBody {
         Ok(())
     }
 
-    /// The scopes: all that we have when none is asked for; those asked for that we know otherwise.
-    pub(super) fn scopes(&self) -> Result<Scopes, Refusal<Typed>> {
+    /// The scopes asked for, as far as we know them. `None`: none is asked for.
+    pub(super) fn scopes(&self) -> Result<Option<Scopes>, Refusal<Typed>> {
         let Some(asked) = self.all().texts("scopes")?.filter(|asked| !asked.is_empty()) else {
-            return Ok(Scopes::all());
+            return Ok(None);
         };
         let known = Scopes::known_of(&asked.join(" "));
         if known.is_empty() {
             return Err(Refusal::bad(format!("None of `scopes` is known here; there are: {}.", Scopes::all())));
         }
-        Ok(known)
+        Ok(Some(known))
     }
 
     /// `confirmation_secret`: opaque.
@@ -274,7 +281,7 @@ mod tests {
             "configuration": null, "actor": null, "scopes": null, "confirmation_secret": null, "id": null, "name": null});
         let body = good(nothing);
         assert!(body.check_rest().is_ok() && body.code_challenge().unwrap().is_none());
-        assert_eq!(body.scopes().unwrap(), Scopes::all());
+        assert_eq!(body.scopes().unwrap(), None);
         assert!(body.confirmation_secret().unwrap().is_none() && body.facts(b"").unwrap().id.is_none());
         for (name, value) in
             [("configuration", json!([])), ("actor", json!("x")), ("name", json!(1)), ("country", json!({}))]

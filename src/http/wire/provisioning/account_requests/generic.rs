@@ -8,9 +8,6 @@ use crate::http::wire::provisioning::envelope::{Refusal, Typed};
 use crate::orchestrator::{self, Orchestrator, SignatureMode, WireSettings};
 use actix_web::http::StatusCode;
 
-/// The longest name of a client, in bytes.
-const MAX_CLIENT_ID: usize = 255;
-
 fn unknown(message: &str) -> Refusal<Typed> {
     Refusal::new(StatusCode::UNAUTHORIZED, "unauthorized", message)
 }
@@ -22,9 +19,6 @@ pub(super) async fn orchestrator_of(
     client_id: &str,
     now: Timestamp,
 ) -> Result<(Orchestrator, WireSettings), Refusal<Typed>> {
-    if client_id.is_empty() || client_id.len() > MAX_CLIENT_ID {
-        return Err(Refusal::bad(format!("`client_id` must have 1 to {MAX_CLIENT_ID} bytes.")));
-    }
     let name = client_id.to_owned();
     let (registered, unsigned) = app
         .db

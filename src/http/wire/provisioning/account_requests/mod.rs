@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 
 use super::envelope::{Refusal, Typed};
 use super::person;
-use super::signed::{check_version, content_type, read_body, verify_signature};
+use super::signed::{check_version, content_type, is_signed, read_body, verify_signature};
 use crate::account::CountError;
 use crate::app::App;
 use crate::attestation::{Attestation, AttestationError, attest_signed, attest_unsigned};
@@ -44,7 +44,7 @@ pub(crate) struct AccountRequestBody {
     country: Option<String>,
     /// `{"verified_fields": […]}`: any of `name`, `email`, `phone`, `country`.
     kyc: Option<Value>,
-    /// Wanted scopes; all when none is named.
+    /// Wanted scopes. When none is named: what the owner allowed; all, where nobody was asked.
     scopes: Option<Vec<String>>,
     client_capabilities: Option<Vec<String>>,
     /// `{"email", "ip_address"}` of whoever acts.
@@ -186,12 +186,12 @@ async fn asker(
     (body, bytes): (&RequestBody, &[u8]),
     now: Timestamp,
 ) -> Result<Asker, Refusal<Typed>> {
-    if request.headers().contains_key("stripe-signature") || request.headers().contains_key("stripe-signature-v2") {
+    if is_signed(request) {
         let (orchestrator, settings, _) = verify_signature::<Typed>(app, request, bytes, now).await?;
         let account = body.orchestrator_account(&settings)?;
         let person = format!("{}/{account}", orchestrator.id);
         let id = orchestrator.id.to_string();
-        let allowance = limits.take(&[(Limit::AccountRequests, &person), (Limit::Orchestrator, &id)])?;
+        let allowance = limits.take(&[(Limit::Orchestrator, &id), (Limit::AccountRequests, &person)])?;
         let attestation = attest_signed(&orchestrator, &account, &body.facts(bytes)?, now).map_err(disbelieved)?;
         return Ok(Asker { orchestrator, settings, signed: true, client: id, attestation, allowance });
     }
@@ -200,10 +200,12 @@ async fn asker(
         _ => return Err(Refusal::new(StatusCode::UNAUTHORIZED, "unauthorized", "The request is not signed.")),
     };
     let address = limits.address(request);
-    let person = format!("{client}/{address}");
-    let allowance = limits.take(&[(Limit::AccountRequests, &person), (Limit::AddressAccounts, &address)])?;
+    let person = format!("{address}/{client}");
+    // Whom nobody knows is counted by where they come from alone.
+    let allowance = limits.take(&[(Limit::AddressAccounts, &address)])?;
     let (orchestrator, settings) = generic::orchestrator_of(app, &client, now).await?;
-    limits.take(&[(Limit::Orchestrator, orchestrator.id.as_str())])?;
+    let narrower = [(Limit::Orchestrator, orchestrator.id.as_str()), (Limit::UnsignedRequests, &person)];
+    let allowance = allowance.and(limits.take(&narrower)?);
     let attestation = attest_unsigned(&orchestrator, &client, &body.facts(bytes)?, now).map_err(disbelieved)?;
     Ok(Asker { orchestrator, settings, signed: false, client, attestation, allowance })
 }

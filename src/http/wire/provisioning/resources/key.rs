@@ -16,15 +16,15 @@ use crate::signing::canonical_json;
 
 /// A call and the key under which it is found again.
 #[derive(Debug, Clone)]
-pub(super) struct WireKey {
-    pub(super) keyed: Keyed,
+pub(crate) struct WireKey {
+    pub(crate) keyed: Keyed,
     /// What the key is, for whoever used it for something else.
-    pub(super) named: Named,
+    pub(crate) named: Named,
 }
 
 /// What a key is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Named {
+pub(crate) enum Named {
     /// The header.
     Header,
     /// A place of the orchestrator's, in these members.
@@ -34,7 +34,7 @@ pub(super) enum Named {
 }
 
 /// The header, if it is there.
-pub(super) fn header(request: &HttpRequest) -> Result<Option<IdempotencyKey>, Refusal<Status>> {
+pub(crate) fn header(request: &HttpRequest) -> Result<Option<IdempotencyKey>, Refusal<Status>> {
     let mut values = request.headers().get_all("idempotency-key");
     let (first, second) = (values.next(), values.next());
     let Some(value) = first else { return Ok(None) };
@@ -87,8 +87,8 @@ pub(super) fn of_purchase(
     of(caller, &operation, header, &content)
 }
 
-/// The key of a call about a resource that is there.
-pub(super) fn of(
+/// The key of any other call.
+pub(crate) fn of(
     caller: &WireCaller,
     operation: &str,
     header: Option<&IdempotencyKey>,

@@ -13,7 +13,7 @@ pub(crate) mod update;
 
 mod answer;
 mod body;
-mod key;
+pub(super) mod key;
 mod own;
 mod refused;
 
@@ -37,10 +37,9 @@ async fn adding(
     payload: web::Payload,
 ) -> Result<(WireCaller, Allowance, ResourceRequest), Refusal<Status>> {
     let caller = caller(app, request, payload).await?;
-    let allowance = limits.take(&[
-        (Limit::ResourceCreates, caller.access.account.id.as_str()),
-        (Limit::Orchestrator, caller.access.orchestrator.id.as_str()),
-    ])?;
+    let orchestrator = &caller.access.orchestrator.id;
+    let theirs = format!("{orchestrator}/{}", caller.access.account.id);
+    let allowance = limits.take(&[(Limit::Orchestrator, orchestrator.as_str()), (Limit::ResourceCreates, &theirs)])?;
     allows(&caller.access, Scope::ResourcesWrite)?;
     let body = body::read(&caller, request, "")?;
     Ok((caller, allowance, body))

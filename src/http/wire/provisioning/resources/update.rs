@@ -66,6 +66,7 @@ async fn change(
     let account_id = caller.access.account.id.clone();
     let change = Change {
         account_id,
+        orchestrator_id: caller.access.orchestrator.id.clone(),
         id: id.clone(),
         edition: edition.clone(),
         to: to.map(Offer::name),
@@ -107,10 +108,10 @@ async fn came(
     changed: &Changed,
 ) -> Result<HttpResponse, Refusal<Status>> {
     let (came, resource) = answer::came_of(app, (&caller.access.account.id, id), changed).await?;
+    // Where there was nothing to do, nothing was made that could be handed over.
+    let secrets = if changed.operation.is_some() { Secrets::HandedOver } else { Secrets::Withheld };
     match came {
-        Came::Done | Came::Pending => {
-            answer::of(app, caller, &resource, Secrets::HandedOver, &Allowance::default()).await
-        }
+        Came::Done | Came::Pending => answer::of(app, caller, &resource, secrets, &Allowance::default()).await,
         Came::Refused { payment: true, why } => {
             Err(refused::payment(format!("The payment was refused ({why}): the resource is what it was.")))
         }
