@@ -20,7 +20,7 @@ pub use freeze::{FreezeError, freeze};
 pub use link::{LinkError, LinkedBy, ceiling_of, link};
 pub use open::{AssertionUse, OpenError, Opening, PastUse, facts, forget_uses, open, past_use, record_replay};
 pub use state::{AccountState, InvalidTransition};
-pub use store::{by_id, by_link, ids_after, subjects};
+pub use store::{by_id, by_link, ids_after, subjects, with_address};
 
 /// The customer record at the provider.
 #[derive(Clone, PartialEq, Eq)]

@@ -296,3 +296,14 @@ pub fn ids_after(conn: &mut DbConnection, after: Option<&AccountId>, limit: i64)
     }
     Ok(query.load(conn)?)
 }
+
+/// The oldest accounts with this canonical address, at most `limit`: for whoever proved that the address is theirs, never
+/// for anybody's word about it.
+///
+/// # Errors
+/// When the database fails or holds an impossible row.
+pub fn with_address(conn: &mut DbConnection, index: &str, limit: i64) -> Result<Vec<Account>, DbError> {
+    let rows: Vec<Row> =
+        accounts::table.filter(accounts::email_index.eq(index)).order(accounts::id).limit(limit).load(conn)?;
+    rows.into_iter().map(Account::try_from).collect()
+}

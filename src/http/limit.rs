@@ -46,16 +46,22 @@ pub(crate) enum Limit {
     AddressAccounts,
     /// Tokens asked for by an address.
     AddressTokens,
+    /// Log-ins begun by an address.
+    AddressLogIns,
+    /// Mails with a log-in link; the key is the canonical address of mail, known here or not.
+    EmailLogIns,
 }
 
 impl Limit {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 8] = [
         Self::AccountRequests,
         Self::TokenExchanges,
         Self::ResourceCreates,
         Self::Orchestrator,
         Self::AddressAccounts,
         Self::AddressTokens,
+        Self::AddressLogIns,
+        Self::EmailLogIns,
     ];
 
     /// The policy's name.
@@ -67,6 +73,8 @@ impl Limit {
             Self::Orchestrator => "orchestrator",
             Self::AddressAccounts => "address-accounts",
             Self::AddressTokens => "address-tokens",
+            Self::AddressLogIns => "address-log-ins",
+            Self::EmailLogIns => "email-log-ins",
         }
     }
 
@@ -78,12 +86,14 @@ impl Limit {
             Self::Orchestrator => app.wire.orchestrator_requests_per_hour,
             Self::AddressAccounts => app.limits.address_accounts_per_hour,
             Self::AddressTokens => app.limits.address_tokens_per_hour,
+            Self::AddressLogIns => app.limits.address_log_ins_per_hour,
+            Self::EmailLogIns => app.limits.email_log_ins_per_hour,
         }
     }
 
-    /// Whether a full memory refuses: accounts are not opened uncounted.
+    /// Whether a full memory refuses: accounts are not opened uncounted, and mails are not sent.
     fn fails_closed(self) -> bool {
-        matches!(self, Self::AccountRequests | Self::AddressAccounts)
+        matches!(self, Self::AccountRequests | Self::AddressAccounts | Self::EmailLogIns)
     }
 }
 
@@ -253,6 +263,11 @@ impl Limited {
     pub(crate) fn message(&self) -> String {
         let Standing { limit, per_hour, seconds, .. } = self.0;
         format!("More than {per_hour} an hour (`{}`). Try again in {seconds} s.", limit.name())
+    }
+
+    /// How long to wait.
+    pub(crate) fn seconds(&self) -> u64 {
+        self.0.seconds
     }
 
     /// What goes with every refusal.

@@ -18,10 +18,13 @@ use crate::clock::Timestamp;
 use crate::config::ServerConfig;
 use crate::db::DbConnection;
 use crate::signing::SigningError;
-use crate::{account, authorization, catalog, orchestrator, resource};
+use crate::{account, authorization, catalog, login, orchestrator, resource};
 
 /// How often the workers look for work.
 const TURN: Duration = Duration::from_secs(1);
+
+/// How often the mail's worker looks: somebody waits for it.
+const MAIL_TURN: Duration = Duration::from_millis(500);
 
 /// How often the catalog is looked at: is it due to be issued again, did another process publish?
 const CATALOG_TURN: Duration = Duration::from_secs(15);
@@ -120,6 +123,7 @@ pub fn serve(
     tasks.push(tokio::spawn(work(app.clone())));
     tasks.push(tokio::spawn(keep_catalog(app.clone())));
     tasks.push(tokio::spawn(tell(app.clone())));
+    tasks.push(tokio::spawn(send_mail(app.clone())));
     Ok(Running { address, app, public: handle, private: private_handle, tasks, draining })
 }
 
@@ -146,6 +150,20 @@ async fn tell(app: Data<App>) {
     }
 }
 
+/// Sends mails, in its own time: a slow mail server holds up nobody.
+async fn send_mail(app: Data<App>) {
+    loop {
+        match login::deliver_due(&app.post, app.clock.as_ref()).await {
+            Ok(tried) if tried > 0 => {}
+            Ok(_) => tokio::time::sleep(MAIL_TURN).await,
+            Err(error) => {
+                tracing::error!(error = %error, "mails could not be sent");
+                tokio::time::sleep(TURN).await;
+            }
+        }
+    }
+}
+
 /// What nobody waits for: unfinished operations, old assertions and proofs.
 async fn work(app: Data<App>) {
     let mut turn = 0_u64;
@@ -157,6 +175,7 @@ async fn work(app: Data<App>) {
         if turn % 3600 == 60 {
             let forgotten = app.db.write(crate::app::HOUSE, move |conn| {
                 account::forget_uses(conn, now)?;
+                login::forget_ended(conn, now)?;
                 authorization::forget_ended(conn, now)
             });
             if let Err(error) = forgotten.await {

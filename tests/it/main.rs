@@ -19,6 +19,8 @@ mod idempotency;
 mod issuer_keys;
 mod lanes;
 mod limits;
+mod login;
+mod login_upstream;
 mod migrations;
 mod mock_issuer;
 mod money;

@@ -109,11 +109,18 @@ impl Facts {
             notice: None,
             used: None,
             cap_form: CapForm::default(),
+            raise_form: CapForm::default(),
             resources: self.resources(),
             days: self.days(),
             ledger: self.ledger(),
             activity: self.activity(&account.id),
         }
+    }
+
+    /// To what the owner may raise the cap; `None`: to anything.
+    pub(super) fn highest_cap(&self, account: &Account) -> Option<Amount> {
+        let provisional = matches!(account.state, AccountState::Provisional);
+        provisional.then(|| self.orchestrator.opening_ceiling())
     }
 
     fn resources(&self) -> Resources {
@@ -249,6 +256,9 @@ fn activity(fact: &RecordedFact, account: &AccountId, orchestrator: &Orchestrato
         "resource.removed" => format!("removed {}", text("name")),
         "resource.needs_attention" => format!("needs a human for {}", text("name")),
         "hold.settled" => format!("settled {} as {}", money("amount"), text("as")),
+        "budget.raised" => format!("raised the cap from {} to {}", money("before"), money("after")),
+        "passkey.added" => format!("added the passkey {}", text("name")),
+        "passkey.removed" => format!("removed the passkey {}", text("name")),
         "budget.lowered" => format!("lowered the cap from {} to {}", money("before"), money("after")),
         "spending.stopped" => "stopped new spending".to_owned(),
         "spending.resumed" => "allowed new spending again".to_owned(),

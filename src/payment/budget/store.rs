@@ -138,6 +138,40 @@ pub(super) fn lower_open_counters(
     .map(drop)
 }
 
+pub(super) fn raise_budget(
+    conn: &mut DbConnection,
+    account: &AccountId,
+    orchestrator: &OrchestratorId,
+    ceiling: Amount,
+    now: Timestamp,
+) -> QueryResult<bool> {
+    let changed = diesel::update(budgets::table.find((account, orchestrator)).filter(budgets::ceiling.lt(ceiling)))
+        .set((budgets::ceiling.eq(ceiling), budgets::changed_at.eq(now)))
+        .execute(conn)?;
+    Ok(changed == 1)
+}
+
+/// Counters whose period has not ended take the new ceiling where it is higher.
+pub(super) fn raise_open_counters(
+    conn: &mut DbConnection,
+    account: &AccountId,
+    orchestrator: &OrchestratorId,
+    ceiling: Amount,
+    now: Timestamp,
+) -> QueryResult<()> {
+    diesel::update(
+        counters::table
+            .filter(counters::account_id.eq(account))
+            .filter(counters::kind.eq(CounterKind::Budget.as_str()))
+            .filter(counters::subject.eq(orchestrator.as_str()))
+            .filter(counters::period_end.gt(now))
+            .filter(counters::ceiling.lt(ceiling)),
+    )
+    .set(counters::ceiling.eq(ceiling))
+    .execute(conn)
+    .map(drop)
+}
+
 /// Whether this call stopped spending.
 pub(super) fn set_stopped(conn: &mut DbConnection, account: &AccountId, now: Timestamp) -> QueryResult<bool> {
     let going = accounts::table.find(account).filter(accounts::spending_stopped_at.is_null());
