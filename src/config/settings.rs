@@ -176,7 +176,7 @@ impl FromStr for WirePrefix {
     fn from_str(text: &str) -> Result<Self, InvalidWirePrefix> {
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '~');
         let segment = |part: &str| !part.is_empty() && part.chars().all(plain) && part != "." && part != "..";
-        let taken = ["v1", "catalog", "oauth", "provisioning", "docs", ".well-known", "dashboard", "assets"];
+        let taken = ["v1", "catalog", "oauth", "provisioning", "docs", ".well-known", "dashboard", "assets", "login"];
         let segments: Vec<&str> = text.strip_prefix('/').unwrap_or("").split('/').collect();
         let free = segments.first().is_some_and(|first| !taken.contains(first));
         if text.len() <= 128 && free && segments.iter().all(|part| segment(part)) {

@@ -17,8 +17,8 @@ mod who;
 pub use deep_link::{DeepLinkError, LIFETIME as LINK_LIFETIME, LinkState, NewLink, make, redeem, state};
 pub use letters::{PostOffice, ask, deliver_due};
 pub use passkey::{
-    Adding, Asking, KnownPasskey, PasskeyError, RelyingParty, add_passkey, find_passkey, log_in_with_passkey, passkeys,
-    remove_passkey, stored_id,
+    Adding, Asking, KnownPasskey, PasskeyError, RelyingParty, WaysIn, add_passkey, find_passkey, log_in_with_passkey,
+    passkeys, remove_passkey, stored_id,
 };
 pub use session::{
     Authentication, LIFETIME as SESSION_LIFETIME, Method, NewSession, NotProven, Session, UnknownMethod, begin, end,

@@ -249,6 +249,15 @@ pub fn add_passkey(
     record(conn, account, "passkey.added", name, now)
 }
 
+/// The ways in, besides passkeys, that are set up here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WaysIn {
+    /// Links by mail.
+    pub mail: bool,
+    /// The provider's own OpenID provider.
+    pub upstream: bool,
+}
+
 /// Removes a passkey, unless nothing else opens the account. Call it inside `Db::write`.
 ///
 /// # Errors
@@ -257,13 +266,15 @@ pub fn remove_passkey(
     conn: &mut DbConnection,
     account: &AccountId,
     id: &str,
+    ways: WaysIn,
     now: Timestamp,
 ) -> Result<(), PasskeyError> {
     // Two who remove the last two wait for each other.
     store::lock_account(conn, account)?;
     let found = account::by_id(conn, account)?.ok_or(PasskeyError::Unknown)?;
     let others = store::passkeys(conn, account)?.into_iter().filter(|known| known.credential_id != id).count();
-    if others == 0 && found.email.is_none() && !store::has_upstream(conn, account)? {
+    let by_mail = ways.mail && found.email.is_some();
+    if others == 0 && !by_mail && !(ways.upstream && store::has_upstream(conn, account)?) {
         return Err(PasskeyError::LastWayIn);
     }
     let name = store::delete_passkey(conn, account, id)?.ok_or(PasskeyError::Unknown)?;

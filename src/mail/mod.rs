@@ -255,6 +255,65 @@ mod tests {
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
+    /// A mail server for one message, which answers `verdict` to its content. Gives back what it heard.
+    async fn server(verdict: &'static str) -> (String, tokio::task::JoinHandle<String>) {
+        use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("smtp://{}", listener.local_addr().unwrap());
+        let heard = tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut stream = BufReader::new(stream);
+            let (mut heard, mut in_data) = (String::new(), false);
+            stream.write_all(b"220 here\r\n").await.unwrap();
+            loop {
+                let mut line = String::new();
+                if stream.read_line(&mut line).await.unwrap() == 0 {
+                    return heard;
+                }
+                heard.push_str(&line);
+                let answer = match line.trim_end() {
+                    "." if in_data => {
+                        in_data = false;
+                        verdict
+                    }
+                    _ if in_data => continue,
+                    "DATA" => {
+                        in_data = true;
+                        "354 go on"
+                    }
+                    "QUIT" => "221 bye",
+                    _ => "250 fine",
+                };
+                stream.write_all(format!("{answer}\r\n").as_bytes()).await.unwrap();
+            }
+        });
+        (url, heard)
+    }
+
+    #[tokio::test]
+    async fn a_message_goes_by_smtp_to_its_one_receiver_and_a_refusal_is_told_from_a_failure() {
+        let now = Timestamp::from_seconds(1_800_000_000);
+        for (verdict, expected) in [("250 taken", "sent"), ("451 later", "failed"), ("550 never", "refused")] {
+            let (url, heard) = server(verdict).await;
+            let mailer = Mailer::new(&SecretString::from(url), None, ("Acme", "desk@acme.example")).unwrap();
+            let mail = Mail::new("ada@example.test", "Log in", "Hello\r\n.\r\nRCPT TO:<eve@evil.example>\r\n".into());
+            let ended = match mailer.send(mail.unwrap(), &OutboxEventId::new(now), now).await {
+                Ok(()) => "sent",
+                Err(MailError::Failed(_)) => "failed",
+                Err(MailError::Refused(_) | MailError::Off) => "refused",
+            };
+            assert_eq!(ended, expected, "{verdict}");
+            drop(mailer);
+            let heard = heard.await.unwrap();
+            assert!(heard.contains("RCPT TO:<ada@example.test>") && heard.contains("\r\n..\r\n"), "{heard}");
+            assert_eq!(heard.lines().filter(|line| line.starts_with("MAIL FROM:<desk@acme.example>")).count(), 1);
+        }
+        let nobody = SecretString::from("smtp://127.0.0.1:1".to_owned());
+        let mailer = Mailer::new(&nobody, None, ("Acme", "desk@acme.example")).unwrap();
+        let mail = Mail::new("ada@example.test", "Log in", String::new()).unwrap();
+        assert!(matches!(mailer.send(mail, &OutboxEventId::new(now), now).await, Err(MailError::Failed(_))));
+    }
+
     #[test]
     fn what_is_configured_wrong_is_told_without_the_password() {
         let of = |url: &str, from: &str| Mailer::new(&SecretString::from(url.to_owned()), None, ("Acme", from));

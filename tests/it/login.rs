@@ -2,9 +2,12 @@
 
 use chrono::TimeDelta;
 use diesel::prelude::*;
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
+use portreeve::app::HOUSE;
 use portreeve::db::DbError;
-use portreeve::db::schema::{audit_facts, log_in_steps, mails, sessions};
+use portreeve::db::schema::{accounts, audit_facts, log_in_steps, mails, passkeys, sessions};
+use portreeve::ids::AccountId;
+use portreeve::login::{self, PasskeyError, WaysIn};
 use portreeve::orchestrator::ExistingAccount;
 use portreeve::simulator::User;
 use serde_json::json;
@@ -331,6 +334,49 @@ on_both! {
         let facts = facts.await.unwrap();
         assert!(facts.len() == 2 && facts[0].contains("2000") && facts[0].contains("5000"), "{facts:?}");
         assert!(human.get("/dashboard").await.text().contains("raised the cap from $20.00 to $50.00"));
+        app.stop().await;
+    }
+
+    async fn the_last_way_in_cannot_be_removed_also_by_two_at_once(db: TestDb) {
+        let app = TestApp::start(&db).await;
+        let agent = app.agent().await;
+        let account: AccountId = agent.account.parse().unwrap();
+        let (owner, now) = (account.clone(), app.now());
+        let planted = app.app().db.write(HOUSE, move |conn| {
+            for id in ["one", "two"] {
+                diesel::insert_into(passkeys::table)
+                    .values((
+                        passkeys::credential_id.eq(id),
+                        passkeys::account_id.eq(&owner),
+                        passkeys::name.eq(id),
+                        passkeys::credential.eq("{}"),
+                        passkeys::created_at.eq(now),
+                    ))
+                    .execute(conn)?;
+            }
+            let address = accounts::email.eq(None::<String>);
+            Ok::<_, DbError>(diesel::update(accounts::table.find(&owner)).set(address).execute(conn)?)
+        });
+        planted.await.unwrap();
+        let removes = |id: &'static str, mail| {
+            let (account, ways) = (account.clone(), WaysIn { mail, upstream: false });
+            let lane = format!("{account}/{id}");
+            let db = app.app().db.clone();
+            async move { db.write(&lane, move |conn| login::remove_passkey(conn, &account, id, ways, now)).await }
+        };
+        let (one, two) = join(removes("one", true), removes("two", true)).await;
+        let kept = [&one, &two].into_iter().filter(|ended| matches!(ended, Err(PasskeyError::LastWayIn))).count();
+        assert!(kept == 1 && (one.is_ok() || two.is_ok()), "{one:?} {two:?}");
+        // With an address there is another way in, where mail goes out.
+        let (owner, last) = (account.clone(), if one.is_ok() { "two" } else { "one" });
+        let address = accounts::email.eq(Some(ADA.to_owned()));
+        let set = app.app().db.write(HOUSE, move |conn| {
+            Ok::<_, DbError>(diesel::update(accounts::table.find(&owner)).set(address).execute(conn)?)
+        });
+        set.await.unwrap();
+        assert!(matches!(removes(last, false).await, Err(PasskeyError::LastWayIn)));
+        removes(last, true).await.unwrap();
+        assert!(matches!(removes(last, true).await, Err(PasskeyError::Unknown)));
         app.stop().await;
     }
 }

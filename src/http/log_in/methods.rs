@@ -12,7 +12,7 @@ use crate::http::caller::{FreshlyLoggedIn, LoggedIn, NotHuman, SameSite};
 use crate::http::dashboard::onward::Onward;
 use crate::http::dashboard::pages::{Frame, MethodsPage, Notice, PasskeyRow, respond};
 use crate::http::problem::Problem;
-use crate::login::{self, PasskeyError, Session};
+use crate::login::{self, PasskeyError, Session, WaysIn};
 
 /// What was done, told once. Anybody can write an address: nothing is claimed that could hurt when it is not so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -83,7 +83,8 @@ pub(super) async fn remove(
     };
     let (account, id, now) = (human.session.account.id.clone(), id.into_inner(), human.now);
     let lane = account.to_string();
-    match app.db.write(&lane, move |conn| login::remove_passkey(conn, &account, &id, now)).await {
+    let ways = WaysIn { mail: app.post.mailer.is_on(), upstream: app.upstream.is_some() };
+    match app.db.write(&lane, move |conn| login::remove_passkey(conn, &account, &id, ways, now)).await {
         Ok(()) => Ok(HttpResponse::SeeOther()
             .insert_header((header::LOCATION, "/dashboard/log-in?done=removed"))
             .insert_header((header::CACHE_CONTROL, "no-store"))
