@@ -113,7 +113,8 @@ fn write(office: &PostOffice, to: &str, secret: &Secret, step: &Step) -> Result<
         "Somebody asked to log in to {provider} with this address.\r\n\r\n\
          If it was you, open this link and press the button there:\r\n\r\n\
          {base}/login/link/{secret}\r\n\r\n\
-         It works once, until {until} UTC. Give it to nobody, also not to an agent of yours: whoever has it can log in as you.\r\n\r\n\
+         It works once, until {until} UTC. Give it to nobody, also not to an agent\r\n\
+         of yours: whoever has it can log in as you.\r\n\r\n\
          If it was not you, do nothing: without this link nobody gets in.\r\n"
     );
     Mail::new(to, &format!("Log in to {provider}"), text)

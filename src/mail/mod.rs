@@ -10,8 +10,8 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use lettre::message::header::ContentType;
-use lettre::message::{Mailbox, Message};
+use lettre::message::header::{ContentTransferEncoding, ContentType};
+use lettre::message::{Body, Mailbox, Message};
 use lettre::{Address, AsyncSmtpTransport, AsyncTransport as _, Tokio1Executor};
 use secrecy::{ExposeSecret as _, SecretString};
 
@@ -23,6 +23,8 @@ pub use store::{Letter, claim, due, post, record};
 
 /// How long the server may take for one message.
 const TIMEOUT: Duration = Duration::from_secs(20);
+/// The longest line of a mail, in characters (RFC 5322 §2.1.1).
+const MAX_LINE: usize = 998;
 /// The longest subject, in characters.
 const MAX_SUBJECT: usize = 200;
 
@@ -194,8 +196,18 @@ impl Mailer {
             .date(std::time::UNIX_EPOCH + Duration::from_secs(at))
             .message_id(Some(format!("<{id}@{}>", self.from.email.domain())))
             .header(ContentType::TEXT_PLAIN)
-            .body(mail.text)
+            .body(plain(mail.text))
             .map_err(|error| refused(&error))
+    }
+}
+
+/// As it is where that can be, so that a link can be copied out of the raw mail; else encoded.
+fn plain(text: String) -> Body {
+    let text = text.replace("\r\n", "\n").replace('\n', "\r\n");
+    if text.is_ascii() && text.lines().all(|line| line.len() <= MAX_LINE) {
+        Body::dangerous_pre_encoded(text.into_bytes(), ContentTransferEncoding::SevenBit)
+    } else {
+        Body::new(text)
     }
 }
 
@@ -243,7 +255,8 @@ mod tests {
         let mailer = Mailer::new(&none, Some(folder.path()), sender).unwrap();
         let now = Timestamp::from_seconds(1_800_000_000);
         let id = OutboxEventId::new(now);
-        let text = "Hello\r\n\r\nSubject: not a header\r\nhttps://desk.example/login/link/x\r\n".to_owned();
+        let link = format!("https://desk.example/login/link/{}", "x".repeat(100));
+        let text = format!("Hello\r\n\r\nSubject: not a header\r\n{link}\r\n");
         mailer.send(Mail::new("ada@example.test", "Log in at Äcme", text).unwrap(), &id, now).await.unwrap();
         let path = folder.path().join(format!("{id}.eml"));
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
@@ -251,7 +264,7 @@ mod tests {
         let (head, body) = written.split_once("\r\n\r\n").unwrap();
         assert!(!head.lines().any(|line| line.starts_with("Bcc") || line.ends_with("not a header")), "{head}");
         assert!(head.contains("To: ada@example.test") && head.contains("desk@acme.example"), "{head}");
-        assert!(body.contains("https://desk.example/login/link/x"), "{body}");
+        assert!(body.contains(&link), "a link can be copied from the raw file: {body}");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 

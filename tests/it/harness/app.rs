@@ -182,7 +182,9 @@ impl TestApp {
             files.retain(|path| path.extension().is_some_and(|extension| extension == "eml"));
             if count <= files.len() {
                 files.sort();
-                return files.iter().map(|path| std::fs::read_to_string(path).expect("a mail")).collect();
+                let read = |path| std::fs::read_to_string(path).expect("a mail");
+                // Quoted-printable: a soft line break, and `=` itself.
+                return files.iter().map(|path| read(path).replace("=\r\n", "").replace("=3D", "=")).collect();
             }
             // A worker of the provider itself may have claimed one.
             tokio::time::sleep(Duration::from_millis(25)).await;
