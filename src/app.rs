@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use secrecy::ExposeSecret as _;
+use url::Url;
 
 use crate::attestation::request_signature::{PublicKeyCache, SecretBook};
 use crate::authorization::{ClientDocuments, Confirmation, Nonces, RedirectWithCode, StepUp};
@@ -17,6 +18,8 @@ use crate::config::{Config, LimitsConfig, WireConfig};
 use crate::db::{Db, DbError, DbSettings};
 use crate::fetch::{Fetch, FetchSettings};
 use crate::idempotency;
+use crate::login::{PostOffice, RelyingParty, Upstream};
+use crate::mail::{Mailer, MailerError};
 use crate::orchestrator::{Courier, KeyCache};
 use crate::payment::cashier::Cashier;
 use crate::payment::settlement::Settlement;
@@ -77,6 +80,14 @@ pub struct App {
     pub nonces: Nonces,
     /// How fresh and strong the log-in must be before what cannot be taken back.
     pub step_up: StepUp,
+    /// What sends the mails of log-ins.
+    pub post: PostOffice,
+    /// Seals what steps of log-ins know.
+    pub log_in_sealer: Arc<Sealer>,
+    /// The provider's own OpenID provider, and what people call it.
+    pub upstream: Option<(Upstream, String)>,
+    /// What passkeys are for; `None`: our address has no host name.
+    pub relying_party: Option<RelyingParty>,
     /// Of the secret with which the provider's platform reports usage.
     pub meter_key: SecretHash,
     folder: PathBuf,
@@ -106,6 +117,15 @@ pub enum StartError {
     /// A class that no challenge could carry.
     #[error("each of `step_up.acr_values` is visible ASCII without `\"`, `\\` and spaces")]
     AcrValues,
+    /// Outgoing mail.
+    #[error(transparent)]
+    Mailer(#[from] MailerError),
+    /// The provider's own OpenID provider.
+    #[error("`login.oidc.issuer` must be the issuer's https address, and `login.oidc.client_id` our id there")]
+    Upstream,
+    /// Passkeys.
+    #[error("passkeys cannot be set up for this address: {0}")]
+    Passkeys(String),
     /// Sealing.
     #[error(transparent)]
     Seal(#[from] SealError),
@@ -173,6 +193,15 @@ impl App {
         let wire_sealer = Arc::new(wire_sealer(&master)?);
         let files = Arc::new(RwLock::new(catalog));
         let desk = desk(&master, &db, &ring, &fetch, drivers, &files)?;
+        let log_in_sealer = Arc::new(Sealer::new(&master, "log-ins")?);
+        let provider = edition.document.provider.name.to_string();
+        let post = PostOffice {
+            db: db.clone(),
+            mailer: mailer(config, base_url, &provider)?,
+            sealer: log_in_sealer.clone(),
+            base_url: base_url.to_owned(),
+            provider: provider.clone(),
+        };
         let courier = Courier { db: db.clone(), fetch: fetch.clone(), sealer: wire_sealer.clone() };
         Ok(Self {
             clock,
@@ -197,6 +226,11 @@ impl App {
             behind_tls_proxy: config.server.behind_tls_proxy,
             nonces: Nonces::new(&*master.derive("dpop nonces")?),
             step_up: step_up(config)?,
+            upstream: upstream(config, base_url, &provider)?,
+            relying_party: RelyingParty::new(base_url, &provider)
+                .map_err(|error| StartError::Passkeys(error.to_string()))?,
+            post,
+            log_in_sealer,
             meter_key: meter_key(config)?.hash(),
             folder: config.catalog.folder.clone(),
             files,
@@ -295,6 +329,7 @@ pub fn check(config: &Config) -> Result<(), StartError> {
     let master = master_key(config)?;
     meter_key(config)?;
     step_up(config)?;
+    upstream(config, "https://localhost", "")?;
     drivers(config, &master).map(drop)
 }
 
@@ -363,6 +398,32 @@ fn word(kind: DriverKind) -> &'static str {
     match kind {
         DriverKind::Static => "static",
     }
+}
+
+/// What sends mail, as configured.
+fn mailer(config: &Config, base_url: &str, provider: &str) -> Result<Mailer, MailerError> {
+    let host = Url::parse(base_url).ok().and_then(|url| url.domain().map(str::to_owned));
+    let from = match config.mail.from.as_str() {
+        "" => format!("no-reply@{}", host.as_deref().unwrap_or("localhost")),
+        from => from.to_owned(),
+    };
+    Mailer::new(&config.mail.smtp_url, config.mail.folder.as_deref(), (provider, &from))
+}
+
+/// The provider's own OpenID provider, as configured.
+fn upstream(config: &Config, base_url: &str, provider: &str) -> Result<Option<(Upstream, String)>, StartError> {
+    let oidc = &config.login.oidc;
+    if oidc.issuer.is_empty() {
+        return Ok(None);
+    }
+    let client = (oidc.client_id.as_str(), oidc.client_secret.clone());
+    if oidc.client_id.is_empty() {
+        return Err(StartError::Upstream);
+    }
+    let back = format!("{base_url}/login/upstream/back");
+    let upstream = Upstream::new(Fetch::new(&outgoing_settings(config))?, &oidc.issuer, client, back);
+    let name = if oidc.name.is_empty() { provider.to_owned() } else { oidc.name.clone() };
+    Ok(Some((upstream.map_err(|_not_a_url| StartError::Upstream)?, name)))
 }
 
 fn outgoing_settings(config: &Config) -> FetchSettings {

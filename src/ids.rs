@@ -76,6 +76,15 @@ impl<Of: Named> Id<Of> {
     pub fn as_str(&self) -> &str {
         &self.text
     }
+
+    /// The UUID that the text stands for.
+    #[must_use]
+    pub fn as_uuid(&self) -> Uuid {
+        let digits = self.text.bytes().skip(Of::PREFIX.len() + 1);
+        let places = digits.filter_map(|digit| ALPHABET.iter().position(|known| *known == digit));
+        let bits = places.fold(0_u128, |bits, place| (bits << 5) | u128::try_from(place).unwrap_or(0));
+        Uuid::from_u128(bits)
+    }
 }
 
 /// The bits of a version 7 UUID with our counter in front of its random part. A process begins at a random place in the
@@ -227,6 +236,8 @@ kinds! {
     WireSecret => WireSecretId, "whs";
     /// A request for an account that waits for a human.
     AccountRequest => AccountRequestId, "areq";
+    /// One step of a log-in.
+    LogInStep => LogInStepId, "lis";
     /// An event waiting to be told to the outside.
     OutboxEvent => OutboxEventId, "evt";
     /// One HTTP request.

@@ -8,7 +8,6 @@ use crate::db::schema::{accounts, assertion_uses, budgets, email_owners, identit
 use crate::db::{DbConnection, DbError};
 use crate::ids::{AccountId, OrchestratorId};
 use crate::money::{Amount, Currency};
-use crate::secret::SecretHash;
 
 /// Written where an account has no address.
 const NO_EMAIL: &str = "none";
@@ -25,7 +24,6 @@ struct Row {
     created_at: Timestamp,
     changed_at: Timestamp,
     spending_stopped_at: Option<Timestamp>,
-    _spending_stopped_by: Option<String>,
 }
 
 impl TryFrom<Row> for Account {
@@ -60,15 +58,6 @@ impl TryFrom<Row> for Account {
 pub fn by_id(conn: &mut DbConnection, id: &AccountId) -> Result<Option<Account>, DbError> {
     let row: Option<Row> = accounts::table.find(id).first(conn).optional()?;
     row.map(Account::try_from).transpose()
-}
-
-/// Whether new spending was stopped in this session.
-///
-/// # Errors
-/// When the database fails.
-pub fn stopped_in(conn: &mut DbConnection, id: &AccountId, session: &SecretHash) -> QueryResult<bool> {
-    let same = accounts::table.find(id).filter(accounts::spending_stopped_by.eq(session.as_str()));
-    diesel::select(diesel::dsl::exists(same)).get_result(conn)
 }
 
 /// The account that a person of an orchestrator is linked to. The only way from an attestation to an account.
@@ -328,4 +317,15 @@ pub fn ids_after(conn: &mut DbConnection, after: Option<&AccountId>, limit: i64)
         query = query.filter(accounts::id.gt(after.as_str()));
     }
     Ok(query.load(conn)?)
+}
+
+/// The oldest accounts with this canonical address, at most `limit`: for whoever proved that the address is theirs, never
+/// for anybody's word about it.
+///
+/// # Errors
+/// When the database fails or holds an impossible row.
+pub fn with_address(conn: &mut DbConnection, index: &str, limit: i64) -> Result<Vec<Account>, DbError> {
+    let rows: Vec<Row> =
+        accounts::table.filter(accounts::email_index.eq(index)).order(accounts::id).limit(limit).load(conn)?;
+    rows.into_iter().map(Account::try_from).collect()
 }

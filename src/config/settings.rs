@@ -32,6 +32,10 @@ pub struct Config {
     pub wire: WireConfig,
     /// How often anybody may do what.
     pub limits: LimitsConfig,
+    /// Outgoing mail.
+    pub mail: MailConfig,
+    /// How people log in.
+    pub login: LoginConfig,
     /// Logs.
     pub log: LogConfig,
 }
@@ -174,7 +178,7 @@ impl FromStr for WirePrefix {
     fn from_str(text: &str) -> Result<Self, InvalidWirePrefix> {
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '~');
         let segment = |part: &str| !part.is_empty() && part.chars().all(plain) && part != "." && part != "..";
-        let taken = ["v1", "catalog", "oauth", "provisioning", "docs", ".well-known", "dashboard", "assets"];
+        let taken = ["v1", "catalog", "oauth", "provisioning", "docs", ".well-known", "dashboard", "assets", "login"];
         let segments: Vec<&str> = text.strip_prefix('/').unwrap_or("").split('/').collect();
         let free = segments.first().is_some_and(|first| !taken.contains(first));
         if text.len() <= 128 && free && segments.iter().all(|part| segment(part)) {
@@ -203,6 +207,44 @@ pub struct LimitsConfig {
     pub orchestrator_accounts_per_hour: u32,
     /// Requests for a token by one address.
     pub address_tokens_per_hour: u32,
+    /// Log-ins begun by one address.
+    pub address_log_ins_per_hour: u32,
+    /// Mails with a log-in link to one address of mail.
+    pub email_log_ins_per_hour: u32,
+}
+
+/// Outgoing mail. Without a server and a folder, nobody can log in by mail.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MailConfig {
+    /// `smtps://USER:PASSWORD@HOST`, or `smtp://…:587?tls=required`. It goes before the folder. Empty: none.
+    pub smtp_url: SecretString,
+    /// The sender's address. Empty: `no-reply@` and the host of `server.base_url`.
+    pub from: String,
+    /// Where mails are written as `.eml` files instead of being sent: for development.
+    pub folder: Option<PathBuf>,
+}
+
+/// How people log in, besides by mail and with passkeys.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoginConfig {
+    /// The provider's own OpenID provider.
+    pub oidc: OidcConfig,
+}
+
+/// The provider's own OpenID provider. What it says about an address is believed.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OidcConfig {
+    /// Its issuer identifier, exactly. Empty: there is none.
+    pub issuer: String,
+    /// Our client id there.
+    pub client_id: String,
+    /// Our secret there. Empty: a public client.
+    pub client_secret: SecretString,
+    /// What people call it. Empty: the provider's name.
+    pub name: String,
 }
 
 /// Logs.
@@ -280,6 +322,18 @@ orchestrator_requests_per_hour = 36000
 address_accounts_per_hour = 3600
 orchestrator_accounts_per_hour = 36000
 address_tokens_per_hour = 7200
+address_log_ins_per_hour = 60
+email_log_ins_per_hour = 6
+
+[mail]
+smtp_url = ""
+from = ""
+
+[login.oidc]
+issuer = ""
+client_id = ""
+client_secret = ""
+name = ""
 
 [log]
 level = "info"
@@ -287,7 +341,14 @@ format = "auto"
 "#;
 
 /// Keys that have no default but may be set.
-pub(super) const OPTIONAL: [&str; 1] = ["static_driver.platform_url"];
+pub(super) const OPTIONAL: [&str; 2] = ["mail.folder", "static_driver.platform_url"];
 
 /// Keys whose values never print.
-pub(super) const SECRETS: [&str; 4] = ["database.url", "keys.master_key", "usage.meter_key", "static_driver.key"];
+pub(super) const SECRETS: [&str; 6] = [
+    "database.url",
+    "keys.master_key",
+    "login.oidc.client_secret",
+    "mail.smtp_url",
+    "static_driver.key",
+    "usage.meter_key",
+];

@@ -81,7 +81,6 @@ diesel::table! {
         created_at -> BigInt,
         changed_at -> BigInt,
         spending_stopped_at -> Nullable<BigInt>,
-        spending_stopped_by -> Nullable<Text>,
     }
 }
 
@@ -146,6 +145,8 @@ diesel::table! {
         created_at -> BigInt,
         expires_at -> BigInt,
         ended_at -> Nullable<BigInt>,
+        method -> Text,
+        authenticated_at -> BigInt,
     }
 }
 
@@ -493,3 +494,50 @@ diesel::table! {
 
 diesel::joinable!(outbox_deliveries -> outbox_events (event_id));
 diesel::allow_tables_to_appear_in_same_query!(outbox_deliveries, outbox_events);
+
+diesel::table! {
+    log_in_steps (id) {
+        id -> Text,
+        token_hash -> Nullable<Text>,
+        kind -> Text,
+        browser_hash -> Text,
+        sealed_facts -> Text,
+        created_at -> BigInt,
+        expires_at -> BigInt,
+        used_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    upstream_links (issuer, subject, account_id) {
+        issuer -> Text,
+        subject -> Text,
+        account_id -> Text,
+        created_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    passkeys (credential_id) {
+        credential_id -> Text,
+        account_id -> Text,
+        name -> Text,
+        credential -> Text,
+        created_at -> BigInt,
+        used_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    mails (event_id) {
+        event_id -> Text,
+        state -> Text,
+        attempts -> BigInt,
+        next_try_at -> Nullable<BigInt>,
+        last_error -> Nullable<Text>,
+        changed_at -> BigInt,
+    }
+}
+
+diesel::joinable!(mails -> outbox_events (event_id));
+diesel::allow_tables_to_appear_in_same_query!(mails, outbox_events);

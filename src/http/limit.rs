@@ -53,11 +53,15 @@ pub(crate) enum Limit {
     AddressTokens,
     /// Accounts opened through an orchestrator: counted in the database, by all processes together.
     OrchestratorAccounts,
+    /// Log-ins begun by an address.
+    AddressLogIns,
+    /// Mails with a log-in link; the key is the canonical address of mail, known here or not.
+    EmailLogIns,
 }
 
 impl Limit {
     /// What is counted here.
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 9] = [
         Self::AccountRequests,
         Self::UnsignedRequests,
         Self::TokenExchanges,
@@ -65,6 +69,8 @@ impl Limit {
         Self::Orchestrator,
         Self::AddressAccounts,
         Self::AddressTokens,
+        Self::AddressLogIns,
+        Self::EmailLogIns,
     ];
 
     /// The policy's name.
@@ -78,6 +84,8 @@ impl Limit {
             Self::AddressAccounts => "address-accounts",
             Self::AddressTokens => "address-tokens",
             Self::OrchestratorAccounts => "orchestrator-accounts",
+            Self::AddressLogIns => "address-log-ins",
+            Self::EmailLogIns => "email-log-ins",
         }
     }
 
@@ -90,12 +98,14 @@ impl Limit {
             Self::AddressAccounts => app.limits.address_accounts_per_hour,
             Self::AddressTokens => app.limits.address_tokens_per_hour,
             Self::OrchestratorAccounts => app.limits.orchestrator_accounts_per_hour,
+            Self::AddressLogIns => app.limits.address_log_ins_per_hour,
+            Self::EmailLogIns => app.limits.email_log_ins_per_hour,
         }
     }
 
-    /// Whether a full memory refuses: accounts are not opened uncounted.
+    /// Whether a full memory refuses: accounts are not opened uncounted, and mails are not sent.
     fn fails_closed(self) -> bool {
-        matches!(self, Self::AccountRequests | Self::UnsignedRequests | Self::AddressAccounts)
+        matches!(self, Self::AccountRequests | Self::UnsignedRequests | Self::AddressAccounts | Self::EmailLogIns)
     }
 }
 
@@ -284,6 +294,11 @@ impl Limited {
     pub(crate) fn message(&self) -> String {
         let Standing { limit, per_hour, seconds, .. } = self.0;
         format!("More than {per_hour} an hour (`{}`). Try again in {seconds} s.", limit.name())
+    }
+
+    /// How long to wait.
+    pub(crate) fn seconds(&self) -> u64 {
+        self.0.seconds
     }
 
     /// What goes with every refusal.

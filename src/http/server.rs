@@ -18,10 +18,13 @@ use crate::attestation::request_signature;
 use crate::config::ServerConfig;
 use crate::db::{DbConnection, DbError};
 use crate::signing::SigningError;
-use crate::{account, authorization, catalog, orchestrator, resource};
+use crate::{account, authorization, catalog, login, orchestrator, resource};
 
 /// How often the workers look for work.
 const TURN: Duration = Duration::from_secs(1);
+
+/// How often the mail's worker looks: somebody waits for it.
+const MAIL_TURN: Duration = Duration::from_millis(500);
 
 /// How often the catalog is looked at: is it due to be issued again, did another process publish?
 const CATALOG_TURN: Duration = Duration::from_secs(15);
@@ -123,6 +126,7 @@ pub fn serve(
     tasks.push(tokio::spawn(work(app.clone())));
     tasks.push(tokio::spawn(keep_catalog(app.clone())));
     tasks.push(tokio::spawn(tell(app.clone())));
+    tasks.push(tokio::spawn(send_mail(app.clone())));
     Ok(Running { address, app, public: handle, private: private_handle, tasks, draining })
 }
 
@@ -149,6 +153,20 @@ async fn tell(app: Data<App>) {
     }
 }
 
+/// Sends mails, in its own time: a slow mail server holds up nobody.
+async fn send_mail(app: Data<App>) {
+    loop {
+        match login::deliver_due(&app.post, app.clock.as_ref()).await {
+            Ok(tried) if tried > 0 => {}
+            Ok(_) => tokio::time::sleep(MAIL_TURN).await,
+            Err(error) => {
+                tracing::error!(error = %error, "mails could not be sent");
+                tokio::time::sleep(TURN).await;
+            }
+        }
+    }
+}
+
 /// What nobody waits for: unfinished operations, old assertions and proofs.
 async fn work(app: Data<App>) {
     let mut turn = 0_u64;
@@ -161,6 +179,7 @@ async fn work(app: Data<App>) {
             forget(&app, "assertions and codes", move |conn| {
                 account::forget_uses(conn, now)?;
                 account::forget_openings(conn, now)?;
+                login::forget_ended(conn, now)?;
                 authorization::forget_ended(conn, now, PIECE)
             })
             .await;

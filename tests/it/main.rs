@@ -21,6 +21,8 @@ mod idempotency;
 mod issuer_keys;
 mod lanes;
 mod limits;
+mod login;
+mod login_upstream;
 mod migrations;
 mod mock_issuer;
 mod money;

@@ -41,6 +41,9 @@ pub(crate) struct DemoArgs {
     /// Stop after the walk: exit code 0 only when every step went as expected.
     #[arg(long)]
     once: bool,
+    /// Call this machine `localhost` in every address, in place of a number: browsers make passkeys for names only.
+    #[arg(long)]
+    localhost: bool,
     /// Show how to repeat each step.
     #[arg(long)]
     curl: bool,
@@ -81,7 +84,10 @@ pub(crate) async fn run(args: &DemoArgs, json: bool) -> Result<(), Failure> {
     }
     let folder = Folder::open(args.keep.as_ref())?;
     let public = listen(args.listen, "--listen, such as --listen 127.0.0.1:0")?;
-    let base_url = format!("http://{}", public.local_addr()?);
+    let base_url = match public.local_addr()? {
+        address if args.localhost => format!("http://localhost:{}", address.port()),
+        address => format!("http://{address}"),
+    };
     let clock = Arc::new(SystemClock);
     let bind = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
     let provider_base: url::Url = base_url.parse()?;
@@ -110,6 +116,7 @@ pub(crate) async fn run(args: &DemoArgs, json: bool) -> Result<(), Failure> {
         catalog::Published::Unchanged(_) => {}
     }
     let trusted = trust(&app, &simulator).await?;
+    let user = person("ada", &folder);
     let wire = WireOptions {
         user: person("ben", &folder),
         secret_file: std::path::absolute(folder.path.join("harbour.key"))?,
@@ -134,13 +141,13 @@ pub(crate) async fn run(args: &DemoArgs, json: bool) -> Result<(), Failure> {
             ),
         ),
         ("orchestrator", format!("\"{}\" trusted (built in, keys generated now)", trusted.name)),
+        ("log-in", format!("at /login, as {}; mails are files in {}", user.email, folder.path.join("mail").display())),
     ];
     let running = http::serve(app, &config.server, public, None)?;
-    let user = person("ada", &folder);
     let options = WalkOptions { user: user.clone(), wire: Some(wire), ..WalkOptions::default() };
     let report = walk(args, json, &provider_base, &simulator, &platform, &options, &head, &base_url).await?;
     if json && !args.once {
-        say(&ready(&base_url, &simulator, &platform, &user, &report).await?.to_string())?;
+        say(&ready((&base_url, &folder.path), &simulator, &platform, &user, &report).await?.to_string())?;
     }
     let ok = report.ok;
     if !args.once {
@@ -200,7 +207,10 @@ fn config(folder: &Path, base_url: &str, platform_url: &str) -> Result<Config, F
         ("usage.meter_key", String::new()),
         ("usage.meter_key_file", path("meter.key")),
         ("catalog.folder", path("catalog")),
-        ("outgoing.special_hosts", "127.0.0.1,[::1]".to_owned()),
+        ("outgoing.special_hosts", "127.0.0.1,[::1],localhost".to_owned()),
+        ("mail.smtp_url", String::new()),
+        ("mail.folder", path("mail")),
+        ("login.oidc.issuer", String::new()),
         ("static_driver.key", String::new()),
         ("static_driver.platform_url", platform_url.to_owned()),
     ] {
@@ -241,14 +251,14 @@ async fn walk(
 
 /// What a program that drives the demo needs: links, a token for the same account, and the numbers to expect.
 async fn ready(
-    base_url: &str,
+    (base_url, folder): (&str, &Path),
     simulator: &Simulator,
     platform: &Platform,
     user: &User,
     report: &WalkReport,
 ) -> Result<Value, Failure> {
     let fetch = Fetch::new(&FetchSettings {
-        special_hosts: vec!["127.0.0.1".to_owned(), "[::1]".to_owned()],
+        special_hosts: vec!["127.0.0.1".to_owned(), "[::1]".to_owned(), "localhost".to_owned()],
         ..FetchSettings::default()
     })?;
     let id_token = simulator.mint_id_token(&IdTokenSpec::of(user))?;
@@ -271,6 +281,9 @@ async fn ready(
         "event": "ready",
         "ok": report.ok,
         "base_url": base_url,
+        "folder": folder,
+        "mail_folder": folder.join("mail"),
+        "email": user.email,
         "issuer_url": simulator.issuer_url,
         "platform_url": platform.url,
         "dashboard_url": report.links.dashboard,

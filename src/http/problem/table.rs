@@ -50,7 +50,7 @@ problems! {
         human "Remove what is no longer needed, wait for the next period, or raise the ceiling that binds.", retry false;
     SPENDING_STOPPED: "spending_stopped" 402 "New spending is stopped",
         "The owner of the account has stopped new spending. What exists goes on.",
-        agent "Stop. Tell your human that new spending is stopped.", human "Allow new spending again on the dashboard, in the browser in which you stopped it, until you log out there (at most 8 hours). After that, ask the provider's support.", retry false;
+        agent "Stop. Tell your human that new spending is stopped.", human "Log in to the dashboard and allow new spending again there.", retry false;
     TOKEN_NEEDED: "payment_token_required" 402 "A payment token is needed",
         "The plan costs money and the request names nobody who pays.",
         agent "Ask the orchestrator for a payment token and send it as payment_token.", human "", retry false;

@@ -7,7 +7,7 @@ mod change;
 mod store;
 mod view;
 
-pub use change::{ChangeBudgetError, lower, resume_spending, stop_spending};
+pub use change::{ChangeBudgetError, ResumedBy, lower, raise, resume_spending, stop_spending};
 pub use store::{
     CounterFacts, PlanLimit, TokenFacts, find_token, is_stopped, open_counters, remember_token, tokens_of,
 };

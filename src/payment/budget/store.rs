@@ -138,29 +138,51 @@ pub(super) fn lower_open_counters(
     .map(drop)
 }
 
-/// Whether this call stopped spending; remembers the session that did.
-pub(super) fn set_stopped(
+pub(super) fn raise_budget(
     conn: &mut DbConnection,
     account: &AccountId,
-    by: &SecretHash,
+    orchestrator: &OrchestratorId,
+    ceiling: Amount,
     now: Timestamp,
 ) -> QueryResult<bool> {
-    let going = accounts::table.find(account).filter(accounts::spending_stopped_at.is_null());
-    let stop = (accounts::spending_stopped_at.eq(Some(now)), accounts::spending_stopped_by.eq(Some(by.as_str())));
-    Ok(diesel::update(going).set(stop).execute(conn)? == 1)
+    let changed = diesel::update(budgets::table.find((account, orchestrator)).filter(budgets::ceiling.lt(ceiling)))
+        .set((budgets::ceiling.eq(ceiling), budgets::changed_at.eq(now)))
+        .execute(conn)?;
+    Ok(changed == 1)
 }
 
-/// Whether this call allowed spending again: the session that stopped it, or, without one, the operator.
-pub(super) fn set_going(conn: &mut DbConnection, account: &AccountId, by: Option<&SecretHash>) -> QueryResult<bool> {
+/// Counters whose period has not ended take the new ceiling where it is higher.
+pub(super) fn raise_open_counters(
+    conn: &mut DbConnection,
+    account: &AccountId,
+    orchestrator: &OrchestratorId,
+    ceiling: Amount,
+    now: Timestamp,
+) -> QueryResult<()> {
+    diesel::update(
+        counters::table
+            .filter(counters::account_id.eq(account))
+            .filter(counters::kind.eq(CounterKind::Budget.as_str()))
+            .filter(counters::subject.eq(orchestrator.as_str()))
+            .filter(counters::period_end.gt(now))
+            .filter(counters::ceiling.lt(ceiling)),
+    )
+    .set(counters::ceiling.eq(ceiling))
+    .execute(conn)
+    .map(drop)
+}
+
+/// Whether this call stopped spending.
+pub(super) fn set_stopped(conn: &mut DbConnection, account: &AccountId, now: Timestamp) -> QueryResult<bool> {
+    let going = accounts::table.find(account).filter(accounts::spending_stopped_at.is_null());
+    Ok(diesel::update(going).set(accounts::spending_stopped_at.eq(Some(now))).execute(conn)? == 1)
+}
+
+/// Whether this call allowed spending again.
+pub(super) fn set_going(conn: &mut DbConnection, account: &AccountId) -> QueryResult<bool> {
     let stopped = accounts::table.find(account).filter(accounts::spending_stopped_at.is_not_null());
-    let go = (accounts::spending_stopped_at.eq(None::<Timestamp>), accounts::spending_stopped_by.eq(None::<&str>));
-    let changed = match by {
-        Some(by) => {
-            diesel::update(stopped.filter(accounts::spending_stopped_by.eq(by.as_str()))).set(go).execute(conn)?
-        }
-        None => diesel::update(stopped).set(go).execute(conn)?,
-    };
-    Ok(changed == 1)
+    let going = accounts::spending_stopped_at.eq(None::<Timestamp>);
+    Ok(diesel::update(stopped).set(going).execute(conn)? == 1)
 }
 
 pub(super) fn close_open_counters(conn: &mut DbConnection, account: &AccountId, now: Timestamp) -> QueryResult<()> {

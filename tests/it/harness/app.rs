@@ -14,6 +14,7 @@ use portreeve::clock::{Clock, ManualClock, Timestamp};
 use portreeve::config::{Config, Layers};
 use portreeve::db::DbError;
 use portreeve::http::{self, Running};
+use portreeve::login;
 use portreeve::money::{Amount, Currency};
 use portreeve::orchestrator::{self, NewOrchestrator, Orchestrator};
 use portreeve::payment::audit_chain;
@@ -198,6 +199,39 @@ impl TestApp {
         resource::resume_due(&self.app().desk, self.app().clock.as_ref()).await.expect("the workers' turn");
     }
 
+    /// The mails so far, by the time they were asked for, as soon as there are `count`; each as its text.
+    pub(crate) async fn mails(&self, count: usize) -> Vec<String> {
+        let folder = self.folder.path().join("mail");
+        for _ in 0..200 {
+            login::deliver_due(&self.app().post, self.app().clock.as_ref()).await.expect("the mail's turn");
+            let entries = std::fs::read_dir(&folder).expect("the mail's folder");
+            let mut files: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
+            files.retain(|path| path.extension().is_some_and(|extension| extension == "eml"));
+            if count <= files.len() {
+                files.sort();
+                let read = |path| std::fs::read_to_string(path).expect("a mail");
+                // Quoted-printable: a soft line break, and `=` itself.
+                return files.iter().map(|path| read(path).replace("=\r\n", "").replace("=3D", "=")).collect();
+            }
+            // A worker of the provider itself may have claimed one.
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+        panic!("there are not {count} mails");
+    }
+
+    /// The link in the newest of `count` mails, as a path.
+    pub(crate) async fn mailed_link(&self, count: usize) -> String {
+        let mails = self.mails(count).await;
+        let newest = mails.last().expect("a mail");
+        let after = newest.split(&format!("{}/login/link/", self.base)).nth(1).expect("a link in the mail");
+        format!("/login/link/{}", after.split_whitespace().next().expect("a link"))
+    }
+
+    /// Where mails are written to.
+    pub(crate) fn mail_folder(&self) -> std::path::PathBuf {
+        self.folder.path().join("mail")
+    }
+
     /// Publishes the catalog with `was` in one of its files replaced by `now`; a second later than before.
     pub(crate) async fn publishes(&self, file: &str, was: &str, now: &str) {
         self.pass(TimeDelta::seconds(1));
@@ -370,6 +404,7 @@ fn config(
 ) -> Config {
     let mut layers = Layers::defaults().expect("the defaults");
     let (master, catalog) = (master.to_text(), folder.join("catalog").display().to_string());
+    let mail = folder.join("mail").display().to_string();
     let own = [
         ("server.workers", "2"),
         ("server.drain_seconds", "0"),
@@ -380,6 +415,7 @@ fn config(
         ("catalog.folder", &catalog),
         ("outgoing.special_hosts", "127.0.0.1"),
         ("usage.meter_key", meter_key.expose()),
+        ("mail.folder", &mail),
         ("static_driver.platform_url", platform),
         // Tests ask often; those about limits set their own.
         ("wire.account_requests_per_hour", "0"),

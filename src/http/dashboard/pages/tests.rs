@@ -68,11 +68,12 @@ fn sample() -> OverviewPage {
         budget: Ceiling { kind: CeilingKind::Budget, limit: usd(10_000), spent: usd(4_120), held: usd(900), period },
         ceilings: vec![Ceiling { kind: token, limit: usd(15_000), spent: usd(4_120), held: usd(900), period }],
         stopped_at: None,
-        stopped_here: false,
+        can_resume: false,
         provisional: None,
         notice: None,
         used: None,
         cap_form: CapForm::default(),
+        raise_form: CapForm::default(),
         resources: Resources {
             rows: vec![
                 resource("weather-prod", "weather", "metered", "ready", ResourceCharge::Spent(usd(3_120))),
@@ -125,7 +126,7 @@ fn stopped() -> OverviewPage {
     let page = sample();
     OverviewPage {
         stopped_at: Some(page.now),
-        stopped_here: true,
+        can_resume: true,
         notice: Some(Notice::Done("New spending is stopped. Every purchase is refused from now on.".into())),
         ..page
     }
@@ -321,15 +322,16 @@ fn a_stopped_account_says_so_and_offers_to_resume() {
 }
 
 #[test]
-fn where_spending_was_not_stopped_it_is_told_who_resumes_and_no_button_is_shown() {
-    let elsewhere = OverviewPage { stopped_here: false, ..stopped() };
-    let html = rendered(&elsewhere);
+fn whoever_did_not_log_in_is_offered_the_log_in_and_no_button_that_resumes() {
+    let linked = OverviewPage { can_resume: false, ..stopped() };
+    let html = rendered(&linked);
     assert!(!html.contains("action=\"/dashboard/resume\"") && !html.contains("action=\"/dashboard/stop\""));
-    assert!(text_of(&html).contains("resume there, unless you logged out since or 8 hours passed."));
-    let refused = rendered(&OverviewPage { used: Some(Control::Switch), ..elsewhere });
+    assert!(
+        html.contains("href=\"/login\"") && text_of(&html).contains("a link is not enough to allow spending again")
+    );
+    let refused = rendered(&OverviewPage { used: Some(Control::Switch), ..linked });
     assert_eq!(refused.matches("data-focus").count(), 1);
-    let panel = text_of(&rendered(&sample()));
-    assert!(panel.contains("resume in this browser until you log out (at most 8 hours after you logged in). After that, ask the provider's support."));
+    assert!(text_of(&rendered(&sample())).contains("You can resume when you are logged in."));
 }
 
 #[test]
