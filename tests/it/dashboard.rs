@@ -6,7 +6,6 @@ use chrono::TimeDelta;
 use futures_util::future::join_all;
 use portreeve::app::HOUSE;
 use portreeve::db::{DbConnection, DbError};
-use portreeve::fetch::Outgoing;
 use serde_json::{Value, json};
 
 use crate::harness::app::{TestApp, user};
