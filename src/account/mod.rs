@@ -6,8 +6,12 @@
 
 mod decide;
 mod freeze;
+mod information;
+mod information_store;
 mod link;
 mod open;
+mod opening_limit;
+mod opening_store;
 mod state;
 mod store;
 
@@ -17,10 +21,14 @@ use crate::ids::{AccountId, OrchestratorId};
 
 pub use decide::{Decision, EmailUse, Facts, Flags, decide};
 pub use freeze::{FreezeError, freeze};
-pub use link::{LinkError, LinkedBy, ceiling_of, link};
+pub use information::{
+    InvalidFact, PersonalFact, PersonalField, SealedFact, UnknownField, information, lacking, remember,
+};
+pub use link::{LinkError, LinkedBy, ceiling_of, link, widen};
 pub use open::{AssertionUse, OpenError, Opening, PastUse, facts, forget_uses, open, past_use, record_replay};
+pub use opening_limit::{CountError, count_opening, forget_openings};
 pub use state::{AccountState, InvalidTransition};
-pub use store::{by_id, by_link, ids_after, subjects, unusable_since};
+pub use store::{allowed, by_id, by_link, ids_after, subjects, unusable_since, with_address};
 
 /// The customer record at the provider.
 #[derive(Clone, PartialEq, Eq)]

@@ -232,7 +232,7 @@ fn link_owner(conn: &mut DbConnection, opening: &Opening, owner: &AccountId, now
     let Opening { attestation, orchestrator, .. } = opening;
     let person = (attestation.tenant.as_str(), attestation.subject.as_str());
     let actor = format!("orchestrator:{}", orchestrator.id);
-    link(conn, (orchestrator, person), owner, (LinkedBy::Policy, &actor), now).map_err(|error| match error {
+    link(conn, (orchestrator, person), (owner, None), (LinkedBy::Policy, &actor), now).map_err(|error| match error {
         LinkError::Taken | LinkError::Unusable(_) => OpenError::Changed,
         LinkError::Db(error) => OpenError::Db(error),
     })
@@ -256,7 +256,8 @@ fn insert_account(
     }
     account.insert(conn)?;
     let link = (&orchestrator.id, attestation.tenant.as_str(), attestation.subject.as_str());
-    store::insert_link(conn, link, account_id, now).map_err(|error| OpenError::of(error, OpenError::Changed))?;
+    store::insert_link(conn, link, (account_id, None), now)
+        .map_err(|error| OpenError::of(error, OpenError::Changed))?;
     if let (EmailUse::Own, Some(email)) = (email_use, email) {
         store::insert_email_owner(conn, email.canonical.as_str(), account_id, now)
             .map_err(|error| OpenError::of(error, OpenError::Changed))?;

@@ -168,7 +168,7 @@ impl<'a> NewAccount<'a> {
 pub(super) fn insert_link(
     conn: &mut DbConnection,
     (orchestrator_id, tenant, subject): (&OrchestratorId, &str, &str),
-    account_id: &AccountId,
+    (account_id, scopes): (&AccountId, Option<&str>),
     now: Timestamp,
 ) -> QueryResult<()> {
     diesel::insert_into(identity_links::table)
@@ -178,9 +178,31 @@ pub(super) fn insert_link(
             identity_links::subject.eq(subject),
             identity_links::account_id.eq(account_id),
             identity_links::created_at.eq(now),
+            identity_links::scopes.eq(scopes),
         ))
         .execute(conn)
         .map(drop)
+}
+
+/// What the owner of the account allowed a person's orchestrator, as it was written. `None`: there is no link, or nobody
+/// was asked.
+///
+/// # Errors
+/// When the database fails.
+pub fn allowed(
+    conn: &mut DbConnection,
+    (orchestrator_id, tenant, subject): (&OrchestratorId, &str, &str),
+) -> Result<Option<String>, DbError> {
+    let link = identity_links::table.find((orchestrator_id, tenant, subject)).select(identity_links::scopes);
+    Ok(link.first::<Option<String>>(conn).optional()?.flatten())
+}
+
+pub(super) fn set_allowed(
+    conn: &mut DbConnection,
+    person: (&OrchestratorId, &str, &str),
+    scopes: &str,
+) -> QueryResult<()> {
+    diesel::update(identity_links::table.find(person)).set(identity_links::scopes.eq(scopes)).execute(conn).map(drop)
 }
 
 pub(super) fn insert_email_owner(
@@ -308,4 +330,15 @@ pub fn unusable_since(conn: &mut DbConnection, since: Timestamp, limit: i64) -> 
         .select(accounts::id)
         .limit(limit)
         .load(conn)?)
+}
+
+/// The oldest accounts with this canonical address, at most `limit`: for whoever proved that the address is theirs, never
+/// for anybody's word about it.
+///
+/// # Errors
+/// When the database fails or holds an impossible row.
+pub fn with_address(conn: &mut DbConnection, index: &str, limit: i64) -> Result<Vec<Account>, DbError> {
+    let rows: Vec<Row> =
+        accounts::table.filter(accounts::email_index.eq(index)).order(accounts::id).limit(limit).load(conn)?;
+    rows.into_iter().map(Account::try_from).collect()
 }

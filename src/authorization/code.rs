@@ -200,11 +200,14 @@ fn still_stands(conn: &mut DbConnection, row: &CodeRow) -> Result<(), RedeemErro
 }
 
 /// A code with a challenge takes its verifier and nothing else; one without takes the signature of its orchestrator.
+/// Neither works in a request that another orchestrator signed.
 fn prove(row: &CodeRow, redemption: &Redemption) -> Result<(), RedeemError> {
+    if matches!(&redemption.signed_by, SignedBy::Orchestrator(id) if *id != row.orchestrator_id) {
+        return Err(RedeemError::OtherClient);
+    }
     let Some(challenge) = &row.code_challenge else {
         return match &redemption.signed_by {
-            SignedBy::Orchestrator(id) if *id == row.orchestrator_id => Ok(()),
-            SignedBy::Orchestrator(_) => Err(RedeemError::OtherClient),
+            SignedBy::Orchestrator(_) => Ok(()),
             SignedBy::Nobody => Err(RedeemError::NoProof("The code needs a signed request.")),
             SignedBy::Forged => Err(RedeemError::NoProof("The request's signature does not hold.")),
         };

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::access_token::{self, ACCESS_TOKEN_LIFETIME, Extra, LogIn};
 use super::client::{Authenticated, GrantType};
+use super::consent;
 use super::dpop::{self, ProofError, VerifiedProof};
 use super::grant::Grant;
 use super::scope::Scopes;
@@ -38,6 +39,8 @@ pub struct ExchangeParts<'a> {
     pub issuer: &'a str,
     /// The API that tokens are for.
     pub audience: &'a str,
+    /// How many accounts one orchestrator may open in an hour; 0 is any number.
+    pub accounts_per_hour: u32,
 }
 
 /// What is asked for.
@@ -100,6 +103,9 @@ pub enum ExchangeError {
     /// The assertion was used before, by another request or too long ago.
     #[error("the assertion was used before")]
     Replayed,
+    /// No more accounts may be opened now.
+    #[error(transparent)]
+    Count(#[from] account::CountError),
     /// The address has an account, whose owner must consent.
     #[error("the person may already have an account, and must consent to linking it")]
     NeedsConsent,
@@ -200,9 +206,13 @@ impl ExchangeError {
             Self::ClientReplayed => Some(OAuthError::InvalidClient),
             Self::Scope => Some(OAuthError::InvalidScope),
             Self::Target => Some(OAuthError::InvalidTarget),
-            Self::ProofUsed | Self::Contended | Self::Seal(_) | Self::Signing(_) | Self::Answer(_) | Self::Db(_) => {
-                None
-            }
+            Self::ProofUsed
+            | Self::Count(_)
+            | Self::Contended
+            | Self::Seal(_)
+            | Self::Signing(_)
+            | Self::Answer(_)
+            | Self::Db(_) => None,
         }
     }
 }
@@ -226,15 +236,20 @@ pub async fn exchange(
     request: ExchangeRequest,
     now: Timestamp,
 ) -> Result<Exchanged, ExchangeError> {
-    let asserted = verified(parts, &request, now).await?;
+    let mut asserted = verified(parts, &request, now).await?;
     let (attestation, orchestrator) = (asserted.attestation.clone(), asserted.orchestrator.clone());
+    let (wanted, mut counted) = (asserted.scopes.clone(), false);
     for _ in 0..ATTEMPTS {
-        let (past, facts) = look(parts.db, &attestation).await?;
+        let (past, facts, allowed) = look(parts.db, &attestation).await?;
         if let Some(past) = past {
             return answer_again(parts, &past, &attestation, &orchestrator, &request, now).await;
         }
+        asserted.scopes = as_allowed(&wanted, allowed.as_ref())?;
         let (opening, grant, answer) = prepare(parts, &asserted, &facts, &request, now)?;
         let lane = format!("{}/{}/{}", orchestrator.id, attestation.tenant, attestation.subject);
+        if matches!(opening.decision, Decision::Open { .. }) && !std::mem::replace(&mut counted, true) {
+            account::count_opening(parts.db, &orchestrator.id, parts.accounts_per_hour, now).await?;
+        }
         let proof = request.proof.clone();
         let statement = request.client.as_ref().and_then(|client| client.proof.clone());
         let settled = parts.db.write(&lane, move |conn| {
@@ -325,9 +340,22 @@ fn judge_jag(
     if scopes.is_empty() { Err(ExchangeError::Scope) } else { Ok(scopes) }
 }
 
-async fn look(db: &Db, attestation: &Attestation) -> Result<(Option<PastUse>, Facts), DbError> {
+type Known = (Option<PastUse>, Facts, Option<Scopes>);
+
+async fn look(db: &Db, attestation: &Attestation) -> Result<Known, DbError> {
     let attestation = attestation.clone();
-    db.read(move |conn| Ok((account::past_use(conn, &attestation)?, account::facts(conn, &attestation)?))).await
+    db.read(move |conn| {
+        let person = (&attestation.orchestrator_id, attestation.tenant.as_str(), attestation.subject.as_str());
+        let allowed = consent::allowed(conn, person)?;
+        Ok((account::past_use(conn, &attestation)?, account::facts(conn, &attestation)?, allowed))
+    })
+    .await
+}
+
+/// What is wanted, as far as the owner allowed it: nobody is asked here, so that nothing is added.
+fn as_allowed(wanted: &Scopes, allowed: Option<&Scopes>) -> Result<Scopes, ExchangeError> {
+    let granted = allowed.map_or_else(|| wanted.clone(), |allowed| wanted.intersection(allowed));
+    if granted.is_empty() { Err(ExchangeError::Scope) } else { Ok(granted) }
 }
 
 /// Everything slow, before the transaction: ids, the signed token, the sealed answer.

@@ -53,6 +53,8 @@ pub struct WireTokens {
     pub expires_in: i64,
     /// Whose account.
     pub account_id: AccountId,
+    /// Through whom.
+    pub orchestrator_id: OrchestratorId,
 }
 
 /// Why nothing was issued.
@@ -114,6 +116,7 @@ pub(super) fn issue(
         refresh_token,
         expires_in: lifetime.num_seconds(),
         account_id: grant.account_id.clone(),
+        orchestrator_id: grant.orchestrator_id.clone(),
     };
     Ok(Issued { grant, refresh, tokens })
 }

@@ -123,6 +123,7 @@ struct RequestRow {
     created_at: Timestamp,
     expires_at: Timestamp,
     decided_at: Option<Timestamp>,
+    information: String,
 }
 
 impl TryFrom<RequestRow> for AccountRequest {
@@ -137,6 +138,7 @@ impl TryFrom<RequestRow> for AccountRequest {
         Ok(Self {
             scopes: row.scope.parse().map_err(|_unknown| impossible("scope"))?,
             code_challenge: challenge.map_err(|_unknown| impossible("code_challenge"))?,
+            information: serde_json::from_str(&row.information).map_err(|_no_json| impossible("information"))?,
             state: row.state.parse().map_err(|_unknown| impossible("state"))?,
             account_id: row.account_id.clone().ok_or_else(|| impossible("account_id"))?,
             id: row.id,
@@ -155,6 +157,8 @@ impl TryFrom<RequestRow> for AccountRequest {
 }
 
 pub(super) fn insert_request(conn: &mut DbConnection, request: &AccountRequest) -> QueryResult<()> {
+    let information = serde_json::to_string(&request.information)
+        .map_err(|error| diesel::result::Error::SerializationError(error.into()))?;
     let row = RequestRow {
         id: request.id.clone(),
         orchestrator_id: request.orchestrator_id.clone(),
@@ -172,6 +176,7 @@ pub(super) fn insert_request(conn: &mut DbConnection, request: &AccountRequest) 
         created_at: request.created_at,
         expires_at: request.expires_at,
         decided_at: None,
+        information,
     };
     diesel::insert_into(account_requests::table).values(&row).execute(conn).map(drop)
 }
@@ -212,12 +217,28 @@ pub(super) fn decide_request(
     Ok(changed == 1)
 }
 
-/// Deletes codes, refresh tokens and requests whose time ended before `end`. Answers how many.
-pub(super) fn delete_ended_before(conn: &mut DbConnection, end: Timestamp) -> QueryResult<usize> {
-    let codes = authorization_codes::table.filter(authorization_codes::expires_at.lt(end));
-    let tokens = refresh_tokens::table.filter(refresh_tokens::expires_at.lt(end));
-    let requests = account_requests::table.filter(account_requests::expires_at.lt(end));
-    Ok(diesel::delete(codes).execute(conn)?
-        + diesel::delete(tokens).execute(conn)?
-        + diesel::delete(requests).execute(conn)?)
+/// Deletes at most `limit` codes, as many refresh tokens and as many requests whose time ended before `end`. Answers how
+/// many of the most.
+pub(super) fn delete_ended_before(conn: &mut DbConnection, end: Timestamp, limit: i64) -> QueryResult<usize> {
+    let codes: Vec<SecretHash> = authorization_codes::table
+        .filter(authorization_codes::expires_at.lt(end))
+        .limit(limit)
+        .select(authorization_codes::code_hash)
+        .load(conn)?;
+    let codes = diesel::delete(authorization_codes::table.filter(authorization_codes::code_hash.eq_any(codes)));
+    let codes = codes.execute(conn)?;
+    let tokens: Vec<SecretHash> = refresh_tokens::table
+        .filter(refresh_tokens::expires_at.lt(end))
+        .limit(limit)
+        .select(refresh_tokens::token_hash)
+        .load(conn)?;
+    let tokens = diesel::delete(refresh_tokens::table.filter(refresh_tokens::token_hash.eq_any(tokens)));
+    let tokens = tokens.execute(conn)?;
+    let requests: Vec<AccountRequestId> = account_requests::table
+        .filter(account_requests::expires_at.lt(end))
+        .limit(limit)
+        .select(account_requests::id)
+        .load(conn)?;
+    let requests = diesel::delete(account_requests::table.filter(account_requests::id.eq_any(requests)));
+    Ok(codes.max(tokens).max(requests.execute(conn)?))
 }

@@ -191,7 +191,8 @@ async fn present(db: &Db, id: &OrchestratorId) -> Result<WireSettings, Failure> 
     found.ok_or_else(|| Failure::not_found("it does not speak the wire yet: see `portreeve orchestrator wire set`"))
 }
 
-fn unset(id: OrchestratorId, now: Timestamp) -> WireSettings {
+/// How one speaks of whom nothing was set: HMAC, the newest shapes, codes.
+pub(super) fn unset(id: OrchestratorId, now: Timestamp) -> WireSettings {
     let [.., newest, _generic] = Profile::ALL;
     WireSettings {
         orchestrator_id: id,

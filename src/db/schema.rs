@@ -99,6 +99,7 @@ diesel::table! {
         subject -> Text,
         account_id -> Text,
         created_at -> BigInt,
+        scopes -> Nullable<Text>,
     }
 }
 
@@ -406,6 +407,7 @@ diesel::table! {
         created_at -> BigInt,
         expires_at -> BigInt,
         decided_at -> Nullable<BigInt>,
+        information -> Text,
     }
 }
 
@@ -524,6 +526,34 @@ diesel::table! {
         next_try_at -> Nullable<BigInt>,
         last_error -> Nullable<Text>,
         changed_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    account_information (account_id, orchestrator_id, field) {
+        account_id -> Text,
+        orchestrator_id -> Text,
+        field -> Text,
+        sealed_value -> Text,
+        verified -> Bool,
+        changed_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    signature_uses (orchestrator_id, jti_hash) {
+        orchestrator_id -> Text,
+        jti_hash -> Text,
+        request_hash -> Text,
+        refused_from -> BigInt,
+    }
+}
+
+diesel::table! {
+    account_openings (orchestrator_id, hour_start) {
+        orchestrator_id -> Text,
+        hour_start -> BigInt,
+        opened -> BigInt,
     }
 }
 

@@ -7,6 +7,7 @@ pub mod problem;
 
 mod caller;
 mod limit;
+mod log_in;
 mod private;
 mod request_log;
 mod server;
@@ -51,6 +52,7 @@ fn routes(config: &mut ServiceConfig, app: &App) {
         .service(web::resource("/v1/usage").post(v1::usage::record_usage))
         // Users.
         .configure(dashboard::configure)
+        .configure(log_in::configure)
         .app_data(
             web::QueryConfig::default()
                 .error_handler(|error, _| Problem::new(&table::BAD_REQUEST, format!("The query: {error}.")).into()),

@@ -8,10 +8,12 @@ use serde_json::{Value, json};
 use super::allowance::{self, AllowanceError};
 use super::constraints::{self, Candidate, ConstraintError};
 use super::pay::{self, Bill, Names, PayError, SealedToken};
+use super::person::{self, InformationNeeded};
 use super::placement::Placement;
 use super::sale::Sale;
 use super::store::{self, NewOperation, NewResource};
 use super::{AdvanceError, Desk, Resource, ResourceState, advance, wire_store};
+use crate::account::SealedFact;
 use crate::audit::{self, Fact};
 use crate::catalog::{Edition, PlanRef};
 use crate::clock::Timestamp;
@@ -51,6 +53,8 @@ pub struct Purchase {
     pub placement: Option<Placement>,
     /// Within whose allowance it is bought, when a human allowed an agent only so much.
     pub allowance: Option<String>,
+    /// What the orchestrator passes on about the buyer with this request, sealed for the account.
+    pub information: Vec<SealedFact>,
     /// Whether the key buys anew once what it bought is gone or never came to be: for keys that name a place, such as a
     /// project's database, and not a request.
     pub again: bool,
@@ -77,6 +81,9 @@ pub enum BuyError {
     /// The human did not allow it.
     #[error(transparent)]
     Allowance(#[from] AllowanceError),
+    /// More has to be known about the buyer.
+    #[error(transparent)]
+    Information(#[from] InformationNeeded),
     /// It cannot be paid.
     #[error(transparent)]
     Pay(#[from] PayError),
@@ -163,6 +170,8 @@ fn record(
     let subject = Some(names.resource.as_str());
     let key = NewKey { account_id: account, keyed, subject, sealed_answer: None, lifetime };
     idempotency::insert(conn, &key, now)?;
+    let offer = purchase.edition.offer(&purchase.plan).ok_or(BuyError::UnknownPlan)?;
+    person::pass_on(conn, (account, &purchase.orchestrator_id), &offer.kyc, &purchase.information, now)??;
     let sale = sell(conn, purchase)?;
     if let Some(allowance) = &purchase.allowance {
         allowance::take(conn, (account, allowance), (&purchase.plan, sale.due), now)?;

@@ -23,7 +23,8 @@ pub enum PayError {
     /// The plan costs money and nobody said who pays.
     #[error("this plan costs money: a payment token is needed")]
     TokenNeeded,
-    /// The token's `jti` was seen with another account, or names another token.
+    /// The token's `jti` was seen with another account, or names another token; or it is of another issuer than the one
+    /// that is to settle it.
     #[error("the payment token belongs to another account or names another token")]
     TokenTaken,
     /// Two currencies.
@@ -125,6 +126,9 @@ pub(super) fn pay(
     let Some(currency) = bill.sale.currency else { return Ok(None) };
     let token = token.ok_or(PayError::TokenNeeded)?;
     let (account, orchestrator, now) = (bill.account, bill.orchestrator, bill.now);
+    if token.token.orchestrator_id != *orchestrator {
+        return Err(PayError::TokenTaken);
+    }
     let named = (&bill.names.token, token.sealed.as_str());
     let token =
         budget::remember_token(conn, account, orchestrator, named, &token.token, now)?.ok_or(PayError::TokenTaken)?;

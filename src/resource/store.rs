@@ -141,7 +141,10 @@ pub(super) fn of_hold(
 }
 
 /// Whether a worker still goes on with something of this resource.
-pub(super) fn is_worked_on(conn: &mut DbConnection, account: &AccountId, id: &ResourceId) -> QueryResult<bool> {
+///
+/// # Errors
+/// When the database fails.
+pub fn is_worked_on(conn: &mut DbConnection, account: &AccountId, id: &ResourceId) -> QueryResult<bool> {
     let open = operations::table
         .filter(operations::account_id.eq(account))
         .filter(operations::resource_id.eq(id))
@@ -239,6 +242,21 @@ pub(super) fn plans_in_use(conn: &mut DbConnection, of: &Among<'_>, ready: bool)
         plans.extend(changing_to.filter(|_| !ready));
     }
     Ok(plans)
+}
+
+/// Which plans, `service/plan`, stay in use or are being made, and in which projects: all but one resource.
+pub(super) fn places_of(
+    conn: &mut DbConnection,
+    account: &AccountId,
+    except: &ResourceId,
+) -> Result<BTreeSet<(String, Option<String>)>, DbError> {
+    let of = Among { account, project: None, except: Some(except) };
+    let rows: Vec<(String, String, Option<String>)> = among(&of, &IN_USE)
+        .filter(resources::state.ne(ResourceState::Removing.as_str()))
+        .select((resources::service, resources::plan, resources::project_id))
+        .distinct()
+        .load(conn)?;
+    Ok(rows.into_iter().map(|(service, plan, project)| (format!("{service}/{plan}"), project)).collect())
 }
 
 /// Moves a resource from one of `from` to `to`. `false`: it was in another state.

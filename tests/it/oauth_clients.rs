@@ -13,6 +13,8 @@ use crate::harness::client::Answer;
 use crate::harness::oauth::{OAuthClient, REDIRECT, VERIFIER, answered, form, refused, text, works};
 use crate::harness::receiver::Receiver;
 
+/// Clients may be documents on this machine.
+const HERE: [(&str, &str); 1] = [("wire.generic_cimd_loopback", "true")];
 const OPEN: [(&str, &str); 1] = [("oauth.dynamic_registration", "true")];
 
 /// A client whose id is the URL of what `host` answers.
@@ -30,7 +32,7 @@ async fn registers(app: &TestApp, document: &Value) -> Answer {
 
 on_both! {
     async fn a_client_may_be_the_url_of_its_metadata(db: TestDb) {
-        let app = TestApp::start(&db).await;
+        let app = TestApp::start_with(&db, &HERE).await;
         let ada = app.agent().await;
         let host = Receiver::start();
         host.answers(200, &document(&host));
@@ -50,7 +52,7 @@ on_both! {
     }
 
     async fn a_document_that_is_not_right_is_no_client_and_is_not_kept(db: TestDb) {
-        let app = TestApp::start(&db).await;
+        let app = TestApp::start_with(&db, &HERE).await;
         let host = Receiver::start();
         let client = documented(&app, &host);
         let good = document(&host);
@@ -86,7 +88,7 @@ on_both! {
     }
 
     async fn a_client_that_changed_what_it_says_must_ask_again(db: TestDb) {
-        let app = TestApp::start(&db).await;
+        let app = TestApp::start_with(&db, &HERE).await;
         let ada = app.agent().await;
         let host = Receiver::start();
         host.answers(200, &document(&host));
@@ -169,7 +171,7 @@ on_both! {
         clients[0].tokens(&ada).await;
         app.pass(TimeDelta::days(11));
         let now = app.now();
-        let forgotten = app.app().db.write(HOUSE, move |conn| authorization::forget_unused(conn, now)).await.unwrap();
+        let forgotten = app.app().db.write(HOUSE, move |conn| authorization::forget_unused(conn, now, 100)).await.unwrap();
         assert_eq!(forgotten, 1);
         clients[1].authorize(&[]).await.expect_status(400);
         clients[0].page(&[]).await;

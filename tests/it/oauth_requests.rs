@@ -9,6 +9,18 @@ use crate::harness::app::{TestApp, user};
 use crate::harness::browser::Browser;
 use crate::harness::oauth::{CHALLENGE, OAuthClient, REDIRECT, answered, form, refused, text, works};
 
+/// Where the browser is led that asks for a page: it must be a redirect that tells nobody where it came from.
+async fn led_to(browser: &Browser, page: &str) -> String {
+    let answer = browser.get(page).await.expect_status(303);
+    assert_eq!((answer.header("referrer-policy"), answer.header("cache-control")), ("no-referrer", "no-store"));
+    answer.header("location").to_owned()
+}
+
+/// The log-in of at most so many seconds ago that leads back to `page`.
+fn log_in(page: &str, seconds: u32) -> String {
+    format!("/login?{}", form(&[("to", page), ("max_age", &seconds.to_string())]))
+}
+
 on_both! {
     async fn a_human_allows_and_the_client_gets_a_code_with_state_and_issuer(db: TestDb) {
         let app = TestApp::start(&db).await;
@@ -57,15 +69,13 @@ on_both! {
         let client = OAuthClient::public(&app).await;
         let page = client.page(&[]).await;
         let by_link = Browser::by_link(&ada).await;
-        assert_eq!(by_link.get(&page).await.status(), 403);
+        assert_eq!(led_to(&by_link, &page).await, log_in(&page, 300));
         let refused = by_link.submits(&format!("{page}/allow"), &[("scope", "budget:read")]).await;
         assert_eq!(refused.status(), 403, "{}", refused.text());
         assert!(refused.text().contains("/login?to=%2Fconsent%2Foreq_"), "the log-in leads back: {}", refused.text());
         // Nobody at all is led to the log-in, and from there back.
         let stranger = Browser::new(&app);
-        let asked = stranger.get(&page).await;
-        assert_eq!(asked.status(), 401);
-        assert!(asked.text().contains("/login?to=%2Fconsent%2Foreq_"), "{}", asked.text());
+        assert_eq!(led_to(&stranger, &page).await, log_in(&page, 300));
         // The question is still open for its human.
         Browser::of_owner(&ada).await.get(&page).await.expect_status(200);
         app.stop().await;
@@ -78,14 +88,14 @@ on_both! {
         let browser = Browser::of_owner(&ada).await;
         app.pass(TimeDelta::seconds(60));
         let wants = client.page(&[("max_age", "30")]).await;
-        assert_eq!(browser.get(&wants).await.status(), 403);
+        assert_eq!(led_to(&browser, &wants).await, log_in(&wants, 30));
         assert_eq!(browser.submits(&format!("{wants}/allow"), &[("scope", "budget:read")]).await.status(), 403);
         let login = client.page(&[("prompt", "login")]).await;
-        assert_eq!(browser.get(&login).await.status(), 403, "logged in before it was asked");
+        assert_eq!(led_to(&browser, &login).await, log_in(&login, 0), "logged in before it was asked");
         let page = client.page(&[]).await;
         browser.get(&page).await.expect_status(200);
         app.pass(TimeDelta::seconds(300));
-        assert_eq!(browser.get(&page).await.status(), 403, "more than five minutes ago");
+        assert_eq!(led_to(&browser, &page).await, log_in(&page, 300), "more than five minutes ago");
         app.stop().await;
     }
 

@@ -29,7 +29,7 @@ on_both! {
         let (ada, bob, eve) = (app.agent().await, app.agent_of(&user("bob")).await, app.agent_of(&user("eve")).await);
         let client = OAuthClient::public(&app).await;
         let tokens = client.tokens(&ada).await;
-        let other = app.another_process().await;
+        let other = app.another_listening_process().await;
         let elsewhere = Client::new(&format!("http://{}", other.address));
         let (token, of_bob) = (text(&tokens, "access_token"), bob.token.as_str());
         for token in [token, of_bob, eve.token.as_str()] {

@@ -3,8 +3,10 @@
 use chrono::TimeDelta;
 use diesel::prelude::*;
 use futures_util::future::join_all;
+use portreeve::account;
 use portreeve::db::DbError;
 use portreeve::db::schema::identity_links;
+use portreeve::ids::AccountId;
 use portreeve::orchestrator::{ExistingAccount, WireSettings};
 use portreeve::simulator::User;
 use serde_json::{Value, json};
@@ -105,6 +107,25 @@ on_both! {
         assert_eq!(links(&app).await, 2);
         let overview = browser.get("/dashboard").await.expect_status(200).text();
         assert!(overview.contains("allowed Second to act for this account"), "{overview}");
+        app.stop().await;
+    }
+
+    async fn what_was_said_about_the_person_is_kept_when_the_owner_allows_it_and_not_before(db: TestDb) {
+        let app = TestApp::start(&db).await;
+        let ada = app.agent().await;
+        let agent = second(&app, |_| ()).await;
+        let (_, page) = asks(&agent).await;
+        let account: AccountId = ada.account.parse().unwrap();
+        let known = async || {
+            let account = account.clone();
+            app.app().db.read(move |conn| account::information(conn, &account)).await.unwrap()
+        };
+        assert!(known().await.is_empty(), "nobody has allowed it");
+        callback(&allows(&Browser::of_owner(&ada).await, &page).await);
+        let facts = known().await;
+        let [(orchestrator, fact)] = facts.as_slice() else { panic!("{facts:?}") };
+        let name = fact.open(&app.app().person_sealer, &account, orchestrator).unwrap();
+        assert_eq!((orchestrator, &name[..]), (&agent.orchestrator, &b"Ada Example"[..]));
         app.stop().await;
     }
 
@@ -259,6 +280,53 @@ on_both! {
             assert_eq!(allows(&browser, &wrong).await.status(), 404, "{wrong}");
         }
         assert_eq!(links(&app).await, 1);
+        app.stop().await;
+    }
+
+    async fn consent_to_something_is_not_consent_to_everything(db: TestDb) {
+        let app = TestApp::start_with(&db, &UNLIMITED).await;
+        let ada = app.agent().await;
+        let agent = second(&app, |_| ()).await;
+        let browser = Browser::of_owner(&ada).await;
+        let wants = async |scopes: Value| {
+            let mut request = agent.account_request(&User::ada());
+            request["scopes"] = scopes;
+            let answer = agent.post("/provisioning/account_requests", &request).await;
+            (request, answer)
+        };
+        let answered = async |scopes: Value| wants(scopes).await.1.expect_status(200).json();
+        // Which of a look, a link to the dashboard and a new resource the tokens for a code allow.
+        let may = async |answer: Value| {
+            let fields = [("grant_type", "authorization_code"), ("code", &code_of(&answer))];
+            let tokens = agent.token(&fields).await.expect_status(200).json();
+            let holder = agent.with_bearer(tokens["access_token"].as_str().unwrap());
+            let id = portreeve::ids::ResourceId::new(app.now());
+            let look = holder.get(&format!("/provisioning/resources/{id}")).await.status();
+            let link = holder.post("/provisioning/deep_links", &json!({"purpose": "dashboard"})).await.status();
+            let new = holder.post("/provisioning/resources", &json!({"service_id": "sandbox"})).await.status();
+            (look, link, new)
+        };
+        let first = answered(json!(["resources:read"])).await;
+        assert_eq!(callback(&allows(&browser, &page_of(&app, &first)).await)[0].0, "code");
+        assert_eq!(may(answered(json!([])).await).await, (404, 403, 403), "nothing named is what was allowed");
+        assert_eq!(may(answered(json!(["resources:read"])).await).await, (404, 403, 403));
+        // More is asked for, and refused; what was allowed stays.
+        let more = json!(["resources:read", "dashboard:link"]);
+        let (request, answer) = wants(more.clone()).await;
+        let page = page_of(&app, &answer.expect_status(200).json());
+        assert!(browser.get(&page).await.expect_status(200).text().contains("log a browser in to your dashboard"));
+        assert_eq!(callback(&presses(&browser, &page, "deny", "same-origin").await)[0].1, "access_denied");
+        assert_eq!(agent.post("/provisioning/account_requests", &request).await.status(), 403);
+        assert_eq!(may(answered(json!([])).await).await, (404, 403, 403));
+        // Allowed, it comes to what was allowed before, and to nothing else.
+        let page = page_of(&app, &answered(json!(["dashboard:link"])).await);
+        assert_eq!(callback(&allows(&browser, &page).await)[0].0, "code");
+        assert_eq!(may(answered(json!([])).await).await, (404, 200, 403));
+        assert_eq!(may(answered(more).await).await, (404, 200, 403));
+        page_of(&app, &answered(json!(["resources:write"])).await);
+        assert_eq!(links(&app).await, 2);
+        let overview = browser.get("/dashboard").await.expect_status(200).text();
+        assert!(overview.contains("allowed Second to do more"), "{overview}");
         app.stop().await;
     }
 

@@ -140,10 +140,10 @@ pub fn rotate(conn: &mut DbConnection, id: &str, secret: &Secret, now: Timestamp
     Ok(audit::append(conn, &fact(id, "operator", "client.secret_replaced", json!({})), now)?)
 }
 
-/// Forgets clients that registered themselves and were not used for [`UNUSED_LIFETIME`]. Answers how many.
+/// Forgets clients that registered themselves and were not used for [`UNUSED_LIFETIME`], at most `limit`. Answers how many.
 ///
 /// # Errors
 /// When the database fails.
-pub fn forget_unused(conn: &mut DbConnection, now: Timestamp) -> Result<usize, DbError> {
-    Ok(store::delete_unused(conn, ClientOrigin::Registration, now.minus(UNUSED_LIFETIME))?)
+pub fn forget_unused(conn: &mut DbConnection, now: Timestamp, limit: i64) -> Result<usize, DbError> {
+    Ok(store::delete_unused(conn, ClientOrigin::Registration, now.minus(UNUSED_LIFETIME), limit)?)
 }

@@ -63,6 +63,10 @@ pub(super) fn insert(conn: &mut DbConnection, client: &Client) -> QueryResult<()
 }
 
 pub(in crate::authorization) fn by_id(conn: &mut DbConnection, id: &str) -> Result<Option<Client>, DbError> {
+    // PostgreSQL takes no text with U+0000: no client has such a name.
+    if id.contains('\0') {
+        return Ok(None);
+    }
     let row: Option<ClientRow> = clients::table.find(id).first(conn).optional()?;
     row.map(Client::try_from).transpose()
 }
@@ -90,7 +94,19 @@ pub(in crate::authorization) fn touch(conn: &mut DbConnection, id: &str, now: Ti
     diesel::update(clients::table.find(id)).set(clients::last_used_at.eq(now)).execute(conn).map(drop)
 }
 
-pub(super) fn delete_unused(conn: &mut DbConnection, origin: ClientOrigin, before: Timestamp) -> QueryResult<usize> {
-    let unused = clients::table.filter(clients::origin.eq(origin.as_str())).filter(clients::last_used_at.lt(before));
+/// At most `limit` of them.
+pub(super) fn delete_unused(
+    conn: &mut DbConnection,
+    origin: ClientOrigin,
+    before: Timestamp,
+    limit: i64,
+) -> QueryResult<usize> {
+    let unused: Vec<String> = clients::table
+        .filter(clients::origin.eq(origin.as_str()))
+        .filter(clients::last_used_at.lt(before))
+        .limit(limit)
+        .select(clients::id)
+        .load(conn)?;
+    let unused = clients::table.filter(clients::id.eq_any(unused)).filter(clients::last_used_at.lt(before));
     diesel::delete(unused).execute(conn)
 }

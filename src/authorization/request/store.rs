@@ -69,6 +69,15 @@ pub(super) fn decide_request(
     Ok(changed == 1)
 }
 
-pub(in crate::authorization) fn delete_ended_before(conn: &mut DbConnection, end: Timestamp) -> QueryResult<usize> {
-    diesel::delete(authorization_requests::table.filter(authorization_requests::expires_at.lt(end))).execute(conn)
+pub(in crate::authorization) fn delete_ended_before(
+    conn: &mut DbConnection,
+    end: Timestamp,
+    limit: i64,
+) -> QueryResult<usize> {
+    let ended: Vec<SecretHash> = authorization_requests::table
+        .filter(authorization_requests::expires_at.lt(end))
+        .limit(limit)
+        .select(authorization_requests::handle_hash)
+        .load(conn)?;
+    diesel::delete(authorization_requests::table.filter(authorization_requests::handle_hash.eq_any(ended))).execute(conn)
 }

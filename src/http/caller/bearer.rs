@@ -52,6 +52,14 @@ pub(crate) struct Caller<N: Needs> {
     needs: PhantomData<fn() -> N>,
 }
 
+impl<N: Needs> Caller<N> {
+    /// The name of an operation for idempotency keys: two orchestrators, or programs, of one account may choose
+    /// the same key.
+    pub(crate) fn operation(&self, name: &str) -> String {
+        format!("{name}/{}", self.token.client)
+    }
+}
+
 /// What stands in the header. `None`: no credentials that we know were sent.
 fn presented(request: &HttpRequest) -> Result<Option<(Scheme, String)>, Problem> {
     let malformed = |why: &str| Problem::new(&table::BAD_REQUEST, why.to_owned());

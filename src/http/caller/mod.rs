@@ -11,7 +11,7 @@ mod proof;
 
 pub(crate) use bearer::{BudgetRead, Caller, DashboardLink, ResourcesRead, ResourcesRemove, ResourcesWrite};
 pub(crate) use body::{Body, Event, Form};
-pub(crate) use browser::{SameSite, User, session_cookie};
+pub(crate) use browser::{BrowserMark, Present, SameSite, User, session_cookie};
 pub(crate) use challenge::{Challenge, Scheme};
 pub(crate) use human::{FreshlyLoggedIn, LoggedIn, NotHuman};
 pub(crate) use key::Key;

@@ -75,8 +75,8 @@ fn page_of(handle: &str) -> Onward {
     format!("/consent/{handle}").parse().unwrap_or_default()
 }
 
-/// Whether the log-in is as fresh as the client wants it; `Err`: the page that asks for another.
-fn fresh_enough(app: &App, human: &FreshlyLoggedIn, asked: &Asked, handle: &str) -> Result<(), HttpResponse> {
+/// Whether the log-in is as fresh as the client wants it; `Err`: another log-in is needed.
+fn fresh_enough(app: &App, human: &FreshlyLoggedIn, asked: &Asked, handle: &str) -> Result<(), NotHuman> {
     let Some(max_age) = asked.request.max_age else { return Ok(()) };
     let since = if max_age == 0 { asked.created_at } else { human.now.minus(TimeDelta::seconds(max_age)) };
     if human.session.authentication.at >= since {
@@ -84,8 +84,15 @@ fn fresh_enough(app: &App, human: &FreshlyLoggedIn, asked: &Asked, handle: &str)
     }
     let frame = Frame::anonymous(app.provider_name());
     let within = TimeDelta::seconds(max_age);
-    let refused = NotHuman::LogIn { frame, session: Some(NotProven::Stale), within, onward: page_of(handle) };
-    Err(refused.error_response())
+    Err(NotHuman::LogIn { frame, session: Some(NotProven::Stale), within, onward: page_of(handle) })
+}
+
+/// On to the log-in, and from there back: the human came to answer a program, and has nothing to read before.
+fn led_to_log_in(refused: NotHuman) -> HttpResponse {
+    match &refused {
+        NotHuman::LogIn { within, onward, .. } => sent_on(&onward.log_in(*within)),
+        NotHuman::Broken(_) => refused.error_response(),
+    }
 }
 
 /// Asks the human who logged in just now; everybody else is led to the log-in, and from there back.
@@ -100,10 +107,10 @@ pub(super) async fn show(
     };
     let human = match human {
         Ok(human) => human,
-        Err(refused) => return Ok(refused.back_to(page_of(&handle)).error_response()),
+        Err(refused) => return Ok(led_to_log_in(refused.back_to(page_of(&handle)))),
     };
-    if let Err(page) = fresh_enough(&app, &human, &question.asked, &handle) {
-        return Ok(page);
+    if let Err(refused) = fresh_enough(&app, &human, &question.asked, &handle) {
+        return Ok(led_to_log_in(refused));
     }
     ask(&app, &question, &human.session.account, &handle).await
 }
@@ -124,8 +131,8 @@ pub(super) async fn allow(
         Ok(human) => human,
         Err(refused) => return Ok(refused.back_to(page_of(&handle)).error_response()),
     };
-    if let Err(page) = fresh_enough(&app, &human, &asked, &handle) {
-        return Ok(page);
+    if let Err(refused) = fresh_enough(&app, &human, &asked, &handle) {
+        return Ok(refused.error_response());
     }
     let scopes = ticked(&form, &asked.request.scopes);
     if scopes.is_empty() {

@@ -6,11 +6,11 @@ use actix_web::{HttpResponse, ResponseError as _};
 use serde::Deserialize;
 
 use super::facts::{self, NEWEST};
-use super::pages::{self, Control, MainPart, Notice, respond};
+use super::pages::{self, Control, MainPart, Notice, OverviewPage, respond};
 use super::part::{Asked, varied};
 use crate::app::App;
-use crate::http::caller::{Form, LoggedIn, NotHuman, SameSite, User};
-use crate::http::problem::Problem;
+use crate::http::caller::{Form, FreshlyLoggedIn, LoggedIn, NotHuman, SameSite, User};
+use crate::http::problem::{Problem, table};
 use crate::money::{Amount, Currency, Money, Rate};
 use crate::payment::budget::{self, Budget, ChangeBudgetError, ResumedBy};
 
@@ -88,6 +88,10 @@ fn part(
 fn form_again(app: &App, user: &User, asked: Asked, facts: &facts::Facts, form: pages::CapForm) -> HttpResponse {
     let mut page = facts.page(app, &user.session.account);
     page.cap_form = form;
+    shown_again(asked, page)
+}
+
+fn shown_again(asked: Asked, mut page: OverviewPage) -> HttpResponse {
     varied(match asked {
         Asked::Page => respond(&page, StatusCode::UNPROCESSABLE_ENTITY),
         Asked::Part => {
@@ -146,8 +150,8 @@ pub(super) async fn lower_cap(
     if ceiling < taken && ceiling < own.ceiling && sure.as_ref() != Some(&minor) {
         let [new, taken] = [ceiling, taken].map(|amount| Money { amount, currency });
         let problem = format!(
-            "{taken} is spent or held already. With a cap of {new} nothing new can be bought in this period, and you \
-             cannot raise it here again. If that is what you want, press once more."
+            "{taken} is spent or held already. With a cap of {new} nothing new can be bought in this period, and only \
+             you can raise it again, after a log-in. If that is what you want, press once more."
         );
         return Ok(again(typed, problem, Some(minor)));
     }
@@ -158,10 +162,54 @@ pub(super) async fn lower_cap(
         Ok(()) => done(&app, &user, asked, Done::Cap).await,
         Err(ChangeBudgetError::WouldRaise(present)) => Ok(again(
             typed,
-            format!("The cap is {present} and can only be lowered here. It cannot be raised on this page yet."),
+            format!("The cap is {present}, and this form only lowers it. To raise it, log in and use the other form."),
             None,
         )),
         Err(ChangeBudgetError::Db(error)) => Err(error.into()),
+        Err(other) => Err(Problem::new(&table::INTERNAL, "The cap.").because(other)),
+    }
+}
+
+/// Raises the cap, for whoever logged in just now; works with the next decision.
+pub(super) async fn raise_cap(
+    app: Data<App>,
+    _from: SameSite,
+    human: Result<FreshlyLoggedIn, NotHuman>,
+    asked: Asked,
+    form: Form<CapForm>,
+) -> Result<HttpResponse, Problem> {
+    let user: User = match human {
+        Ok(human) => human.into(),
+        Err(refused) => return Ok(refused.error_response()),
+    };
+    let (account, now) = (user.session.account.clone(), user.now);
+    let facts = facts::load(&app, &user, NEWEST).await?;
+    let (own, currency) = (&facts.budget.own, facts.budget.own.currency);
+    let again = |typed, problem| {
+        let form = pages::CapForm { typed, problem: Some(problem), sure: None };
+        let mut page = facts.page(&app, &user.session.account);
+        page.raise_form = form;
+        shown_again(asked, page)
+    };
+    let typed = form.0.ceiling;
+    let Some(ceiling) = typed_amount(&typed, currency) else {
+        let problem = not_an_amount(&typed, own.ceiling, currency);
+        return Ok(again(typed, problem));
+    };
+    let highest = facts.highest_cap(&account);
+    let (id, orchestrator) = (account.id.clone(), account.opened_by.clone());
+    let raised =
+        app.db.write(account.id.as_str(), move |conn| budget::raise(conn, &id, &orchestrator, (ceiling, highest), now));
+    match raised.await {
+        Ok(()) => done(&app, &user, asked, Done::Cap).await,
+        Err(ChangeBudgetError::WouldLower(present)) => {
+            Ok(again(typed, format!("The cap is {present} already. To lower it, use the other form.")))
+        }
+        Err(ChangeBudgetError::TooHigh(highest)) => {
+            Ok(again(typed, format!("Until the account is claimed, its cap is at most {highest}.")))
+        }
+        Err(ChangeBudgetError::Db(error)) => Err(error.into()),
+        Err(other) => Err(Problem::new(&table::INTERNAL, "The cap.").because(other)),
     }
 }
 
@@ -178,9 +226,7 @@ async fn turn(app: &App, user: User, asked: Asked, stopped: bool) -> Result<Http
     match turned.await {
         Ok(()) => done(app, &user, asked, if stopped { Done::Stopped } else { Done::Resumed }).await,
         Err(ChangeBudgetError::Db(error)) => Err(error.into()),
-        Err(other @ ChangeBudgetError::WouldRaise(_)) => {
-            Err(Problem::new(&crate::http::problem::table::INTERNAL, "The switch.").because(other))
-        }
+        Err(other) => Err(Problem::new(&table::INTERNAL, "The switch.").because(other)),
     }
 }
 

@@ -109,11 +109,18 @@ impl Facts {
             notice: None,
             used: None,
             cap_form: CapForm::default(),
+            raise_form: CapForm::default(),
             resources: self.resources(),
             days: self.days(),
             ledger: self.ledger(),
             activity: self.activity(&account.id),
         }
+    }
+
+    /// To what the owner may raise the cap; `None`: to anything.
+    pub(super) fn highest_cap(&self, account: &Account) -> Option<Amount> {
+        let provisional = matches!(account.state, AccountState::Provisional);
+        provisional.then(|| self.orchestrator.opening_ceiling())
     }
 
     fn resources(&self) -> Resources {
@@ -244,6 +251,7 @@ fn activity(fact: &RecordedFact, account: &AccountId, orchestrator: &Orchestrato
         "consent.given" => format!("allowed {} to act for this account", text("client_name")),
         "consent.refused" => format!("refused {}", text("client_name")),
         "consent.revoked" => format!("ended what a program was allowed: {}", text("reason")),
+        "link.widened" => format!("allowed {} to do more", text("orchestrator")),
         "link.denied" => format!("refused {}", text("orchestrator")),
         "resource.bought" if fact.detail.get("amount").and_then(Value::as_i64) == Some(0) => {
             format!("chose {}", text("title"))
@@ -254,6 +262,9 @@ fn activity(fact: &RecordedFact, account: &AccountId, orchestrator: &Orchestrato
         "resource.removed" => format!("removed {}", text("name")),
         "resource.needs_attention" => format!("needs a human for {}", text("name")),
         "hold.settled" => format!("settled {} as {}", money("amount"), text("as")),
+        "budget.raised" => format!("raised the cap from {} to {}", money("before"), money("after")),
+        "passkey.added" => format!("added the passkey {}", text("name")),
+        "passkey.removed" => format!("removed the passkey {}", text("name")),
         "budget.lowered" => format!("lowered the cap from {} to {}", money("before"), money("after")),
         "spending.stopped" => "stopped new spending".to_owned(),
         "spending.resumed" => "allowed new spending again".to_owned(),

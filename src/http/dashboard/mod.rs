@@ -28,6 +28,7 @@ pub(super) fn configure(config: &mut ServiceConfig) {
         .service(web::resource("/dashboard").get(overview::show_overview))
         .service(web::resource("/dashboard/logout").post(log_in::log_out))
         .service(web::resource("/dashboard/cap").post(change::lower_cap))
+        .service(web::resource("/dashboard/cap/raise").post(change::raise_cap))
         .service(web::resource("/dashboard/stop").post(change::stop))
         .service(web::resource("/dashboard/resume").post(change::resume));
 }

@@ -1,4 +1,4 @@
-//! What the human may change without a fresh log-in: lower the cap, stop new spending, allow it again.
+//! What the human may change: lower the cap and stop new spending at any time; raise it and allow it again, logged in.
 
 use serde_json::json;
 
@@ -15,6 +15,12 @@ pub enum ChangeBudgetError {
     /// The new cap is not below the old one.
     #[error("the cap can only be lowered here: it is {0} now")]
     WouldRaise(Money),
+    /// The new cap is not above the old one.
+    #[error("the cap is {0} already")]
+    WouldLower(Money),
+    /// The new cap is above what the provider allows.
+    #[error("the cap of an account that nobody has claimed is at most {0}")]
+    TooHigh(Money),
     /// The database failed.
     #[error(transparent)]
     Db(#[from] DbError),
@@ -46,6 +52,33 @@ pub fn lower(
     store::lower_open_counters(conn, account, orchestrator, ceiling, now)?;
     let detail = json!({"before": before.ceiling, "after": ceiling, "currency": before.currency});
     record(conn, account, "budget.lowered", detail, now)
+}
+
+/// Raises the cap, for an owner who logged in just now, to at most `highest` where there is such a bound. Counters that
+/// are closed by a stop stay closed. Call it inside `Db::write`.
+///
+/// # Errors
+/// When `ceiling` is not above the present cap or is above `highest`, or the database fails.
+pub fn raise(
+    conn: &mut DbConnection,
+    account: &AccountId,
+    orchestrator: &OrchestratorId,
+    (ceiling, highest): (Amount, Option<Amount>),
+    now: Timestamp,
+) -> Result<(), ChangeBudgetError> {
+    let stopped = store::lock_account(conn, account)?.is_some();
+    let before = store::budget(conn, account, orchestrator)?;
+    if let Some(highest) = highest.filter(|highest| *highest < ceiling) {
+        return Err(ChangeBudgetError::TooHigh(Money { amount: highest, currency: before.currency }));
+    }
+    if !store::raise_budget(conn, account, orchestrator, ceiling, now)? {
+        return Err(ChangeBudgetError::WouldLower(Money { amount: before.ceiling, currency: before.currency }));
+    }
+    if !stopped {
+        store::raise_open_counters(conn, account, orchestrator, ceiling, now)?;
+    }
+    let detail = json!({"before": before.ceiling, "after": ceiling, "currency": before.currency});
+    record(conn, account, "budget.raised", detail, now)
 }
 
 /// Stops new spending: every budget counter that is open admits nothing more, and neither will new ones. What exists

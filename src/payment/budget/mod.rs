@@ -7,7 +7,7 @@ mod change;
 mod store;
 mod view;
 
-pub use change::{ChangeBudgetError, ResumedBy, lower, resume_spending, stop_spending};
+pub use change::{ChangeBudgetError, ResumedBy, lower, raise, resume_spending, stop_spending};
 pub use store::{
     AgentLimit, CounterFacts, Limits, PlanLimit, TokenFacts, find_token, is_stopped, open_counters, remember_token,
     tokens_of,

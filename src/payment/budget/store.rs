@@ -160,6 +160,40 @@ pub(super) fn lower_open_counters(
     .map(drop)
 }
 
+pub(super) fn raise_budget(
+    conn: &mut DbConnection,
+    account: &AccountId,
+    orchestrator: &OrchestratorId,
+    ceiling: Amount,
+    now: Timestamp,
+) -> QueryResult<bool> {
+    let changed = diesel::update(budgets::table.find((account, orchestrator)).filter(budgets::ceiling.lt(ceiling)))
+        .set((budgets::ceiling.eq(ceiling), budgets::changed_at.eq(now)))
+        .execute(conn)?;
+    Ok(changed == 1)
+}
+
+/// Counters whose period has not ended take the new ceiling where it is higher.
+pub(super) fn raise_open_counters(
+    conn: &mut DbConnection,
+    account: &AccountId,
+    orchestrator: &OrchestratorId,
+    ceiling: Amount,
+    now: Timestamp,
+) -> QueryResult<()> {
+    diesel::update(
+        counters::table
+            .filter(counters::account_id.eq(account))
+            .filter(counters::kind.eq(CounterKind::Budget.as_str()))
+            .filter(counters::subject.eq(orchestrator.as_str()))
+            .filter(counters::period_end.gt(now))
+            .filter(counters::ceiling.lt(ceiling)),
+    )
+    .set(counters::ceiling.eq(ceiling))
+    .execute(conn)
+    .map(drop)
+}
+
 /// Whether this call stopped spending.
 pub(super) fn set_stopped(conn: &mut DbConnection, account: &AccountId, now: Timestamp) -> QueryResult<bool> {
     let going = accounts::table.find(account).filter(accounts::spending_stopped_at.is_null());
@@ -241,12 +275,26 @@ pub fn open_counters(
     let agent = limits.agent.map(|agent| (CounterKind::Agent, agent.id.as_str(), (agent.currency, agent.per_month)));
     for (kind, subject, limit) in [plan, agent].into_iter().flatten() {
         open.push(if let Some(found) = find_counter(conn, account, kind, subject, month)? {
+            if kind == CounterKind::Plan {
+                set_plan_ceiling(conn, account, &found.id, limit.1)?;
+            }
             found
         } else {
             new_counter(conn, account, kind, subject, limit, month, now)?
         });
     }
     Ok(open)
+}
+
+/// A resource whose plan was changed has the ceiling of the plan that it is now; what the month cost so far stays.
+fn set_plan_ceiling(
+    conn: &mut DbConnection,
+    account: &AccountId,
+    counter: &CounterId,
+    per_month: Amount,
+) -> QueryResult<()> {
+    let other = counters::table.find((account, counter)).filter(counters::ceiling.ne(per_month));
+    diesel::update(other).set(counters::ceiling.eq(per_month)).execute(conn).map(drop)
 }
 
 fn find_counter(

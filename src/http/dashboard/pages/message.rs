@@ -85,6 +85,30 @@ impl MessagePage {
         Self { log_in: Some(log_in.to_owned()), ..Self::new(frame, heading, text, &steps) }
     }
 
+    /// 410: a link of a mail that is used up, too old, or none.
+    #[must_use]
+    pub fn log_in_link_gone(frame: Frame) -> Self {
+        let text = "A link to log in works once, and for 15 minutes. This one was used, is too old, or was never made by us. \
+                    When several mails came, only the newest one's works.";
+        let page = Self::new(frame, "This link no longer works.", text, &["Ask for a new link."]);
+        Self { log_in: Some("/login".to_owned()), ..page }
+    }
+
+    /// Nobody was logged in; `log_in` leads to the ways in.
+    #[must_use]
+    pub fn log_in_failed(frame: Frame, text: &str, log_in: &str) -> Self {
+        let page = Self::new(frame, "You are not logged in.", text, &["Try it once more, or another way."]);
+        Self { log_in: Some(log_in.to_owned()), ..page }
+    }
+
+    /// 429: too many of the same.
+    #[must_use]
+    pub fn too_often(frame: Frame, seconds: u64) -> Self {
+        let text = "There were many attempts to log in lately. Nothing was sent.";
+        let wait = format!("Wait {} minutes, then try again.", seconds.div_ceil(60));
+        Self::new(frame, "That was too often.", text, &[&wait])
+    }
+
     /// 401: no session, or an ended one.
     #[must_use]
     pub fn session_ended(frame: Frame) -> Self {

@@ -73,6 +73,7 @@ fn sample() -> OverviewPage {
         notice: None,
         used: None,
         cap_form: CapForm::default(),
+        raise_form: CapForm::default(),
         resources: Resources {
             rows: vec![
                 resource("weather-prod", "weather", "metered", "ready", ResourceCharge::Spent(usd(3_120))),

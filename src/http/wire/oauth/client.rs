@@ -26,7 +26,7 @@ pub(crate) struct ClientFields {
 
 /// What authenticating clients reaches.
 pub(crate) fn client_parts(app: &App) -> ClientParts<'_> {
-    let documents = app.oauth.client_documents.then_some(&app.documents);
+    let documents = app.oauth.client_documents.then_some(&app.client_documents);
     ClientParts { db: &app.db, documents, issuer: &app.base_url }
 }
 

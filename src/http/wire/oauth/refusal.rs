@@ -6,7 +6,7 @@ use actix_web::http::{StatusCode, header};
 use serde_json::json;
 
 use crate::app::App;
-use crate::authorization::{ClientError, DocumentError, ExchangeError, GrantError, Refusal};
+use crate::authorization::{ClientError, ExchangeError, GrantError, Refusal};
 use crate::http::caller::DPOP_NONCE;
 use crate::http::limit::Limited;
 use crate::http::problem::Problem;
@@ -113,10 +113,10 @@ impl From<ClientError> for TokenRefusal {
     fn from(error: ClientError) -> Self {
         match error {
             ClientError::Db(error) => Problem::from(error).into(),
-            ClientError::Document(DocumentError::Unavailable(cause)) => {
+            ClientError::Document(error) if error.is_passing() => {
                 let refusal =
                     Self::new(StatusCode::UNAUTHORIZED, "invalid_client", "The client's metadata cannot be fetched.");
-                refusal.because(cause)
+                refusal.because(error)
             }
             other => Self::invalid_client(other),
         }

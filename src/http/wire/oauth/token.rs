@@ -168,7 +168,7 @@ pub(crate) async fn token(
             let token = present(request.refresh_token.as_ref());
             let token = match token {
                 Some(token) if of_consent(app, &token, authorization::refresh_is_of_consent).await? => token,
-                _ => return tokens::refresh(app, &limits, &http, request).await,
+                _ => return tokens::refresh(app, &limits, &http, (request, &bytes)).await,
             };
             let client = authenticated(app, &http, request.client_fields(), now).await?;
             let asking = asking(client, &mut request, bound_to);

@@ -5,6 +5,7 @@ pub(crate) mod account_requests;
 pub(crate) mod bearer;
 pub(crate) mod deep_links;
 pub(crate) mod envelope;
+pub(crate) mod person;
 pub(crate) mod resources;
 pub(crate) mod services;
 pub(crate) mod signed;

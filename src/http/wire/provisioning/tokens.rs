@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use super::account_requests::wire_signer;
 use super::envelope::Flat;
-use super::signed::verify_signature;
+use super::signed::{is_signed, verify_signature};
 use crate::app::App;
 use crate::authorization::{self, RedeemError, Redemption, RefreshError, SignedBy, WireTokens};
 use crate::clock::Timestamp;
@@ -53,7 +53,8 @@ pub(crate) async fn redeem(
     let redemption = Redemption { code, verifier, signed_by, client };
     let tokens = authorization::redeem(&app.db, wire_signer(app), redemption, now).await.map_err(unredeemed)?;
     // The code is used up before the limit is looked at; tokens that nobody hears of do no harm.
-    match limits.take(&[(Limit::TokenExchanges, tokens.account_id.as_str())]) {
+    let holder = format!("{}/{}", tokens.orchestrator_id, tokens.account_id);
+    match limits.take(&[(Limit::TokenExchanges, &holder)]) {
         Ok(allowance) => Ok(given(&tokens, true, &allowance)),
         Err(limited) => Ok(too_many(Some("authorization_code"), limited)),
     }
@@ -64,16 +65,23 @@ pub(crate) async fn refresh(
     app: &App,
     limits: &Limits,
     http: &HttpRequest,
-    mut request: TokenRequest,
+    (mut request, bytes): (TokenRequest, &[u8]),
 ) -> Result<HttpResponse, TokenRefusal> {
     let now = app.clock.now();
     let token =
         present(request.refresh_token.take()).ok_or_else(|| bad("invalid_request", "`refresh_token` is missing."))?;
     let client = presented(app, http, request.client_fields(), now).await?;
     let hash = token.hash();
-    let owner = app.db.read(move |conn| authorization::refresh_owner(conn, &hash)).await.map_err(Problem::from)?;
-    // Before anything is replaced: whoever is refused here keeps a token that works.
-    let key = owner.map(|owner| owner.to_string());
+    let owner = app.db.read(move |conn| authorization::refresh_owner(conn, &hash, now)).await.map_err(Problem::from)?;
+    // Possession is enough; but what another orchestrator signed is that one's request.
+    if let (Some((theirs, _)), SignedBy::Orchestrator(signer)) = (&owner, signed_by(app, http, bytes, now).await?)
+        && *theirs != signer
+    {
+        return Err(not_refreshed(RefreshError::OtherClient));
+    }
+    // Before anything is replaced: whoever is refused here keeps a token that works. Dead tokens are counted by address
+    // alone: with them nobody holds up another.
+    let key = owner.map(|(orchestrator, account)| format!("{orchestrator}/{account}"));
     let wanted: Vec<(Limit, &str)> = key.iter().map(|owner| (Limit::TokenExchanges, owner.as_str())).collect();
     let allowance = match limits.take(&wanted) {
         Ok(allowance) => allowance,
@@ -105,7 +113,7 @@ fn given(tokens: &WireTokens, with_account: bool, allowance: &Allowance) -> Http
 
 /// Who signed the request. Whether that was needed, the code says.
 async fn signed_by(app: &App, http: &HttpRequest, bytes: &[u8], now: Timestamp) -> Result<SignedBy, TokenRefusal> {
-    if !http.headers().contains_key("stripe-signature") && !http.headers().contains_key("stripe-signature-v2") {
+    if !is_signed(http) {
         return Ok(SignedBy::Nobody);
     }
     match verify_signature::<Flat>(app, http, bytes, now).await {

@@ -78,6 +78,7 @@ pub(crate) fn exchange_parts(app: &App) -> ExchangeParts<'_> {
         sealer: &app.answer_sealer,
         issuer: &app.base_url,
         audience: &app.audience,
+        accounts_per_hour: app.limits.orchestrator_accounts_per_hour,
     }
 }
 

@@ -12,12 +12,13 @@ use utoipa::ToSchema;
 use super::budget::BudgetView;
 use super::page::PageQuery;
 use super::usage::CostView;
-use crate::account;
+use crate::account::{self, SealedFact};
 use crate::app::App;
 use crate::catalog::{self, Edition, Offer, PlanId, ServiceId};
 use crate::db::DbError;
 use crate::http::caller::{Body, Caller, Key, ResourcesRead, ResourcesRemove, ResourcesWrite};
 use crate::http::problem::{Problem, table};
+use crate::http::wire::personal_fact;
 use crate::idempotency::Keyed;
 use crate::ids::ResourceId;
 use crate::money::{Amount, Money};
@@ -41,6 +42,9 @@ pub(crate) struct CreateResourceRequest {
     /// As the plan's `configuration` in the catalog says.
     #[schema(value_type = Object)]
     configuration: Option<Map<String, Value>>,
+    /// What is said about the buyer, for services whose `kyc` asks for it: `name`, `email`, `phone`, `country`.
+    #[schema(value_type = Object)]
+    information: Option<Map<String, Value>>,
     /// A payment token of the account's orchestrator; needed for plans that cost money.
     payment_token: Option<String>,
     /// The digest of the catalog that the buyer saw: refused with what changed when the offer is another now.
@@ -112,14 +116,14 @@ pub(crate) async fn create_resource(
     key: Key,
     body: Body<CreateResourceRequest>,
 ) -> Result<HttpResponse, Problem> {
-    let keyed = Keyed::new("create_resource", &key.0, &body.bytes);
+    let keyed = Keyed::new(&caller.operation("create_resource"), &key.0, &body.bytes);
     if let Some(wanted) = done_before(&app, &caller, &keyed).await? {
         return bought(&app, &caller, &wanted).await;
     }
     let edition = app.edition();
     let offer = choose(&edition, &body.value)?;
     same_offer(&app, &edition, offer, body.value.catalog_digest.as_deref()).await?;
-    let purchase = purchase(&caller, &edition, offer, &body.value)?;
+    let purchase = purchase(&app, &caller, &edition, offer, &body.value)?;
     let token = match &body.value.payment_token {
         Some(presented) => Some(payer(&app, &caller, presented).await?),
         None => None,
@@ -155,6 +159,7 @@ async fn same_offer(app: &App, edition: &Edition, offer: &Offer, digest: Option<
 }
 
 fn purchase(
+    app: &App,
     caller: &Caller<ResourcesWrite>,
     edition: &Arc<Edition>,
     offer: &Offer,
@@ -176,8 +181,25 @@ fn purchase(
         placement: None,
         // What a human allowed within limits is counted under its name.
         allowance: caller.token.details.as_ref().and(caller.token.consent_id.as_ref()).map(ToString::to_string),
+        information: information(app, caller, request)?,
         again: false,
     })
+}
+
+/// What is said about the buyer, sealed for the account.
+fn information(
+    app: &App,
+    caller: &Caller<ResourcesWrite>,
+    request: &CreateResourceRequest,
+) -> Result<Vec<SealedFact>, Problem> {
+    let (account, orchestrator) = (&caller.token.account_id, &caller.token.orchestrator_id);
+    let bad = |why| Problem::new(&table::BAD_REQUEST, why).with("field", "information");
+    let said = request.information.iter().flatten().filter(|(_, said)| !said.is_null());
+    said.map(|(name, said)| {
+        let fact = personal_fact(name, said).map_err(bad)?;
+        Ok(fact.seal(&app.person_sealer, account, orchestrator)?)
+    })
+    .collect()
 }
 
 fn name(request: &CreateResourceRequest) -> Result<String, Problem> {
@@ -302,7 +324,7 @@ pub(crate) async fn delete_resource(
     path: Path<String>,
 ) -> Result<HttpResponse, Problem> {
     let (account, id) = (caller.token.account_id.clone(), resource_id(&path)?);
-    resource::remove(&app.desk, &account, &id, caller.now).await?;
+    resource::remove(&app.desk, app.edition(), (&account, &id), caller.now).await?;
     let found = app.db.read(move |conn| resource::by_id(conn, &account, &id)).await?;
     let resource = found.ok_or_else(|| Problem::new(&table::NOT_FOUND, "The account has no such resource."))?;
     Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(ResourceView::from(&resource)))

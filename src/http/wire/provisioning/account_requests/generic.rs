@@ -2,13 +2,11 @@
 
 use crate::app::App;
 use crate::authorization::{DocumentError, is_document_url};
+use crate::clock::Timestamp;
 use crate::db::DbError;
 use crate::http::wire::provisioning::envelope::{Refusal, Typed};
 use crate::orchestrator::{self, Orchestrator, SignatureMode, WireSettings};
 use actix_web::http::StatusCode;
-
-/// The longest name of a client, in bytes.
-const MAX_CLIENT_ID: usize = 255;
 
 fn unknown(message: &str) -> Refusal<Typed> {
     Refusal::new(StatusCode::UNAUTHORIZED, "unauthorized", message)
@@ -19,10 +17,8 @@ fn unknown(message: &str) -> Refusal<Typed> {
 pub(super) async fn orchestrator_of(
     app: &App,
     client_id: &str,
+    now: Timestamp,
 ) -> Result<(Orchestrator, WireSettings), Refusal<Typed>> {
-    if client_id.is_empty() || client_id.len() > MAX_CLIENT_ID {
-        return Err(Refusal::bad(format!("`client_id` must have 1 to {MAX_CLIENT_ID} bytes.")));
-    }
     let name = client_id.to_owned();
     let (registered, unsigned) = app
         .db
@@ -34,7 +30,7 @@ pub(super) async fn orchestrator_of(
     let settings = match by_name {
         Some(settings) => Some(settings),
         None if is_document_url(client_id) && app.wire.generic_cimd => {
-            verify_metadata(app, client_id).await?;
+            app.client_documents.client(client_id, now).await.map_err(disbelieved)?;
             unsigned.into_iter().next()
         }
         None => None,
@@ -48,14 +44,10 @@ pub(super) async fn orchestrator_of(
     }
 }
 
-/// Client ID Metadata Documents: the document must be where its client says, say the same, and hold no shared secret.
-async fn verify_metadata(app: &App, client_id: &str) -> Result<(), Refusal<Typed>> {
-    match app.documents.client(client_id, app.clock.now()).await {
-        Ok(_) => Ok(()),
-        Err(error @ DocumentError::Unavailable(_)) => {
-            let message = "The metadata of the client cannot be fetched.";
-            Err(Refusal::new(StatusCode::BAD_GATEWAY, "proxy_failed", message).because(error))
-        }
-        Err(error) => Err(unknown("The metadata of the client cannot be used.").because(error)),
+fn disbelieved(error: DocumentError) -> Refusal<Typed> {
+    if error.is_passing() {
+        let message = "The client's document cannot be fetched.";
+        return Refusal::new(StatusCode::BAD_GATEWAY, "proxy_failed", message).because(error);
     }
+    unknown(&format!("`client_id`: {error}.")).because(error)
 }

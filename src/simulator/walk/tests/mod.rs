@@ -1,6 +1,9 @@
 //! The walk against a stand-in that keeps the fixed wire, and against the same stand-in when it cheats.
 
+mod wire;
+
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
@@ -29,6 +32,30 @@ enum Cheat {
     PassesTheCap,
     /// The page says something else.
     Page,
+    /// Who signed a call does not matter.
+    SignatureIgnored,
+    /// The services come from another revision.
+    OtherRevision,
+    /// Another's address is enough for a code.
+    LinksSilently,
+    /// A code works as often as anybody likes.
+    CodeWorksTwice,
+    /// What costs is made without money.
+    UnpaidMade,
+    /// The same key makes another thing.
+    KeyIgnored,
+    /// Any change is allowed.
+    AnyChange,
+    /// A rotation replaces nothing.
+    RotationKeeps,
+    /// A look shows the credentials.
+    SecretShown,
+    /// More is captured for a change than the catalog says.
+    ChangeCostsMore,
+    /// The guest's page says something else.
+    GuestPage,
+    /// What was removed is still there.
+    StillThere,
 }
 
 struct Double {
@@ -38,6 +65,8 @@ struct Double {
     catalog: Vec<u8>,
     money: Mutex<Money>,
     settlement: Mutex<String>,
+    settled: AtomicU32,
+    wire: Mutex<wire::World>,
 }
 
 #[derive(Default)]
@@ -112,17 +141,18 @@ impl Double {
     async fn settle(&self, token: &str, amount: i64) {
         let settlement = self.settlement.lock().unwrap().clone();
         let fetch = loopback_client(&[]).unwrap();
+        let hold = format!("hold_{}", self.settled.fetch_add(1, Ordering::Relaxed));
         let mut path = "/authorizations".to_owned();
-        let mut body = json!({"payment_token": token, "reference": "hold_1", "amount": amount, "currency": "USD"});
+        let mut body = json!({"payment_token": token, "reference": hold, "amount": amount, "currency": "USD"});
         for number in 0..2 {
             let now = SystemClock.now().seconds();
             let claims = json!({"iss": CLIENT, "sub": CLIENT, "aud": settlement.trim_end_matches("/settlement"),
-                "iat": now, "exp": now + 60, "jti": format!("{number}")});
+                "iat": now, "exp": now + 60, "jti": format!("{hold}-{number}")});
             let key = self.ring.key(KeyPurpose::ClientAssertion, Algorithm::Es256).unwrap();
             let assertion = key.sign_compact("client-authentication+jwt", &claims).unwrap();
             let ask = Outgoing::post_json(format!("{settlement}{path}").parse().unwrap(), &body)
                 .bearer(&assertion)
-                .header("idempotency-key", "hold_1-1");
+                .header("idempotency-key", format!("{hold}-1"));
             let made: Value = fetch.send(ask).await.unwrap().json().unwrap();
             path = format!("/authorizations/{}/capture", made["id"].as_str().unwrap());
             body = json!({"amount": amount});
@@ -191,6 +221,10 @@ async fn simple(double: State, request: HttpRequest) -> HttpResponse {
             HttpResponse::Created().json(json!({"url": format!("{base}/d/dl_secret{number}")}))
         }
         ("GET", path) if path.starts_with("/d/") => HttpResponse::Ok().body("<form method=post>"),
+        ("POST", "/d/dl_guest") => HttpResponse::SeeOther()
+            .insert_header(("location", "/dashboard"))
+            .insert_header(("set-cookie", "portreeve_session=session-guest; HttpOnly; Path=/"))
+            .finish(),
         ("POST", path) if path.starts_with("/d/") => {
             money().used_links += 1;
             if money().used_links > 1 {
@@ -202,8 +236,13 @@ async fn simple(double: State, request: HttpRequest) -> HttpResponse {
                 .finish()
         }
         (_, "/dashboard") => {
-            assert_eq!(request.headers().get("cookie").unwrap(), "portreeve_session=session-secret");
-            let spent = if double.cheat == Cheat::Page { "$99.99" } else { "$100.00" };
+            let cookie = request.headers().get("cookie").unwrap();
+            let spent = match cookie.to_str().unwrap() {
+                "portreeve_session=session-guest" => double.wire.lock().unwrap().page(double.cheat),
+                "portreeve_session=session-secret" if double.cheat == Cheat::Page => "$99.99".to_owned(),
+                "portreeve_session=session-secret" => "$100.00".to_owned(),
+                _ => panic!("nobody has this session"),
+            };
             HttpResponse::Ok().body(format!("<h1><b>{spent}</b> of $100.00 spent</h1>"))
         }
         _ => HttpResponse::NotFound().finish(),
@@ -215,7 +254,7 @@ async fn walked(cheat: Cheat) -> (WalkReport, Vec<Step>) {
     let base = format!("http://{}", listener.local_addr().unwrap());
     let until = SystemClock.now().plus(chrono::TimeDelta::hours(1));
     let catalog = canonical_json(&json!({"iss": base, "version": 1, "expires_at": until,
-        "provider": {"name": "Acme Cloud"}, "services": [{"id": "weather"}]}))
+        "provider": {"name": "Acme Cloud"}, "services": wire::published()}))
     .unwrap();
     let double = web::Data::new(Double {
         base: base.clone(),
@@ -224,6 +263,8 @@ async fn walked(cheat: Cheat) -> (WalkReport, Vec<Step>) {
         catalog,
         money: Mutex::default(),
         settlement: Mutex::default(),
+        settled: AtomicU32::new(0),
+        wire: Mutex::default(),
     });
     let data = double.clone();
     let server = HttpServer::new(move || {
@@ -231,6 +272,8 @@ async fn walked(cheat: Cheat) -> (WalkReport, Vec<Step>) {
             .app_data(data.clone())
             .route("/v1/resources", web::post().to(resources))
             .route("/v1/usage", web::post().to(usage))
+            .route("/oauth/token", web::post().to(wire::token))
+            .route("/provisioning/{path:.*}", web::to(wire::provisioning))
             .default_service(web::to(simple))
     });
     tokio::spawn(server.workers(1).disable_signals().listen(listener).unwrap().run());
@@ -245,6 +288,7 @@ async fn walked(cheat: Cheat) -> (WalkReport, Vec<Step>) {
     })
     .unwrap();
     simulator.settlement_url.clone_into(&mut double.settlement.lock().unwrap());
+    double.wire.lock().unwrap().secret = simulator.introduction()["signing_secret"].as_str().unwrap().to_owned();
     let platform = Platform::start(PlatformSettings {
         provider_base: provider_base.clone(),
         platform_key: Zeroizing::new(KEY),
@@ -254,7 +298,9 @@ async fn walked(cheat: Cheat) -> (WalkReport, Vec<Step>) {
     })
     .unwrap();
     let mut heard = Vec::new();
-    let options = WalkOptions::default();
+    let guest = User { subject: "user_ben".into(), email: "ben@example.test".into(), ..User::ada() };
+    let wire = WireOptions { user: guest, secret_file: "harbour.key".into() };
+    let options = WalkOptions { wire: Some(wire), ..WalkOptions::default() };
     let report = walk(&provider_base, &simulator, &platform, &options, |step| heard.push(step.clone())).await.unwrap();
     (report, heard)
 }
@@ -264,10 +310,13 @@ async fn an_honest_provider_is_walked_to_the_end_and_no_secret_stands_in_a_step(
     let (report, heard) = walked(Cheat::Not).await;
     let last = heard.last().unwrap();
     assert!(report.ok, "{last:?}");
-    assert_eq!((report.steps.len(), last.number), (heard.len(), 12));
+    assert_eq!((report.steps.len(), last.number), (heard.len(), 19));
+    let headed = heard.iter().filter(|step| step.act.is_some()).map(|step| step.number);
+    assert_eq!(headed.collect::<Vec<_>>(), [1, 13]);
     assert!(report.links.dashboard.is_some());
     let written = serde_json::to_string(&heard).unwrap();
-    for secret in ["access-secret", "session-secret", "dl_secret", "eyJ", "wx_res"] {
+    let wire = ["session-guest", "dl_guest", "code-secret", "token-secret", "value-secret", "agt_", "whsec_"];
+    for secret in ["access-secret", "session-secret", "dl_secret", "eyJ", "wx_res"].into_iter().chain(wire) {
         assert!(!written.contains(secret), "{secret}");
     }
     let cap = heard.iter().find(|step| step.status == 402).unwrap();
@@ -283,10 +332,22 @@ async fn each_way_to_cheat_ends_the_walk_where_it_is_noticed() {
         (Cheat::ChargesTwice, 7, "not charged exactly once"),
         (Cheat::PassesTheCap, 9, "pass the cap"),
         (Cheat::Page, 12, "the page does not say"),
+        (Cheat::SignatureIgnored, 13, "unexpected status 200"),
+        (Cheat::OtherRevision, 13, "not from the signed revision"),
+        (Cheat::CodeWorksTwice, 14, "unexpected status 200"),
+        (Cheat::LinksSilently, 14, "ada@example.test has an account, and the answer is `oauth`"),
+        (Cheat::UnpaidMade, 15, "unexpected status 200"),
+        (Cheat::KeyIgnored, 15, "the same key made something else"),
+        (Cheat::AnyChange, 16, "unexpected status 200"),
+        (Cheat::RotationKeeps, 16, "nothing was replaced"),
+        (Cheat::SecretShown, 16, "a look shows a secret"),
+        (Cheat::ChangeCostsMore, 18, "4101 minor units are captured, not 4100"),
+        (Cheat::GuestPage, 18, "the page does not say"),
+        (Cheat::StillThere, 19, "it is still there"),
     ] {
         let (report, heard) = walked(cheat).await;
         let last = heard.last().unwrap();
-        assert!(!report.ok && !last.ok);
+        assert!(!report.ok && !last.ok, "{said}");
         assert_eq!(last.number, number, "{last:?}");
         assert!(last.note.contains(said), "{}", last.note);
         assert!(report.links.dashboard.is_none());

@@ -1,6 +1,8 @@
 //! `portreeve demo`: the main job on embedded defaults. A real provider, a simulated orchestrator and the example's
 //! platform, each on its own listener; an agent walks the real HTTP surface.
 
+mod trust;
+
 use std::io::IsTerminal as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -15,12 +17,11 @@ use portreeve::fetch::{Fetch, FetchSettings, Outgoing};
 use portreeve::ids::RequestId;
 use portreeve::login::{self, Authentication, Method, NewSession};
 use portreeve::money::{Amount, Currency, Money};
-use portreeve::orchestrator::{self, AddError, NewOrchestrator, Orchestrator, Origin};
 use portreeve::secret::{NoRandomness, Secret};
 use portreeve::signing::{KeyOrigin, MasterKey};
 use portreeve::simulator::{
     IdTokenSpec, PaymentTokenSpec, Platform, PlatformSettings, Printer, Simulator, SimulatorSettings, Style, User,
-    WalkOptions, WalkReport,
+    WalkOptions, WalkReport, WireOptions,
 };
 use portreeve::{http, telemetry};
 use serde_json::{Value, json};
@@ -28,6 +29,7 @@ use serde_json::{Value, json};
 use super::init::write_new;
 use super::serve::{listen, wait_for_signal};
 use super::{Failure, say};
+use trust::trust;
 
 /// Our client id at the simulated orchestrator.
 const CLIENT_ID: &str = "acme-cloud";
@@ -40,6 +42,9 @@ pub(crate) struct DemoArgs {
     /// Stop after the walk: exit code 0 only when every step went as expected.
     #[arg(long)]
     once: bool,
+    /// Call this machine `localhost` in every address, in place of a number: browsers make passkeys for names only.
+    #[arg(long)]
+    localhost: bool,
     /// Show how to repeat each step.
     #[arg(long)]
     curl: bool,
@@ -80,7 +85,10 @@ pub(crate) async fn run(args: &DemoArgs, json: bool) -> Result<(), Failure> {
     }
     let folder = Folder::open(args.keep.as_ref())?;
     let public = listen(args.listen, "--listen, such as --listen 127.0.0.1:0")?;
-    let base_url = format!("http://{}", public.local_addr()?);
+    let base_url = match public.local_addr()? {
+        address if args.localhost => format!("http://localhost:{}", address.port()),
+        address => format!("http://{address}"),
+    };
     let clock = Arc::new(SystemClock);
     let bind = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
     let provider_base: url::Url = base_url.parse()?;
@@ -109,6 +117,12 @@ pub(crate) async fn run(args: &DemoArgs, json: bool) -> Result<(), Failure> {
         catalog::Published::Unchanged(_) => {}
     }
     let trusted = trust(&app, &simulator).await?;
+    let user = person("ada", &folder);
+    let wire = WireOptions {
+        user: person("ben", &folder),
+        secret_file: std::path::absolute(folder.path.join("harbour.key"))?,
+    };
+    keep_secret(&wire.secret_file, &simulator)?;
     let edition = app.edition();
     let head = [
         (
@@ -128,12 +142,13 @@ pub(crate) async fn run(args: &DemoArgs, json: bool) -> Result<(), Failure> {
             ),
         ),
         ("orchestrator", format!("\"{}\" trusted (built in, keys generated now)", trusted.name)),
+        ("log-in", format!("at /login, as {}; mails are files in {}", user.email, folder.path.join("mail").display())),
     ];
     let running = http::serve(app, &config.server, public, None)?;
-    let user = user(&folder);
-    let report = walk(args, json, &provider_base, &simulator, &platform, &user, &head, &base_url).await?;
+    let options = WalkOptions { user: user.clone(), wire: Some(wire), ..WalkOptions::default() };
+    let report = walk(args, json, &provider_base, &simulator, &platform, &options, &head, &base_url).await?;
     if json && !args.once {
-        let mut line = ready(&base_url, &simulator, &platform, &user, &report).await?;
+        let mut line = ready((&base_url, &folder.path), &simulator, &platform, &user, &report).await?;
         log_in(&running.app, &mut line).await?;
         say(&line.to_string())?;
     }
@@ -147,15 +162,24 @@ pub(crate) async fn run(args: &DemoArgs, json: bool) -> Result<(), Failure> {
     if ok { Ok(()) } else { Err(Failure::findings("a step of the walk did not go as expected")) }
 }
 
-/// Ada; in a kept folder, a new Ada each time, because the walk begins with somebody who has no account.
-fn user(folder: &Folder) -> User {
-    let mut user = User::ada();
-    if folder.keep {
+/// Ada or Ben; in a kept folder somebody new each time, because the walk begins with people who have no account.
+fn person(name: &str, folder: &Folder) -> User {
+    let (subject, address) = (format!("user_{name}"), name.to_owned());
+    let (subject, address) = if folder.keep {
         let run = RequestId::new(SystemClock.now()).to_string().to_lowercase();
-        user.subject = format!("{}-{run}", user.subject);
-        user.email = format!("ada+{run}@example.test");
+        (format!("{subject}-{run}"), format!("{address}+{run}"))
+    } else {
+        (subject, address)
+    };
+    User { subject, email: format!("{address}@example.test"), ..User::ada() }
+}
+
+/// Writes down with what the orchestrator signs, for the commands that the demo prints. Readable by its owner alone.
+fn keep_secret(path: &Path, simulator: &Simulator) -> Result<(), Failure> {
+    if path.exists() {
+        std::fs::remove_file(path)?;
     }
-    user
+    write_new(path, trust::told(simulator, "signing_secret")?, 0o600)
 }
 
 /// The demo's own secrets, made new, or those of the kept folder.
@@ -175,7 +199,8 @@ fn secrets(folder: &Path) -> Result<(MasterKey, Secret), Failure> {
 fn config(folder: &Path, base_url: &str, platform_url: &str) -> Result<Config, Failure> {
     let path = |name: &str| folder.join(name).display().to_string();
     let mut layers = Layers::defaults()?;
-    layers.add_flag("log.level", "warn", "demo")?;
+    // The walk is refused on purpose, and says so itself.
+    layers.add_flag("log.level", "warn,portreeve::http::wire::provisioning::envelope=error", "demo")?;
     layers.add_process_environment()?;
     for (key, value) in [
         ("server.base_url", base_url.to_owned()),
@@ -185,38 +210,19 @@ fn config(folder: &Path, base_url: &str, platform_url: &str) -> Result<Config, F
         ("usage.meter_key", String::new()),
         ("usage.meter_key_file", path("meter.key")),
         ("catalog.folder", path("catalog")),
-        ("outgoing.special_hosts", "127.0.0.1,[::1]".to_owned()),
+        ("outgoing.special_hosts", "127.0.0.1,[::1],localhost".to_owned()),
         // Whoever tries a client of their own needs no other command.
         ("oauth.dynamic_registration", "true".to_owned()),
+        ("wire.generic_cimd_loopback", "true".to_owned()),
+        ("mail.smtp_url", String::new()),
+        ("mail.folder", path("mail")),
+        ("login.oidc.issuer", String::new()),
         ("static_driver.key", String::new()),
         ("static_driver.platform_url", platform_url.to_owned()),
     ] {
         layers.add_flag(key, &value, "demo")?;
     }
     Ok(layers.build()?)
-}
-
-/// Registers the simulated orchestrator; each run has another address, so a kept folder collects several.
-async fn trust(app: &App, simulator: &Simulator) -> Result<Orchestrator, Failure> {
-    let now = app.clock.now();
-    let issuer: orchestrator::Issuer = simulator.issuer_url.parse()?;
-    let known = issuer.clone();
-    if let Some(found) = app.db.read(move |conn| orchestrator::by_issuer(conn, known.as_str())).await? {
-        return Ok(found);
-    }
-    let port = simulator.issuer_url.rsplit(':').next().unwrap_or("").to_owned();
-    for name in ["Harbour".to_owned(), format!("Harbour {port}")] {
-        let mut new = NewOrchestrator::new(name.parse()?, issuer.clone(), CLIENT_ID);
-        new.settlement_url = Some(simulator.settlement_url.parse()?);
-        new.email_domains = vec!["example.test".parse()?];
-        new.origin = Origin::Demo;
-        match app.db.write(HOUSE, move |conn| orchestrator::add(conn, new, now)).await {
-            Ok(added) => return Ok(added),
-            Err(AddError::NameTaken(_)) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Err(Failure::conflict("the folder already knows two orchestrators of this name; use another --keep folder"))
 }
 
 #[expect(clippy::too_many_arguments, reason = "everything that the printed page says")]
@@ -226,7 +232,7 @@ async fn walk(
     provider_base: &url::Url,
     simulator: &Simulator,
     platform: &Platform,
-    user: &User,
+    options: &WalkOptions,
     head: &[(&str, String)],
     base_url: &str,
 ) -> Result<WalkReport, Failure> {
@@ -235,9 +241,8 @@ async fn walk(
     let mut printer = Printer::new(&mut out, Style { colour, json, curl: args.curl });
     let title = format!("portreeve {} · demo · nothing here is real money · {base_url}", env!("CARGO_PKG_VERSION"));
     printer.head(&title, head).map_err(Failure::writing)?;
-    let options = WalkOptions { user: user.clone(), ..WalkOptions::default() };
     let mut told = Ok(());
-    let report = portreeve::simulator::walk(provider_base, simulator, platform, &options, |step| {
+    let report = portreeve::simulator::walk(provider_base, simulator, platform, options, |step| {
         if told.is_ok() {
             told = printer.step(step);
         }
@@ -265,14 +270,14 @@ async fn log_in(app: &App, line: &mut Value) -> Result<(), Failure> {
 
 /// What a program that drives the demo needs: links, a token for the same account, and the numbers to expect.
 async fn ready(
-    base_url: &str,
+    (base_url, folder): (&str, &Path),
     simulator: &Simulator,
     platform: &Platform,
     user: &User,
     report: &WalkReport,
 ) -> Result<Value, Failure> {
     let fetch = Fetch::new(&FetchSettings {
-        special_hosts: vec!["127.0.0.1".to_owned(), "[::1]".to_owned()],
+        special_hosts: vec!["127.0.0.1".to_owned(), "[::1]".to_owned(), "localhost".to_owned()],
         ..FetchSettings::default()
     })?;
     let id_token = simulator.mint_id_token(&IdTokenSpec::of(user))?;
@@ -295,6 +300,9 @@ async fn ready(
         "event": "ready",
         "ok": report.ok,
         "base_url": base_url,
+        "folder": folder,
+        "mail_folder": folder.join("mail"),
+        "email": user.email,
         "issuer_url": simulator.issuer_url,
         "platform_url": platform.url,
         "dashboard_url": report.links.dashboard,
