@@ -455,7 +455,8 @@ pub async fn refresh_consent(
     }
 }
 
-/// Replaces a refresh token by its successor, or finds that it was replaced by it a moment ago.
+/// Replaces a refresh token by its successor, or finds that it was replaced by it before; then the successor, given anew, is
+/// good as long as a new one.
 fn succeed(
     conn: &mut DbConnection,
     token: &SecretHash,
@@ -467,7 +468,9 @@ fn succeed(
     }
     match wire_store::refresh(conn, &successor.token_hash)? {
         Some(next) if next.replaced_at.is_some() => Err(GrantError::CameBack),
-        Some(next) if next.revoked_at.is_none() => Ok(()),
+        Some(next) if next.revoked_at.is_none() => {
+            Ok(wire_store::prolong_refresh(conn, &successor.token_hash, successor.expires_at)?)
+        }
         _ => Err(GrantError::Grant("the refresh token has expired or was revoked")),
     }
 }

@@ -79,6 +79,15 @@ pub(super) fn refresh(conn: &mut DbConnection, hash: &SecretHash) -> QueryResult
     refresh_tokens::table.find(hash).first(conn).optional()
 }
 
+/// A token that was not used yet is good until `end`.
+pub(super) fn prolong_refresh(conn: &mut DbConnection, hash: &SecretHash, end: Timestamp) -> QueryResult<()> {
+    let unused = refresh_tokens::table
+        .find(hash)
+        .filter(refresh_tokens::replaced_at.is_null())
+        .filter(refresh_tokens::revoked_at.is_null());
+    diesel::update(unused).set(refresh_tokens::expires_at.eq(end)).execute(conn).map(drop)
+}
+
 /// Whether this call replaced a token that was still good.
 pub(super) fn replace_refresh(conn: &mut DbConnection, hash: &SecretHash, now: Timestamp) -> QueryResult<bool> {
     let usable = refresh_tokens::table

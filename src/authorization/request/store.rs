@@ -79,5 +79,6 @@ pub(in crate::authorization) fn delete_ended_before(
         .limit(limit)
         .select(authorization_requests::handle_hash)
         .load(conn)?;
-    diesel::delete(authorization_requests::table.filter(authorization_requests::handle_hash.eq_any(ended))).execute(conn)
+    diesel::delete(authorization_requests::table.filter(authorization_requests::handle_hash.eq_any(ended)))
+        .execute(conn)
 }

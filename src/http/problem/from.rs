@@ -14,7 +14,8 @@ use crate::payment::hold::{CapRefusal, CounterKind};
 use crate::payment::token::PaymentTokenError;
 use crate::resource::usage::UsageError;
 use crate::resource::{
-    AdvanceError, AllowanceError, BuyError, InformationNeeded, OpenCredentialsError, PayError, RemoveError, ResourceState,
+    AdvanceError, AllowanceError, BuyError, InformationNeeded, OpenCredentialsError, PayError, RemoveError,
+    ResourceState,
 };
 
 impl From<DbError> for Problem {
