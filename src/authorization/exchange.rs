@@ -262,9 +262,12 @@ pub async fn exchange(
             Ok(()) => return conclude(parts.db, orchestrator, answer).await,
             Err(SettleError::Open(OpenError::AlreadyUsed | OpenError::Changed)) => {}
             Err(SettleError::Proof(error)) => return Err(error.into()),
-            Err(SettleError::Statement(ProofError::Db(error))) => return Err(error.into()),
+            Err(
+                SettleError::Statement(ProofError::Db(error))
+                | SettleError::Open(OpenError::Db(error))
+                | SettleError::Db(error),
+            ) => return Err(error.into()),
             Err(SettleError::Statement(_used)) => return Err(ExchangeError::ClientReplayed),
-            Err(SettleError::Open(OpenError::Db(error)) | SettleError::Db(error)) => return Err(error.into()),
         }
     }
     Err(ExchangeError::Contended)

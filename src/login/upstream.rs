@@ -199,8 +199,8 @@ impl Upstream {
         if subject.is_empty() || subject.len() > MAX_SUBJECT || subject.chars().any(char::is_control) {
             return Err(refused(&"the subject"));
         }
-        let verified = claims.email().filter(|_| claims.email_verified() == Some(true));
-        let email = verified.and_then(|email| email.as_str().parse::<CanonicalEmail>().ok());
+        let stated = claims.email().filter(|_| claims.email_verified() == Some(true));
+        let email = stated.and_then(|email| email.as_str().parse::<CanonicalEmail>().ok());
         Ok(Upstreamer {
             issuer: self.issuer.as_str().to_owned(),
             subject: subject.to_owned(),

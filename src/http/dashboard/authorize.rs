@@ -75,21 +75,21 @@ fn page_of(handle: &str) -> Onward {
     format!("/consent/{handle}").parse().unwrap_or_default()
 }
 
-/// Whether the log-in is as fresh as the client wants it; `Err`: another log-in is needed.
-fn fresh_enough(app: &App, human: &FreshlyLoggedIn, asked: &Asked, handle: &str) -> Result<(), NotHuman> {
-    let Some(max_age) = asked.request.max_age else { return Ok(()) };
+/// The log-in that is needed when this one is not as fresh as the client wants it.
+fn too_old(app: &App, human: &FreshlyLoggedIn, asked: &Asked, handle: &str) -> Option<NotHuman> {
+    let max_age = asked.request.max_age?;
     let since = if max_age == 0 { asked.created_at } else { human.now.minus(TimeDelta::seconds(max_age)) };
     if human.session.authentication.at >= since {
-        return Ok(());
+        return None;
     }
     let frame = Frame::anonymous(app.provider_name());
     let within = TimeDelta::seconds(max_age);
-    Err(NotHuman::LogIn { frame, session: Some(NotProven::Stale), within, onward: page_of(handle) })
+    Some(NotHuman::LogIn { frame, session: Some(NotProven::Stale), within, onward: page_of(handle) })
 }
 
 /// On to the log-in, and from there back: the human came to answer a program, and has nothing to read before.
-fn led_to_log_in(refused: NotHuman) -> HttpResponse {
-    match &refused {
+fn led_to_log_in(refused: &NotHuman) -> HttpResponse {
+    match refused {
         NotHuman::LogIn { within, onward, .. } => sent_on(&onward.log_in(*within)),
         NotHuman::Broken(_) => refused.error_response(),
     }
@@ -107,10 +107,10 @@ pub(super) async fn show(
     };
     let human = match human {
         Ok(human) => human,
-        Err(refused) => return Ok(led_to_log_in(refused.back_to(page_of(&handle)))),
+        Err(refused) => return Ok(led_to_log_in(&refused.back_to(page_of(&handle)))),
     };
-    if let Err(refused) = fresh_enough(&app, &human, &question.asked, &handle) {
-        return Ok(led_to_log_in(refused));
+    if let Some(refused) = too_old(&app, &human, &question.asked, &handle) {
+        return Ok(led_to_log_in(&refused));
     }
     ask(&app, &question, &human.session.account, &handle).await
 }
@@ -131,7 +131,7 @@ pub(super) async fn allow(
         Ok(human) => human,
         Err(refused) => return Ok(refused.back_to(page_of(&handle)).error_response()),
     };
-    if let Err(refused) = fresh_enough(&app, &human, &asked, &handle) {
+    if let Some(refused) = too_old(&app, &human, &asked, &handle) {
         return Ok(refused.error_response());
     }
     let scopes = ticked(&form, &asked.request.scopes);
@@ -279,7 +279,7 @@ fn warnings(client: &Client, redirect_uri: &str) -> Vec<&'static str> {
     match client.origin {
         ClientOrigin::Operator => {}
         ClientOrigin::Document => {
-            warnings.push("The domain is proven. The name is what it calls itself; nobody checked it.")
+            warnings.push("The domain is proven. The name is what it calls itself; nobody checked it.");
         }
         ClientOrigin::Registration => warnings.push("It registered itself. Nobody checked its name."),
     }

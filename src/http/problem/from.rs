@@ -103,14 +103,13 @@ impl From<ExchangeError> for Problem {
                 Self::new(&table::ACCOUNT_UNUSABLE, "No account can be used for this person.").because(error)
             }
             ExchangeError::Count(CountError::TooMany { at_most, wait }) => Limited::openings(at_most, wait).into(),
-            ExchangeError::Count(CountError::Db(error)) => error.into(),
             ExchangeError::Scope => Self::new(
                 &table::BAD_REQUEST,
                 "None of the scopes in `scope` is known, or the account's owner allowed none of them.",
             ),
             ExchangeError::Target => Self::new(&table::BAD_REQUEST, "`resource` names another API."),
             ExchangeError::Contended => Self::new(&table::UNAVAILABLE, "Too many requests about the same person."),
-            ExchangeError::Db(error) => error.into(),
+            ExchangeError::Count(CountError::Db(error)) | ExchangeError::Db(error) => error.into(),
             other => internal(&other),
         }
     }
@@ -186,13 +185,12 @@ impl From<BuyError> for Problem {
             BuyError::Constraint(error) => Self::new(&table::NOT_ALONE, format!("{error}.")),
             BuyError::Information(InformationNeeded(needed)) => Self::information_needed(&needed),
             BuyError::Pay(error) => error.into(),
-            BuyError::Allowance(AllowanceError::Db(error)) => error.into(),
+            BuyError::KeyReused(_) => key_reused(),
+            BuyError::Advance(error) => error.into(),
+            BuyError::Allowance(AllowanceError::Db(error)) | BuyError::Db(error) => error.into(),
             BuyError::Allowance(error) => {
                 Self::new(&table::NOT_ALLOWED, format!("{error}.")).next("tell_human", table::NOT_ALLOWED.human)
             }
-            BuyError::KeyReused(_) => key_reused(),
-            BuyError::Advance(error) => error.into(),
-            BuyError::Db(error) => error.into(),
             other @ (BuyError::Seal(_) | BuyError::Inconsistent(_)) => internal(&other),
         }
     }

@@ -120,7 +120,7 @@ pub(crate) async fn authorize(
     }
     let target = match Target::of(&params, &client) {
         Ok(target) => target,
-        Err(error) => return Ok(no_target(&app, error)),
+        Err(error) => return Ok(no_target(&app, &error)),
     };
     let request = match read_request(&params, &client, &target, &app.audience) {
         Ok(request) => request,
@@ -135,7 +135,7 @@ pub(crate) async fn authorize(
     Ok(sent_on(&format!("/consent/{}", handle.expose())))
 }
 
-fn no_target(app: &App, error: TargetError) -> HttpResponse {
+fn no_target(app: &App, error: &TargetError) -> HttpResponse {
     let text = match error {
         TargetError::Missing => "The address does not say where your answer goes (`redirect_uri`).",
         TargetError::Foreign => {

@@ -17,6 +17,7 @@ const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer
 
 /// What a form says of its client.
 #[derive(Debug, Default, Deserialize)]
+#[expect(clippy::struct_field_names, reason = "the names of the parameters (RFC 6749 §2.3.1, RFC 7521 §4.2)")]
 pub(crate) struct ClientFields {
     pub(crate) client_id: Option<String>,
     pub(crate) client_secret: Option<SecretString>,
@@ -31,6 +32,7 @@ pub(crate) fn client_parts(app: &App) -> ClientParts<'_> {
 }
 
 /// What was sent, in one place.
+#[expect(clippy::result_large_err, reason = "a refusal ends the request; it is made once")]
 fn sent(http: &HttpRequest, fields: ClientFields) -> Result<SentClient, TokenRefusal> {
     let basic = http.headers().get(AUTHORIZATION);
     let ClientFields { client_id, client_secret, client_assertion_type, client_assertion } = fields;

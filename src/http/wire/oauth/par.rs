@@ -10,7 +10,6 @@ use super::client::{ClientFields, authenticated};
 use super::refusal::{TokenRefusal, bad};
 use crate::app::{App, HOUSE};
 use crate::authorization::{self, PUSHED_LIFETIME, Params, ProofError, REQUEST_URI, Target, read_request};
-use crate::db::DbError;
 use crate::http::caller::Form;
 use crate::http::limit::{Limit, Limits};
 use crate::http::problem::Problem;
@@ -66,7 +65,7 @@ pub(super) async fn use_up(app: &App, statement: Option<authorization::SingleUse
     let Some(statement) = statement else { return Ok(()) };
     let used = app.db.write(HOUSE, move |conn| statement.use_up(conn)).await;
     used.map_err(|error| match error {
-        ProofError::Db(error) => Problem::from(DbError::from(error)).into(),
+        ProofError::Db(error) => Problem::from(error).into(),
         used => TokenRefusal::invalid_client(used),
     })
 }

@@ -32,6 +32,7 @@ pub(crate) struct TokenForm {
 }
 
 impl TokenForm {
+    #[expect(clippy::result_large_err, reason = "a refusal ends the request; it is made once")]
     fn take(self) -> Result<(Secret, ClientFields), TokenRefusal> {
         let token = self.token.filter(|token| !token.expose_secret().is_empty());
         let token = token.ok_or_else(|| bad("invalid_request", "`token` is missing."))?;
