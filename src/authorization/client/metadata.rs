@@ -270,6 +270,7 @@ mod tests {
 
     const CB: &str = "https://a.example/cb";
 
+    #[expect(clippy::needless_pass_by_value, reason = "the documents are made where it is called")]
     fn refused(document: Value) -> &'static str {
         ClientMetadata::read(&document).unwrap_err().code()
     }

@@ -161,6 +161,7 @@ pub struct SentClient {
 }
 
 #[cfg(test)]
+#[expect(clippy::needless_pass_by_value, reason = "the documents are made where it is called")]
 pub(super) fn example(metadata: serde_json::Value) -> Client {
     let now = Timestamp::from_seconds(1_800_000_000);
     Client {
