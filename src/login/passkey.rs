@@ -205,7 +205,7 @@ fn encoded(id: &[u8]) -> String {
 
 fn credential_id(text: &str) -> Option<CredentialID> {
     use base64::Engine as _;
-    base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(text).ok().map(CredentialID::from)
+    base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(text).ok()
 }
 
 /// The passkeys of an account, oldest first.

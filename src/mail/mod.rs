@@ -196,13 +196,13 @@ impl Mailer {
             .date(std::time::UNIX_EPOCH + Duration::from_secs(at))
             .message_id(Some(format!("<{id}@{}>", self.from.email.domain())))
             .header(ContentType::TEXT_PLAIN)
-            .body(plain(mail.text))
+            .body(plain(&mail.text))
             .map_err(|error| refused(&error))
     }
 }
 
 /// As it is where that can be, so that a link can be copied out of the raw mail; else encoded.
-fn plain(text: String) -> Body {
+fn plain(text: &str) -> Body {
     let text = text.replace("\r\n", "\n").replace('\n', "\r\n");
     if text.is_ascii() && text.lines().all(|line| line.len() <= MAX_LINE) {
         Body::dangerous_pre_encoded(text.into_bytes(), ContentTransferEncoding::SevenBit)

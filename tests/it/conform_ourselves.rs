@@ -36,7 +36,7 @@ const PUBLIC_CLIENT: &str = "conform-cli";
 const KEYS_TOKEN: &str = "keys_conform_0123456789abcdef";
 
 /// What a run needs room for. One limit stays, for `--burst` to meet.
-const SETTINGS: [(&str, &str); 9] = [
+const SETTINGS: [(&str, &str); 10] = [
     ("PORTREEVE__OUTGOING__SPECIAL_HOSTS", "127.0.0.1"),
     ("PORTREEVE__WIRE__GENERIC_CLIENTS", "true"),
     ("PORTREEVE__WIRE__GENERIC_CIMD", "true"),

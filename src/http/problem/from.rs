@@ -97,14 +97,13 @@ impl From<ExchangeError> for Problem {
                 Self::new(&table::ACCOUNT_UNUSABLE, "No account can be used for this person.").because(error)
             }
             ExchangeError::Count(CountError::TooMany { at_most, wait }) => Limited::openings(at_most, wait).into(),
-            ExchangeError::Count(CountError::Db(error)) => error.into(),
             ExchangeError::Scope => Self::new(
                 &table::BAD_REQUEST,
                 "None of the scopes in `scope` is known, or the account's owner allowed none of them.",
             ),
             ExchangeError::Target => Self::new(&table::BAD_REQUEST, "`resource` names another API."),
             ExchangeError::Contended => Self::new(&table::UNAVAILABLE, "Too many requests about the same person."),
-            ExchangeError::Db(error) => error.into(),
+            ExchangeError::Count(CountError::Db(error)) | ExchangeError::Db(error) => error.into(),
             other => internal(&other),
         }
     }
