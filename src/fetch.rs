@@ -258,7 +258,7 @@ impl Fetch {
         match url.scheme() {
             "https" => {}
             "http" if special => {}
-            _ => return refused("only https is allowed"),
+            _ => return refused("only https is allowed, but for the hosts in `outgoing.special_hosts`"),
         }
         let address = match url.host() {
             Some(Host::Ipv4(address)) => Some(IpAddr::V4(address)),
@@ -267,7 +267,9 @@ impl Fetch {
             None => return refused("it has no host"),
         };
         if !special && address.is_some_and(is_special) {
-            return refused("the address is special (loopback, private, link-local or the like)");
+            return refused(
+                "the address is special (loopback, private, link-local or the like), and not named in `outgoing.special_hosts`",
+            );
         }
         Ok(())
     }

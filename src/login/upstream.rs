@@ -189,18 +189,18 @@ impl Upstream {
         let token = tokens.id_token().ok_or_else(|| refused(&"no ID token"))?;
         let latest: DateTime<Utc> = now.minus(SKEW).to_datetime().ok_or_else(|| refused(&"the time"))?;
         let verifier = client.id_token_verifier().set_time_fn(move || latest);
-        let claims = token.claims(&verifier, &Nonce::new(journey.nonce.clone())).map_err(|error| refused(&error))?;
-        let auth_time = claims.auth_time().ok_or_else(|| refused(&"no `auth_time` although `max_age` was asked"))?;
+        let said = token.claims(&verifier, &Nonce::new(journey.nonce.clone())).map_err(|error| refused(&error))?;
+        let auth_time = said.auth_time().ok_or_else(|| refused(&"no `auth_time` although `max_age` was asked"))?;
         let auth_time = Timestamp::from_seconds(auth_time.timestamp());
         if auth_time > now.plus(SKEW) || auth_time < now.minus(TimeDelta::seconds(journey.max_age)).minus(SKEW) {
             return Err(refused(&"the person did not log in when they should have"));
         }
-        let subject = claims.subject().as_str();
+        let subject = said.subject().as_str();
         if subject.is_empty() || subject.len() > MAX_SUBJECT || subject.chars().any(char::is_control) {
             return Err(refused(&"the subject"));
         }
-        let stated = claims.email().filter(|_| claims.email_verified() == Some(true));
-        let email = stated.and_then(|email| email.as_str().parse::<CanonicalEmail>().ok());
+        let address = said.email().filter(|_| said.email_verified() == Some(true));
+        let email = address.and_then(|email| email.as_str().parse::<CanonicalEmail>().ok());
         Ok(Upstreamer {
             issuer: self.issuer.as_str().to_owned(),
             subject: subject.to_owned(),

@@ -290,7 +290,7 @@ fn spellings(address: Ipv4Addr) -> BTreeSet<String> {
         Some(digit) => char::from_u32(0x245f + digit).unwrap(),
         None => c,
     };
-    let percent: String = address.to_string().bytes().map(|byte| format!("%{byte:02x}")).collect();
+    let percent = address.to_string().bytes().fold(String::new(), |text, byte| format!("{text}%{byte:02x}"));
     let v6 = |prefix: &str| format!("[{prefix}{a:x}{b:02x}:{c:x}{d:02x}]");
     [
         address.to_string(),

@@ -506,8 +506,8 @@ on_both! {
         let outgoing = Outgoing::post_json(signer.client.url(PATH), &request).header("api-version", "0.1d");
         let code = code_of(&signer.client.send(outgoing).await.expect_status(200).json());
         let fields = [("grant_type", "authorization_code"), ("code", code.as_str()), ("code_verifier", verifier)];
-        let signed = signer.token(&fields).await;
-        assert_eq!((signed.status(), &signed.json()["error"]), (400, &json!("invalid_grant")));
+        let by_other = signer.token(&fields).await;
+        assert_eq!((by_other.status(), &by_other.json()["error"]), (400, &json!("invalid_grant")));
         let tokens = signer.client.post_form("/oauth/token", &fields).await.expect_status(200).json();
         let bearer = tokens["access_token"].as_str().unwrap();
         let body = json!({"service_id": "sandbox"});

@@ -73,7 +73,7 @@ on_both! {
         let browser = Browser::of_owner(&ada).await;
         let shown = browser.get(&page).await.expect_status(200);
         let html = shown.text();
-        for wanted in ["<b>Second</b> could spend up to $100.00 a month", "ada@example.test", "under a cap of its own",
+        for wanted in ["<b>Second</b> could spend up to $100.00 a month", "ada@example.test", "with what it spends here already",
             "Create and remove", "orchestrator.example", ">Allow</button>", ">Deny</button>"] {
             assert!(html.contains(wanted), "`{wanted}` is missing: {html}");
         }

@@ -26,7 +26,7 @@ async fn known(app: &TestApp, account: &str) -> Vec<(String, String, String, boo
     rows.iter().map(open).collect()
 }
 
-fn said<'a>(known: &'a [(String, String, String, bool)]) -> Vec<(&'a str, &'a str, bool)> {
+fn said(known: &[(String, String, String, bool)]) -> Vec<(&str, &str, bool)> {
     known.iter().map(|(_, field, value, verified)| (field.as_str(), value.as_str(), *verified)).collect()
 }
 
@@ -36,7 +36,7 @@ async fn sandbox_asks(app: &TestApp) {
     app.publishes("services/sandbox.toml", was, &format!("{was}\nkyc = [\"name\", \"country\"]")).await;
 }
 
-fn sandbox(more: Value) -> Value {
+fn sandbox(more: &Value) -> Value {
     json!({"service_id": "sandbox", "submitted_information": more})
 }
 
@@ -80,13 +80,13 @@ on_both! {
         assert_eq!(asked(&answer), json!(["name", "country"]));
         assert!(answer["needs_information"]["schema"]["properties"]["country"]["pattern"].is_string());
         // Half of it is not kept: everything is asked for again.
-        let half = ada.sends(&sandbox(json!({"name": "Ada"}))).await.expect_status(200).json();
+        let half = ada.sends(&sandbox(&json!({"name": "Ada"}))).await.expect_status(200).json();
         assert_eq!((asked(&half), known(&app, &ada.agent.account).await.len()), (json!(["name", "country"]), 0));
         for wrong in [json!({"name": "Ada", "country": "Germany"}), json!({"name": 7, "country": "DE"})] {
-            refused(&ada.sends(&sandbox(wrong)).await, 400, "invalid_request", "");
+            refused(&ada.sends(&sandbox(&wrong)).await, 400, "invalid_request", "");
         }
         assert_eq!(ada.count().await, 0);
-        let whole = sandbox(json!({"name": "Ada", "country": "DE"}));
+        let whole = sandbox(&json!({"name": "Ada", "country": "DE"}));
         let made = ada.wire.post_once("k", "/provisioning/resources", &whole).await.expect_status(200).json();
         let again = ada.wire.post_once("k", "/provisioning/resources", &whole).await.expect_status(200).json();
         assert_eq!((id_of(&made, "complete"), ada.count().await), (id_of(&again, "complete"), 1));

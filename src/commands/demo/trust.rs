@@ -75,9 +75,9 @@ async fn hear(app: &App, simulator: &Simulator, id: &OrchestratorId) -> Result<(
         sealed_notification_secret: Some(sealed(NotificationSecret::place(id), "notification_secret")?),
         ..wire::unset(id.clone(), now)
     };
-    let set = app.db.write(HOUSE, move |conn| {
+    let set = app.db.write(HOUSE, move |conn| -> Result<_, DbError> {
         orchestrator::set_wire(conn, &settings)?;
-        Ok::<_, DbError>(orchestrator::add_secret(conn, &secret)?)
+        orchestrator::add_secret(conn, &secret)
     });
     set.await?;
     app.wire_secrets.forget();

@@ -44,7 +44,7 @@ pub(crate) enum NotHuman {
         onward: Onward,
     },
     /// The fault is ours.
-    Broken(NoUser),
+    Broken(Box<NoUser>),
 }
 
 impl NotHuman {
@@ -71,7 +71,7 @@ impl<const MINUTES: i64> Human<MINUTES> {
                 Err(why) => Err(log_in(Frame::anonymous(provider), Some(why))),
             },
             Err(NoUser::LoggedOut(frame)) => Err(log_in(frame, None)),
-            Err(broken @ NoUser::Broken(..)) => Err(NotHuman::Broken(broken)),
+            Err(broken @ NoUser::Broken(..)) => Err(NotHuman::Broken(Box::new(broken))),
         }
     }
 }

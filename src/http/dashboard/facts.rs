@@ -227,7 +227,12 @@ fn activity(fact: &RecordedFact, account: &AccountId, orchestrator: &Orchestrato
     };
     // Whoever holds a log-in link can be at the dashboard: the trail says what is known, and not more.
     let here = fact.actor == format!("user:{account}");
-    let who = if fact.action == "session.began" {
+    // What only somebody who logged in can do.
+    let owner_only = matches!(
+        fact.action.as_str(),
+        "session.began" | "account.linked" | "link.widened" | "link.denied" | "budget.raised" | "spending.resumed"
+    ) || fact.action.starts_with("passkey.");
+    let who = if fact.action == "session.began" || (here && owner_only) {
         "The owner".to_owned()
     } else if here {
         "This dashboard".to_owned()
@@ -237,7 +242,7 @@ fn activity(fact: &RecordedFact, account: &AccountId, orchestrator: &Orchestrato
         "A program".to_owned()
     } else if fact.actor == "system" || fact.actor == "house" {
         "Portreeve".to_owned()
-    } else if fact.action == "account.linked" {
+    } else if fact.action == "account.linked" || fact.action == "link.asked" {
         text("orchestrator")
     } else if fact.actor == "operator" {
         "The provider".to_owned()
@@ -246,6 +251,16 @@ fn activity(fact: &RecordedFact, account: &AccountId, orchestrator: &Orchestrato
     };
     let what = match fact.action.as_str() {
         "account.opened" => "opened the account".to_owned(),
+        "link.asked" => "asked to act for this account".to_owned(),
+        "account.frozen" => "froze the account".to_owned(),
+        "resource.linked" => "took a resource over into a project".to_owned(),
+        "resource.change_wanted" => format!("asked to change {} to {}", text("from"), text("to")),
+        "resource.changed" => format!("changed {}", text("name")),
+        "resource.change_refused" => format!("could not change {}: {}", text("name"), text("reason")),
+        "resource.credentials_rotated" => format!("made new credentials for {}", text("name")),
+        "resource.rotation_refused" => {
+            format!("could not make new credentials for {}: {}", text("name"), text("reason"))
+        }
         "account.linked" if here => format!("allowed {} to act for this account", text("orchestrator")),
         "account.linked" => "was linked to this account by the provider's rule".to_owned(),
         "consent.given" => format!("allowed {} to act for this account", text("client_name")),

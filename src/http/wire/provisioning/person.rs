@@ -17,8 +17,8 @@ pub(crate) fn schema_with(mut other: Value, lacking: &[PersonalField]) -> Value 
     match other.pointer_mut("/required").and_then(Value::as_array_mut) {
         Some(required) => required.extend(lacking.iter().map(|field| json!(field))),
         None => {
-            if let Some(members) = other.as_object_mut() {
-                members.insert("required".to_owned(), json!(lacking));
+            if let Some(object) = other.as_object_mut() {
+                object.insert("required".to_owned(), json!(lacking));
             }
         }
     }
