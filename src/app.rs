@@ -18,7 +18,7 @@ use crate::config::{Config, LimitsConfig, OAuthConfig, WireConfig};
 use crate::db::{Db, DbError, DbSettings};
 use crate::fetch::{Fetch, FetchSettings};
 use crate::idempotency;
-use crate::login::{PostOffice, RelyingParty, Upstream};
+use crate::login::{PostOffice, RelyingParty, SafetyLinks, Upstream};
 use crate::mail::{Mailer, MailerError};
 use crate::orchestrator::{Courier, KeyCache};
 use crate::payment::cashier::Cashier;
@@ -204,6 +204,7 @@ impl App {
         let post = PostOffice {
             db: db.clone(),
             mailer: mailer(config, base_url, &provider)?,
+            safety: Arc::new(SafetyLinks::new(&*master.derive("safety links")?)),
             sealer: log_in_sealer.clone(),
             base_url: base_url.to_owned(),
             provider: provider.clone(),

@@ -65,6 +65,85 @@ pub fn append(conn: &mut DbConnection, fact: &Fact<'_>, now: Timestamp) -> Query
     diesel::insert_into(audit_facts::table).values(&row).execute(conn).map(drop)
 }
 
+type Row = (String, String, Timestamp, String, String, String);
+
+fn recorded((id, subject, at, actor, action, detail): Row) -> QueryResult<(String, String, RecordedFact)> {
+    let detail =
+        serde_json::from_str(&detail).map_err(|error| diesel::result::Error::DeserializationError(error.into()))?;
+    Ok((id, subject, RecordedFact { at, actor, action, detail }))
+}
+
+/// Facts about an account before the one named `id` (empty: the newest), newest first, at most `limit`: name, subject, fact.
+///
+/// # Errors
+/// When the database fails or a stored detail is no JSON.
+pub fn before(
+    conn: &mut DbConnection,
+    account: &AccountId,
+    id: &str,
+    limit: i64,
+) -> QueryResult<Vec<(String, String, RecordedFact)>> {
+    let mut query = audit_facts::table
+        .filter(audit_facts::account_id.eq(account))
+        .order(audit_facts::id.desc())
+        .limit(limit)
+        .select((
+            audit_facts::id,
+            audit_facts::subject,
+            audit_facts::at,
+            audit_facts::actor,
+            audit_facts::action,
+            audit_facts::detail,
+        ))
+        .into_boxed();
+    if !id.is_empty() {
+        query = query.filter(audit_facts::id.lt(id.to_owned()));
+    }
+    query.load::<Row>(conn)?.into_iter().map(recorded).collect()
+}
+
+/// What one actor did to an account, newest first, at most `limit`, before the fact named `id` (empty: the newest).
+///
+/// # Errors
+/// When the database fails or a stored detail is no JSON.
+pub fn by_actor(
+    conn: &mut DbConnection,
+    (account, actor): (&AccountId, &str),
+    id: &str,
+    limit: i64,
+) -> QueryResult<Vec<(String, String, RecordedFact)>> {
+    let mut query = audit_facts::table
+        .filter(audit_facts::account_id.eq(account))
+        .filter(audit_facts::actor.eq(actor.to_owned()))
+        .order(audit_facts::id.desc())
+        .limit(limit)
+        .select((
+            audit_facts::id,
+            audit_facts::subject,
+            audit_facts::at,
+            audit_facts::actor,
+            audit_facts::action,
+            audit_facts::detail,
+        ))
+        .into_boxed();
+    if !id.is_empty() {
+        query = query.filter(audit_facts::id.lt(id.to_owned()));
+    }
+    query.load::<Row>(conn)?.into_iter().map(recorded).collect()
+}
+
+/// How often one actor did something to an account.
+///
+/// # Errors
+/// When the database fails.
+pub fn count_by_actor(conn: &mut DbConnection, account: &AccountId, actor: &str) -> QueryResult<i64> {
+    audit_facts::table
+        .filter(audit_facts::account_id.eq(account))
+        .filter(audit_facts::actor.eq(actor.to_owned()))
+        .count()
+        .get_result(conn)
+}
+
 /// The latest facts about an account, newest first, at most `limit`.
 ///
 /// # Errors

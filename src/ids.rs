@@ -240,6 +240,8 @@ kinds! {
     Client => ClientId, "client";
     /// What a human allowed a client.
     Consent => ConsentId, "cons";
+    /// A program that acts for an account.
+    Agent => AgentId, "agt";
     /// One step of a log-in.
     LogInStep => LogInStepId, "lis";
     /// An event waiting to be told to the outside.

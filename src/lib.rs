@@ -31,6 +31,9 @@ pub mod orchestrator;
 pub mod payment;
 pub mod resource;
 
+// What an owner does with an account as a whole.
+pub mod owner;
+
 // Built of all of them.
 pub mod app;
 pub mod http;

@@ -69,3 +69,9 @@ pub(super) fn of(
     };
     rows.into_iter().map(read).collect()
 }
+
+/// Forgets all that is known about the owner of an account.
+pub(super) fn forget(conn: &mut DbConnection, account: &AccountId) -> QueryResult<()> {
+    let known = account_information::table.filter(account_information::account_id.eq(account));
+    diesel::delete(known).execute(conn).map(drop)
+}

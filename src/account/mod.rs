@@ -4,6 +4,9 @@
 //! that already has an account links only by its owner's consent, or by the operator's word for one orchestrator. Refuses:
 //! frozen and closed accounts, and orchestrators that may not open.
 
+mod agent;
+mod agent_store;
+mod close;
 mod decide;
 mod freeze;
 mod information;
@@ -19,6 +22,12 @@ use crate::attestation::EmailTrust;
 use crate::clock::Timestamp;
 use crate::ids::{AccountId, OrchestratorId};
 
+pub use agent::{
+    AdmitError, Agent, AgentKey, Barred, NOTICE as AGENT_NOTICE, act, admit, end_agent, lower_agent_cap, narrow_agent,
+    pause, resume, welcome,
+};
+pub use agent_store::{agent_by_id, agent_by_key, agent_of_link, agents_of, count_agents, paused_since};
+pub use close::{CloseError, KEPT_LINKS, begin_closing, closing, finish_closing, release_closed};
 pub use decide::{Decision, EmailUse, Facts, Flags, decide};
 pub use freeze::{FreezeError, freeze};
 pub use information::{
@@ -28,7 +37,7 @@ pub use link::{LinkError, LinkedBy, ceiling_of, link, widen};
 pub use open::{AssertionUse, OpenError, Opening, PastUse, facts, forget_uses, open, past_use, record_replay};
 pub use opening_limit::{CountError, count_opening, forget_openings};
 pub use state::{AccountState, InvalidTransition};
-pub use store::{allowed, by_id, by_link, ids_after, subjects, unusable_since, with_address};
+pub use store::{IdentityLink, allowed, by_id, by_link, ids_after, links_of, subjects, unusable_since, with_address};
 
 /// The customer record at the provider.
 #[derive(Clone, PartialEq, Eq)]

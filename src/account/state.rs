@@ -17,6 +17,11 @@ pub enum AccountState {
         /// When.
         since: Timestamp,
     },
+    /// Its owner ended it: nothing works any more, and what was in it is being settled.
+    Closing {
+        /// When.
+        since: Timestamp,
+    },
     /// Ended.
     Closed {
         /// When.
@@ -42,6 +47,7 @@ impl AccountState {
             Self::Provisional => "provisional",
             Self::Active { .. } => "active",
             Self::Frozen { .. } => "frozen",
+            Self::Closing { .. } => "closing",
             Self::Closed { .. } => "closed",
         }
     }
@@ -74,6 +80,17 @@ impl AccountState {
         }
     }
 
+    /// Its owner ends it: what is in it has to end first.
+    ///
+    /// # Errors
+    /// When it is not in use.
+    pub fn begin_closing(self, now: Timestamp) -> Result<Self, InvalidTransition> {
+        match self {
+            Self::Provisional | Self::Active { .. } => Ok(Self::Closing { since: now }),
+            other => Err(InvalidTransition { from: other.as_str(), step: "closed" }),
+        }
+    }
+
     /// It ends.
     ///
     /// # Errors
@@ -91,6 +108,7 @@ impl AccountState {
             "provisional" => Some(Self::Provisional),
             "active" => Some(Self::Active { since: changed_at }),
             "frozen" => Some(Self::Frozen { since: changed_at }),
+            "closing" => Some(Self::Closing { since: changed_at }),
             "closed" => Some(Self::Closed { since: changed_at }),
             _ => None,
         }
@@ -109,6 +127,10 @@ mod tests {
         assert!(active.claim(now).is_err());
         let frozen = active.freeze(now).unwrap();
         assert!(frozen.freeze(now).is_err() && frozen.claim(now).is_err() && !frozen.is_usable());
+        assert!(frozen.begin_closing(now).is_err(), "only the operator ends what is frozen");
+        let closing = active.begin_closing(now).unwrap();
+        assert!(!closing.is_usable() && closing.begin_closing(now).is_err() && closing.freeze(now).is_err());
+        assert!(closing.claim(now).is_err() && closing.close(now).unwrap().close(now).is_err());
         assert!(frozen.close(now).unwrap().close(now).is_err());
     }
 
@@ -119,6 +141,7 @@ mod tests {
             AccountState::Provisional,
             AccountState::Active { since: at },
             AccountState::Frozen { since: at },
+            AccountState::Closing { since: at },
             AccountState::Closed { since: at },
         ] {
             assert_eq!(AccountState::from_row(state.as_str(), at), Some(state));

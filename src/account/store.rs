@@ -319,13 +319,89 @@ pub fn ids_after(conn: &mut DbConnection, after: Option<&AccountId>, limit: i64)
     Ok(query.load(conn)?)
 }
 
+/// A write that changes nothing: whoever changes what hangs on the account waits here for the others.
+pub(super) fn lock_account(conn: &mut DbConnection, account: &AccountId) -> QueryResult<()> {
+    diesel::update(accounts::table.find(account))
+        .set(accounts::changed_at.eq(accounts::changed_at))
+        .execute(conn)
+        .map(drop)
+}
+
+/// Accounts in a state, the longest first, at most `limit`.
+pub(super) fn in_state(conn: &mut DbConnection, state: &str, limit: i64) -> QueryResult<Vec<AccountId>> {
+    let found = accounts::table.filter(accounts::state.eq(state.to_owned())).order(accounts::changed_at);
+    found.select(accounts::id).limit(limit).load(conn)
+}
+
+/// Nobody is found by the account's address any more, and nobody is written to.
+pub(super) fn forget_address(conn: &mut DbConnection, account: &AccountId) -> QueryResult<()> {
+    diesel::delete(email_owners::table.filter(email_owners::account_id.eq(account))).execute(conn)?;
+    diesel::update(accounts::table.find(account))
+        .set((
+            accounts::email.eq(None::<String>),
+            accounts::email_index.eq(None::<String>),
+            accounts::email_skeleton.eq(None::<String>),
+            accounts::email_trust.eq(NO_EMAIL),
+        ))
+        .execute(conn)
+        .map(drop)
+}
+
+/// Deletes links of accounts that were closed before `end`, at most `limit`.
+pub(super) fn delete_links_closed_before(conn: &mut DbConnection, end: Timestamp, limit: i64) -> QueryResult<usize> {
+    let old = accounts::table
+        .filter(accounts::state.eq("closed"))
+        .filter(accounts::changed_at.lt(end))
+        .select(accounts::id);
+    let linked: Vec<AccountId> = identity_links::table
+        .filter(identity_links::account_id.eq_any(old))
+        .select(identity_links::account_id)
+        .limit(limit)
+        .load(conn)?;
+    diesel::delete(identity_links::table.filter(identity_links::account_id.eq_any(linked))).execute(conn)
+}
+
+/// By which name an orchestrator knows the owner of an account.
+#[derive(Debug, Clone, Queryable)]
+pub struct IdentityLink {
+    /// Who knows them.
+    pub orchestrator_id: OrchestratorId,
+    /// In which of its tenants.
+    pub tenant: String,
+    /// By which name.
+    pub subject: String,
+    /// Since when.
+    pub created_at: Timestamp,
+    /// What the owner allowed when they were asked, as it was written.
+    pub scopes: Option<String>,
+}
+
+/// The links of an account, at most 1,000.
+///
+/// # Errors
+/// When the database fails.
+pub fn links_of(conn: &mut DbConnection, account: &AccountId) -> Result<Vec<IdentityLink>, DbError> {
+    Ok(identity_links::table
+        .filter(identity_links::account_id.eq(account))
+        .order((identity_links::created_at, identity_links::subject))
+        .limit(1_000)
+        .select((
+            identity_links::orchestrator_id,
+            identity_links::tenant,
+            identity_links::subject,
+            identity_links::created_at,
+            identity_links::scopes,
+        ))
+        .load(conn)?)
+}
+
 /// Accounts that were frozen or closed after `since`, at most `limit`.
 ///
 /// # Errors
 /// When the database fails.
 pub fn unusable_since(conn: &mut DbConnection, since: Timestamp, limit: i64) -> Result<Vec<AccountId>, DbError> {
     Ok(accounts::table
-        .filter(accounts::state.eq_any(["frozen", "closed"]))
+        .filter(accounts::state.eq_any(["frozen", "closing", "closed"]))
         .filter(accounts::changed_at.gt(since))
         .select(accounts::id)
         .limit(limit)

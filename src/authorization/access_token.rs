@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::grant::Grant;
 use super::scope::Scopes;
+use crate::account::AgentKey;
 use crate::clock::Timestamp;
 use crate::ids::{AccountId, ConsentId, GrantId, OrchestratorId};
 use crate::signing::{Algorithm, JwsError, KeyPurpose, KeyRing, SignatureAlgorithm, SigningError, Unverified};
@@ -82,6 +83,18 @@ pub struct VerifiedToken {
     pub issued_at: Timestamp,
     /// From when on it no longer works.
     pub expires_at: Timestamp,
+}
+
+impl VerifiedToken {
+    /// The agent that it was given to.
+    #[must_use]
+    pub fn agent(&self) -> AgentKey {
+        AgentKey {
+            account_id: self.account_id.clone(),
+            orchestrator_id: self.orchestrator_id.clone(),
+            client: self.client.clone(),
+        }
+    }
 }
 
 /// What else a token says.

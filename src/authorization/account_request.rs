@@ -8,6 +8,7 @@ use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::agent::{self, EnterError};
 use super::code::{CODE_LIFETIME, NewCode};
 use super::consent::{self, AccountRequest, RequestState};
 use super::pkce::CodeChallenge;
@@ -15,7 +16,7 @@ use super::scope::Scopes;
 use super::wire_grant::{self, Holder, IssueError, Issued, WireSigner};
 use super::wire_store;
 use crate::account::{
-    self, AssertionUse, CountError, Decision, Facts, OpenError, Opening, PastUse, PersonalFact, SealedFact,
+    self, AssertionUse, Barred, CountError, Decision, Facts, OpenError, Opening, PastUse, PersonalFact, SealedFact,
 };
 use crate::attestation::Attestation;
 use crate::audit::{self, Fact};
@@ -116,6 +117,9 @@ pub enum AccountRequestError {
     /// The account is frozen or closed.
     #[error("the account is {0}")]
     AccountUnusable(&'static str),
+    /// The owner barred the agent.
+    #[error(transparent)]
+    Barred(#[from] Barred),
     /// The orchestrator may not open accounts.
     #[error("the orchestrator may not open accounts")]
     MayNotOpen,
@@ -184,6 +188,7 @@ fn next(asked: &AccountAsked, known: &Known) -> Result<Next, AccountRequestError
         Decision::Use(_) | Decision::Link(_) if !asked.signed => Err(AccountRequestError::IdReused),
         Decision::NeedsConsent { owner, .. } => Ok(Next::Ask(owner)),
         Decision::Use(owner) => Ok(match (&known.allowed, &asked.scopes) {
+            (Some(allowed), _) if allowed.is_empty() => Next::Ask(owner),
             (Some(allowed), None) => Next::Give(Decision::Use(owner), allowed.clone()),
             (Some(allowed), Some(wanted)) if !allowed.contains_all(wanted) => Next::Ask(owner),
             _ => Next::Give(Decision::Use(owner), asked.wanted()),
@@ -203,7 +208,7 @@ pub async fn request_account(
 ) -> Result<AccountAnswered, AccountRequestError> {
     let mut counted = false;
     for _ in 0..ATTEMPTS {
-        let known = look(parts.db, &asked.attestation).await?;
+        let known = look(parts.db, &asked.attestation, &asked.client).await?;
         if let Some(past) = &known.past {
             return answer_again(parts, past, asked, now);
         }
@@ -224,14 +229,21 @@ pub async fn request_account(
     Err(AccountRequestError::Contended)
 }
 
-async fn look(db: &Db, attestation: &Attestation) -> Result<Known, DbError> {
-    let attestation = attestation.clone();
+async fn look(db: &Db, attestation: &Attestation, client: &str) -> Result<Known, DbError> {
+    let (attestation, client) = (attestation.clone(), client.to_owned());
     db.read(move |conn| {
         // The use is read last: a link that a copy of this request made a moment ago comes with its use.
         let facts = account::facts(conn, &attestation)?;
         let waiting = wire_store::request_by_key(conn, &attestation.orchestrator_id, &attestation.assertion_key)?;
         let person = (&attestation.orchestrator_id, attestation.tenant.as_str(), attestation.subject.as_str());
-        let allowed = consent::allowed(conn, person)?;
+        let mut allowed = consent::allowed(conn, person)?;
+        if let Some(linked) = &facts.linked {
+            let most = allowed.clone().unwrap_or_else(Scopes::all);
+            let left = agent::narrowed(conn, (&linked.id, person.0, &client), most.clone())?;
+            if left != most {
+                allowed = Some(left);
+            }
+        }
         Ok(Known { past: account::past_use(conn, &attestation)?, waiting, facts, allowed })
     })
     .await
@@ -359,23 +371,47 @@ async fn give(
         let whose = (&opening.account_id, &opening.orchestrator.id);
         account::remember(conn, whose, &information, now)?;
         match &given {
-            Given::Code(code) => code.insert(conn)?,
-            Given::Tokens(issued) => issued.insert(conn)?,
+            Given::Code(code) => {
+                code.admit(conn, now)?;
+                code.insert(conn).map_err(DbError::from)?;
+            }
+            Given::Tokens(issued) => issued.insert(conn, now)?,
         }
         if opened {
             let (id, orchestrator) = (&opening.account_id, &opening.orchestrator);
             let welcome = json!({"orchestrator_id": orchestrator.id, "orchestrator": orchestrator.name.as_str()});
-            outbox::append(conn, "account.opened", Some(id), &welcome, now)?;
+            outbox::append(conn, "account.opened", Some(id), &welcome, now).map_err(DbError::from)?;
         }
-        Ok(())
+        Ok::<_, GiveError>(())
     });
     match settled.await {
         Ok(()) => Ok(Some(answer)),
-        Err(OpenError::AlreadyUsed | OpenError::Changed) => Ok(None),
+        Err(
+            GiveError::Open(OpenError::AlreadyUsed | OpenError::Changed) | GiveError::Enter(EnterError::Narrowed),
+        ) => Ok(None),
+        Err(GiveError::Enter(EnterError::Barred(barred))) => Err(barred.into()),
         // Another request about the same person passed something on at the same moment.
-        Err(OpenError::Db(error)) if error.is_unique_violation() => Ok(None),
-        Err(OpenError::Db(error)) => Err(error.into()),
+        Err(
+            GiveError::Open(OpenError::Db(error)) | GiveError::Enter(EnterError::Db(error)) | GiveError::Db(error),
+        ) => {
+            if error.is_unique_violation() {
+                Ok(None)
+            } else {
+                Err(error.into())
+            }
+        }
     }
+}
+
+/// What the one transaction of giving can end with.
+#[derive(Debug, thiserror::Error)]
+enum GiveError {
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error(transparent)]
+    Enter(#[from] EnterError),
+    #[error(transparent)]
+    Db(#[from] DbError),
 }
 
 /// What is passed on about the person, sealed for the account that it will belong to.

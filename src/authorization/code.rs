@@ -3,11 +3,12 @@
 use chrono::TimeDelta;
 use serde_json::json;
 
+use super::agent::{self, EnterError};
 use super::client::PresentedClient;
 use super::pkce::{CodeChallenge, CodeVerifier};
 use super::wire_grant::{self, Holder, IssueError, WireSigner, WireTokens};
 use super::wire_store::{self, CodeRow};
-use crate::account;
+use crate::account::{self, AgentKey};
 use crate::audit::{self, Fact};
 use crate::clock::Timestamp;
 use crate::db::{Db, DbConnection, DbError};
@@ -50,6 +51,18 @@ impl NewCode {
             bound_to: None,
         };
         Ok((code, Self { row }))
+    }
+
+    /// Lets its agent through, before anything else is locked for it.
+    pub(super) fn admit(&self, conn: &mut DbConnection, now: Timestamp) -> Result<(), EnterError> {
+        let row = &self.row;
+        let key = AgentKey {
+            account_id: row.account_id.clone(),
+            orchestrator_id: row.orchestrator_id.clone(),
+            client: row.client.clone(),
+        };
+        account::admit(conn, &key, now)?;
+        Ok(())
     }
 
     /// Writes it down. Call it inside `Db::write`.
@@ -100,12 +113,24 @@ pub enum RedeemError {
     /// The account is frozen or closed, the orchestrator suspended or no longer on the wire.
     #[error("{0}")]
     Unusable(&'static str),
+    /// The owner of the account barred or narrowed the agent. Nothing was changed.
+    #[error(transparent)]
+    Agent(EnterError),
     /// The tokens could not be made.
     #[error(transparent)]
     Issue(#[from] IssueError),
     /// The database failed.
     #[error(transparent)]
     Db(#[from] DbError),
+}
+
+impl From<EnterError> for RedeemError {
+    fn from(error: EnterError) -> Self {
+        match error {
+            EnterError::Db(error) => Self::Db(error),
+            barred => Self::Agent(barred),
+        }
+    }
 }
 
 impl From<diesel::result::Error> for RedeemError {
@@ -165,11 +190,12 @@ pub async fn redeem(
     let tokens = issued.tokens.clone();
     let lane = row.account_id.to_string();
     db.write(&lane, move |conn| {
+        issued.admit(conn, now)?;
         if !wire_store::use_code(conn, &hash, now)? {
             return Err(RedeemError::Spent);
         }
         still_stands(conn, &row)?;
-        issued.insert(conn)?;
+        issued.insert(conn, now)?;
         let fact = Fact {
             actor: format!("orchestrator:{}", row.orchestrator_id),
             action: "grant.issued",
@@ -185,11 +211,14 @@ pub async fn redeem(
 
 async fn look(db: &Db, hash: SecretHash, now: Timestamp) -> Result<(CodeRow, WireSettings), RedeemError> {
     db.read(move |conn| {
-        let row = wire_store::code(conn, &hash)?.ok_or(RedeemError::Spent)?;
+        let mut row = wire_store::code(conn, &hash)?.ok_or(RedeemError::Spent)?;
         if row.used_at.is_some() || row.expires_at <= now || row.consent_id.is_some() {
             return Err(RedeemError::Spent);
         }
         let settings = standing(conn, &row.account_id, &row.orchestrator_id)?.map_err(RedeemError::Unusable)?;
+        let scopes = row.scope.parse().map_err(|_unknown| RedeemError::Spent)?;
+        let agent = (&row.account_id, &row.orchestrator_id, row.client.as_str());
+        row.scope = agent::narrowed(conn, agent, scopes)?.to_string();
         Ok((row, settings))
     })
     .await

@@ -11,7 +11,7 @@ use super::request;
 use super::scope::Scopes;
 use super::wire_grant::Holder;
 use super::wire_store;
-use crate::account::{self, Account, LinkError, LinkedBy, SealedFact};
+use crate::account::{self, Account, AgentKey, LinkError, LinkedBy, SealedFact};
 use crate::audit::{self, Fact};
 use crate::clock::Timestamp;
 use crate::db::{Db, DbConnection, DbError};
@@ -221,6 +221,12 @@ pub fn allow(
             account::link(conn, (&question.orchestrator, person), to, by, now).map_err(ConsentError::Link)?;
         }
     }
+    let agent = AgentKey {
+        account_id: request.account_id.clone(),
+        orchestrator_id: request.orchestrator_id.clone(),
+        client: request.client.clone(),
+    };
+    account::welcome(conn, &agent, None, now)?;
     account::remember(conn, (&request.account_id, &request.orchestrator_id), &request.information, now)?;
     Ok(code.map_or(Ok(()), |code| code.insert(conn))?)
 }

@@ -6,6 +6,7 @@ use super::access_token::LogIn;
 use super::consent_store;
 use super::request::Detail;
 use super::scope::Scopes;
+use crate::account::AgentKey;
 use crate::audit::{self, Fact};
 use crate::clock::Timestamp;
 use crate::db::{DbConnection, DbError};
@@ -39,6 +40,18 @@ pub struct Consent {
     pub created_at: Timestamp,
     /// Since when it is taken back.
     pub revoked_at: Option<Timestamp>,
+}
+
+impl Consent {
+    /// Whose it is.
+    #[must_use]
+    pub fn agent(&self) -> AgentKey {
+        AgentKey {
+            account_id: self.account_id.clone(),
+            orchestrator_id: self.orchestrator_id.clone(),
+            client: self.client.clone(),
+        }
+    }
 }
 
 /// Takes a consent back, with every token that came of it. Answers whether this call did it. Call it inside `Db::write`.

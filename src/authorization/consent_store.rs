@@ -3,6 +3,7 @@
 use diesel::prelude::*;
 
 use super::access_token::LogIn;
+use super::agent;
 use super::consent_grant::Consent;
 use crate::clock::Timestamp;
 use crate::db::schema::{consents, grants, refresh_tokens};
@@ -72,9 +73,33 @@ pub(super) fn insert(conn: &mut DbConnection, consent: &Consent) -> Result<(), D
     Ok(())
 }
 
+/// With what its owner has not taken back since.
 pub(super) fn by_id(conn: &mut DbConnection, id: &ConsentId) -> Result<Option<Consent>, DbError> {
     let row: Option<ConsentRow> = consents::table.find(id).first(conn).optional()?;
-    row.map(Consent::try_from).transpose()
+    let Some(row) = row else { return Ok(None) };
+    let mut consent = Consent::try_from(row)?;
+    let agent = (&consent.account_id, &consent.orchestrator_id, consent.client.as_str());
+    consent.scopes = agent::narrowed(conn, agent, consent.scopes.clone())?;
+    Ok(Some(consent))
+}
+
+/// Up to `limit` consents of an account after the one named `after`, in order, as they were given.
+///
+/// # Errors
+/// When the database fails or holds an impossible row.
+pub fn consents_after(
+    conn: &mut DbConnection,
+    account: &AccountId,
+    after: &str,
+    limit: i64,
+) -> Result<Vec<Consent>, DbError> {
+    let rows: Vec<ConsentRow> = consents::table
+        .filter(consents::account_id.eq(account))
+        .filter(consents::id.gt(after))
+        .order(consents::id)
+        .limit(limit)
+        .load(conn)?;
+    rows.into_iter().map(Consent::try_from).collect()
 }
 
 /// Whether it stands. A write on its row: whoever takes it back at this moment waits for us, or we for them, so that no

@@ -6,14 +6,14 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::agent::{self, EnterError};
 use super::access_token::{self, ACCESS_TOKEN_LIFETIME, Extra, LogIn};
 use super::client::{Authenticated, GrantType};
 use super::consent;
 use super::dpop::{self, ProofError, VerifiedProof};
 use super::grant::Grant;
 use super::scope::Scopes;
-use super::store;
-use crate::account::{self, Account, AssertionUse, Decision, Facts, OpenError, Opening, PastUse};
+use crate::account::{self, Account, AssertionUse, Barred, Decision, Facts, OpenError, Opening, PastUse};
 use crate::attestation::{Assertion, Attestation, AttestationError, IdJag};
 use crate::clock::Timestamp;
 use crate::db::{Db, DbError};
@@ -112,6 +112,9 @@ pub enum ExchangeError {
     /// The account is frozen or closed.
     #[error("the account is {0}")]
     AccountUnusable(String),
+    /// The owner barred the agent.
+    #[error(transparent)]
+    Barred(#[from] Barred),
     /// The orchestrator may not open accounts.
     #[error("the orchestrator may not open accounts")]
     MayNotOpen,
@@ -145,6 +148,8 @@ enum SettleError {
     Open(#[from] OpenError),
     #[error(transparent)]
     Proof(#[from] ProofError),
+    #[error(transparent)]
+    Enter(#[from] EnterError),
     #[error("the client's statement: {0}")]
     Statement(#[source] ProofError),
     #[error(transparent)]
@@ -173,6 +178,9 @@ pub enum OAuthError {
     UnauthorizedClient,
     /// The client is not who it says.
     InvalidClient,
+    /// The owner of the account paused the agent. RFC 6749 has no word for it here; that of §4.1.2.1 is not taken for a
+    /// reason to ask the human anew.
+    AccessDenied,
 }
 
 impl OAuthError {
@@ -185,6 +193,7 @@ impl OAuthError {
             Self::InvalidTarget => "invalid_target",
             Self::UnauthorizedClient => "unauthorized_client",
             Self::InvalidClient => "invalid_client",
+            Self::AccessDenied => "access_denied",
         }
     }
 }
@@ -202,6 +211,8 @@ impl ExchangeError {
             | Self::NeedsConsent
             | Self::AccountUnusable(_)
             | Self::MayNotOpen => Some(OAuthError::InvalidGrant),
+            Self::Barred(Barred::Paused) => Some(OAuthError::AccessDenied),
+            Self::Barred(Barred::Revoked) => Some(OAuthError::InvalidGrant),
             Self::Unauthorized => Some(OAuthError::UnauthorizedClient),
             Self::ClientReplayed => Some(OAuthError::InvalidClient),
             Self::Scope => Some(OAuthError::InvalidScope),
@@ -240,7 +251,7 @@ pub async fn exchange(
     let (attestation, orchestrator) = (asserted.attestation.clone(), asserted.orchestrator.clone());
     let (wanted, mut counted) = (asserted.scopes.clone(), false);
     for _ in 0..ATTEMPTS {
-        let (past, facts, allowed) = look(parts.db, &attestation).await?;
+        let (past, facts, allowed) = look(parts.db, &attestation, &asserted.client).await?;
         if let Some(past) = past {
             return answer_again(parts, &past, &attestation, &orchestrator, &request, now).await;
         }
@@ -256,15 +267,22 @@ pub async fn exchange(
             account::open(conn, &opening, now)?;
             statement.map_or(Ok(()), |statement| statement.use_up(conn)).map_err(SettleError::Statement)?;
             proof.map_or(Ok(()), |proof| dpop::use_proof(conn, &proof))?;
-            grant.map_or(Ok(()), |grant| Ok(store::insert(conn, &grant).map_err(DbError::from)?))
+            grant.map_or(Ok(()), |grant| Ok::<_, SettleError>(agent::enter(conn, &grant, now)?))
         });
         match settled.await {
             Ok(()) => return conclude(parts.db, orchestrator, answer).await,
-            Err(SettleError::Open(OpenError::AlreadyUsed | OpenError::Changed)) => {}
+            Err(
+                SettleError::Open(OpenError::AlreadyUsed | OpenError::Changed)
+                | SettleError::Enter(EnterError::Narrowed),
+            ) => {}
+            Err(SettleError::Enter(EnterError::Barred(barred))) => return Err(barred.into()),
+            // Another request of the same program came first.
+            Err(SettleError::Enter(EnterError::Db(error))) if error.is_unique_violation() => {}
             Err(SettleError::Proof(error)) => return Err(error.into()),
             Err(
                 SettleError::Statement(ProofError::Db(error))
                 | SettleError::Open(OpenError::Db(error))
+                | SettleError::Enter(EnterError::Db(error))
                 | SettleError::Db(error),
             ) => return Err(error.into()),
             Err(SettleError::Statement(_used)) => return Err(ExchangeError::ClientReplayed),
@@ -345,12 +363,17 @@ fn judge_jag(
 
 type Known = (Option<PastUse>, Facts, Option<Scopes>);
 
-async fn look(db: &Db, attestation: &Attestation) -> Result<Known, DbError> {
-    let attestation = attestation.clone();
+async fn look(db: &Db, attestation: &Attestation, client: &str) -> Result<Known, DbError> {
+    let (attestation, client) = (attestation.clone(), client.to_owned());
     db.read(move |conn| {
         let person = (&attestation.orchestrator_id, attestation.tenant.as_str(), attestation.subject.as_str());
-        let allowed = consent::allowed(conn, person)?;
-        Ok((account::past_use(conn, &attestation)?, account::facts(conn, &attestation)?, allowed))
+        let mut allowed = consent::allowed(conn, person)?;
+        let facts = account::facts(conn, &attestation)?;
+        if let Some(linked) = &facts.linked {
+            let agent = (&linked.id, person.0, client.as_str());
+            allowed = Some(agent::narrowed(conn, agent, allowed.unwrap_or_else(Scopes::all))?);
+        }
+        Ok((account::past_use(conn, &attestation)?, facts, allowed))
     })
     .await
 }

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::access_token::{LogIn, VerifiedToken};
 use super::scope::Scopes;
 use super::store;
-use crate::account::{self, Account};
+use crate::account::{self, Account, AgentKey, Barred};
 use crate::audit::{self, Fact};
 use crate::clock::Timestamp;
 use crate::db::{DbConnection, DbError};
@@ -33,6 +33,18 @@ pub struct Grant {
     pub consent_id: Option<ConsentId>,
 }
 
+impl Grant {
+    /// Whose it is.
+    #[must_use]
+    pub fn agent(&self) -> AgentKey {
+        AgentKey {
+            account_id: self.account_id.clone(),
+            orchestrator_id: self.orchestrator_id.clone(),
+            client: self.client.clone(),
+        }
+    }
+}
+
 /// Who is asking, as the database knows them now.
 #[derive(Debug, Clone)]
 pub struct Access {
@@ -42,6 +54,8 @@ pub struct Access {
     pub account: Account,
     /// The orchestrator: not suspended.
     pub orchestrator: Orchestrator,
+    /// The client that the token was given to.
+    pub client: String,
     /// What is allowed.
     pub scopes: Scopes,
     /// How the person had logged in.
@@ -57,6 +71,9 @@ pub enum AccessError {
     /// The grant was revoked.
     #[error("the grant was revoked")]
     Revoked,
+    /// The owner barred the agent.
+    #[error(transparent)]
+    Barred(#[from] Barred),
     /// One of these, as this process remembers it.
     #[error("{0}")]
     Ended(&'static str),
@@ -91,8 +108,11 @@ pub fn access(conn: &mut DbConnection, token: &VerifiedToken) -> Result<Access, 
     if orchestrator.suspended_at.is_some() {
         return Err(AccessError::Suspended);
     }
-    let (scopes, log_in) = (token.scopes.clone(), token.log_in.clone());
-    Ok(Access { grant_id: token.grant_id.clone(), account, orchestrator, scopes, log_in })
+    if let Some(barred) = account::agent_by_key(conn, &token.agent())?.and_then(|agent| agent.barred()) {
+        return Err(barred.into());
+    }
+    let (scopes, log_in, client) = (token.scopes.clone(), token.log_in.clone(), token.client.clone());
+    Ok(Access { grant_id: token.grant_id.clone(), account, orchestrator, client, scopes, log_in })
 }
 
 /// Revokes a grant. Answers whether this call did it.

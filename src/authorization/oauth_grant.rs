@@ -11,6 +11,7 @@ use chrono::TimeDelta;
 use secrecy::SecretString;
 use serde_json::json;
 
+use super::agent::{self, EnterError};
 use super::access_token::{self, ACCESS_TOKEN_LIFETIME, Extra, LogIn};
 use super::client::{self, Authenticated, GrantType};
 use super::consent_grant::{Consent, revoke_consent};
@@ -19,8 +20,8 @@ use super::grant::Grant;
 use super::pkce::{CodeChallenge, CodeVerifier};
 use super::scope::Scopes;
 use super::wire_store::{self, CodeRow, RefreshRow};
-use super::{REFRESH_TOKEN_LIFETIME, consent_store, store};
-use crate::account;
+use super::{REFRESH_TOKEN_LIFETIME, consent_store};
+use crate::account::{self, Barred};
 use crate::clock::Timestamp;
 use crate::db::{Db, DbConnection, DbError};
 use crate::ids::{AccountId, ConsentId, GrantId};
@@ -111,6 +112,9 @@ pub enum GrantError {
     /// The refresh token's successor was used meanwhile.
     #[error("the refresh token came back after its successor was used")]
     CameBack,
+    /// The owner of the account barred the agent. What was presented was not used up.
+    #[error(transparent)]
+    Barred(#[from] Barred),
     /// The client may not use the grant.
     #[error("the client may not use this grant")]
     Unauthorized,
@@ -135,6 +139,16 @@ pub enum GrantError {
     /// The database failed.
     #[error(transparent)]
     Db(#[from] DbError),
+}
+
+impl From<EnterError> for GrantError {
+    fn from(error: EnterError) -> Self {
+        match error {
+            EnterError::Barred(barred) => Self::Barred(barred),
+            EnterError::Narrowed => Self::Grant("the owner narrowed what the agent may do at this moment"),
+            EnterError::Db(error) => Self::Db(error),
+        }
+    }
 }
 
 impl From<diesel::result::Error> for GrantError {
@@ -337,13 +351,14 @@ impl Spending {
     /// Writes the token down. The consent's row is locked by it: whoever takes the consent back at this moment comes
     /// before, and then there is no token, or after, and then the token ends.
     fn spend(self, conn: &mut DbConnection, now: Timestamp) -> Result<(), GrantError> {
+        // The agent before the consent, as everywhere.
+        agent::enter(conn, &self.grant, now)?;
         if !consent_store::use_it(conn, &self.consent, now)? {
             return Err(GrantError::Grant("the consent was taken back"));
         }
         usable(conn, &self.grant)?;
         use_up(conn, self.asking.client.proof.as_ref(), self.asking.proof.as_ref())?;
-        client::touch(conn, &self.grant.client, now)?;
-        Ok(store::insert(conn, &self.grant)?)
+        Ok(client::touch(conn, &self.grant.client, now)?)
     }
 }
 
@@ -500,13 +515,17 @@ pub async fn client_credentials(parts: GrantParts<'_>, asking: Asking, now: Time
     let account = client.account_id.clone().filter(|_| client.is_confidential());
     let account = account.filter(|_| client.may(GrantType::ClientCredentials)).ok_or(GrantError::Unauthorized)?;
     let bound_to = binding(&asking, None)?;
-    let scopes = narrowed(&asking, &client.scopes(None), parts.audience)?;
+    let (id, named, most) = (account.clone(), client.id.clone(), client.scopes(None));
+    let found = parts.db.read(move |conn| {
+        let Some(account) = account::by_id(conn, &id)? else { return Ok::<_, DbError>(None) };
+        let most = agent::narrowed(conn, (&account.id, &account.opened_by, &named), most)?;
+        Ok(Some((account, most)))
+    });
+    let (account, most) = found.await?.ok_or(GrantError::Grant("there is no such account"))?;
+    let scopes = narrowed(&asking, &most, parts.audience)?;
     if scopes.is_empty() {
         return Err(GrantError::Scope);
     }
-    let id = account.clone();
-    let found = parts.db.read(move |conn| account::by_id(conn, &id)).await?;
-    let account = found.ok_or(GrantError::Grant("there is no such account"))?;
     let grant = Grant {
         id: GrantId::new(now),
         account_id: account.id.clone(),
@@ -527,7 +546,7 @@ pub async fn client_credentials(parts: GrantParts<'_>, asking: Asking, now: Time
         .write(&lane, move |conn| {
             usable(conn, &grant)?;
             use_up(conn, statement.as_ref(), proof.as_ref())?;
-            Ok::<_, GrantError>(store::insert(conn, &grant)?)
+            Ok::<_, GrantError>(agent::enter(conn, &grant, now)?)
         })
         .await?;
     let account_id = account.id;

@@ -3,6 +3,7 @@
 
 use serde_json::json;
 
+use super::agent::{self, EnterError};
 use super::client::PresentedClient;
 use super::code::standing;
 use super::store;
@@ -30,12 +31,24 @@ pub enum RefreshError {
     /// The account is frozen or closed, the orchestrator suspended or no longer on the wire. Nothing was changed.
     #[error("{0}")]
     Unusable(&'static str),
+    /// The owner of the account barred or narrowed the agent. Nothing was changed.
+    #[error(transparent)]
+    Agent(EnterError),
     /// The tokens could not be made.
     #[error(transparent)]
     Issue(#[from] IssueError),
     /// The database failed.
     #[error(transparent)]
     Db(#[from] DbError),
+}
+
+impl From<EnterError> for RefreshError {
+    fn from(error: EnterError) -> Self {
+        match error {
+            EnterError::Db(error) => Self::Db(error),
+            barred => Self::Agent(barred),
+        }
+    }
 }
 
 impl From<diesel::result::Error> for RefreshError {
@@ -92,9 +105,12 @@ pub async fn refresh(
 
 async fn look(db: &Db, hash: SecretHash) -> Result<(RefreshRow, WireSettings), RefreshError> {
     db.read(move |conn| {
-        let row =
+        let mut row =
             wire_store::refresh(conn, &hash)?.filter(|row| row.consent_id.is_none()).ok_or(RefreshError::Spent)?;
         let settings = standing(conn, &row.account_id, &row.orchestrator_id)?.map_err(RefreshError::Unusable)?;
+        let scopes = row.scope.parse().map_err(|_unknown| RefreshError::Spent)?;
+        let agent = (&row.account_id, &row.orchestrator_id, row.client.as_str());
+        row.scope = agent::narrowed(conn, agent, scopes)?.to_string();
         Ok((row, settings))
     })
     .await
@@ -107,10 +123,11 @@ fn replace(
     issued: &Issued,
     now: Timestamp,
 ) -> Result<Result<(), RefreshError>, RefreshError> {
+    issued.admit(conn, now)?;
     if wire_store::replace_refresh(conn, hash, now)? {
         standing(conn, &row.account_id, &row.orchestrator_id)?.map_err(RefreshError::Unusable)?;
         store::set_revoked(conn, &row.grant_id, now)?;
-        issued.insert(conn)?;
+        issued.insert(conn, now)?;
         return Ok(Ok(()));
     }
     let known = wire_store::refresh(conn, hash)?.ok_or(RefreshError::Spent)?;

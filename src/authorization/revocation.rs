@@ -1,8 +1,8 @@
 //! Tokens that ended before their time. Every process reads them again and again, and looks into its own memory when a
 //! token is used: the hot path asks no database.
 //!
-//! Promises: a token that was revoked, whose account was frozen, or whose orchestrator was suspended, is refused on every
-//! process within a second. A memory that is too old, or that had to leave something out, decides nothing: then the
+//! Promises: a token that was revoked, whose account was frozen, whose agent was paused, or whose orchestrator was
+//! suspended, is refused on every process within a second. A memory that is too old, or that had to leave something out, decides nothing: then the
 //! database is asked, and without it nobody gets in.
 
 use std::collections::HashSet;
@@ -14,7 +14,7 @@ use chrono::TimeDelta;
 use super::access_token::VerifiedToken;
 use super::grant::{AccessError, access};
 use super::store;
-use crate::account;
+use crate::account::{self, AgentKey, Barred};
 use crate::clock::Timestamp;
 use crate::db::{Db, DbConnection, DbError};
 use crate::ids::{AccountId, GrantId, OrchestratorId};
@@ -35,6 +35,7 @@ pub struct Ended {
     grants: HashSet<GrantId>,
     accounts: HashSet<AccountId>,
     orchestrators: HashSet<OrchestratorId>,
+    paused: HashSet<AgentKey>,
     /// Whether nothing was left out.
     whole: bool,
 }
@@ -60,6 +61,7 @@ struct Memory {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verdict {
     Stands,
+    Paused,
     Ended(&'static str),
     /// It does not know.
     Unsure,
@@ -73,12 +75,15 @@ pub fn read_ended(conn: &mut DbConnection, now: Timestamp) -> Result<Ended, DbEr
     let grants = store::revoked_grants(conn, now, MAX_REMEMBERED)?;
     let accounts = account::unusable_since(conn, now.minus(LONGEST_TOKEN), MAX_REMEMBERED)?;
     let orchestrators = orchestrator::suspended(conn, MAX_REMEMBERED)?;
+    // Agents that were paused longer ago got no token since.
+    let paused = account::paused_since(conn, now.minus(LONGEST_TOKEN), MAX_REMEMBERED)?;
     let full = |count: usize| i64::try_from(count).is_ok_and(|count| count >= MAX_REMEMBERED);
-    let whole = !full(grants.len()) && !full(accounts.len()) && !full(orchestrators.len());
+    let whole = !full(grants.len()) && !full(accounts.len()) && !full(orchestrators.len()) && !full(paused.len());
     Ok(Ended {
         grants: grants.into_iter().collect(),
         accounts: accounts.into_iter().collect(),
         orchestrators: orchestrators.into_iter().collect(),
+        paused: paused.into_iter().collect(),
         whole,
     })
 }
@@ -111,6 +116,9 @@ impl Revocations {
         if ended.orchestrators.contains(&token.orchestrator_id) {
             return Verdict::Ended("the orchestrator is suspended");
         }
+        if !ended.paused.is_empty() && ended.paused.contains(&token.agent()) {
+            return Verdict::Paused;
+        }
         let decides = ended.whole && known.read_at.elapsed() < STALE;
         if decides { Verdict::Stands } else { Verdict::Unsure }
     }
@@ -122,6 +130,7 @@ impl Revocations {
     pub async fn check(&self, db: &Db, token: &VerifiedToken) -> Result<(), AccessError> {
         match self.says(token) {
             Verdict::Stands => Ok(()),
+            Verdict::Paused => Err(Barred::Paused.into()),
             Verdict::Ended(why) => Err(AccessError::Ended(why)),
             Verdict::Unsure => {
                 let token = token.clone();
@@ -174,6 +183,10 @@ mod tests {
             memory.take_up(ended, long_ago);
             assert!(matches!(memory.says(&token), Verdict::Ended(_)), "also in an old memory");
         }
+        memory.take_up(Ended { paused: [token.agent()].into(), ..whole() }, Instant::now());
+        assert_eq!(memory.says(&token), Verdict::Paused);
+        let other = VerifiedToken { client: "another".to_owned(), ..token.clone() };
+        assert_eq!(memory.says(&other), Verdict::Stands, "another program on the same account");
         memory.forget();
         memory.take_up(whole(), long_ago);
         assert_eq!(memory.says(&token), Verdict::Unsure, "what was read before is not taken up");

@@ -94,6 +94,17 @@ impl Scopes {
         self.0.contains(&scope)
     }
 
+    /// All but one.
+    #[must_use]
+    pub fn without(&self, scope: Scope) -> Self {
+        Self(self.0.iter().copied().filter(|known| *known != scope).collect())
+    }
+
+    /// Each, in the order in which they are written.
+    pub fn iter(&self) -> impl Iterator<Item = Scope> + '_ {
+        self.0.iter().copied()
+    }
+
     /// Whether nothing is allowed.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -280,6 +280,8 @@ diesel::table! {
         generation -> BigInt,
         old_credentials_until -> Nullable<BigInt>,
         allowance_id -> Nullable<Text>,
+        client -> Nullable<Text>,
+        unwanted_at -> Nullable<BigInt>,
     }
 }
 
@@ -491,6 +493,23 @@ diesel::table! {
 }
 
 diesel::table! {
+    agents (account_id, orchestrator_id, client) {
+        account_id -> Text,
+        orchestrator_id -> Text,
+        client -> Text,
+        id -> Text,
+        name -> Nullable<Text>,
+        scope -> Nullable<Text>,
+        currency -> Nullable<Text>,
+        per_month -> Nullable<BigInt>,
+        created_at -> BigInt,
+        used_at -> BigInt,
+        paused_at -> Nullable<BigInt>,
+        revoked_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
     wire_resources (account_id, resource_id) {
         account_id -> Text,
         resource_id -> Text,
@@ -556,6 +575,9 @@ diesel::table! {
         opened -> BigInt,
     }
 }
+
+diesel::joinable!(identity_links -> accounts (account_id));
+diesel::allow_tables_to_appear_in_same_query!(identity_links, accounts);
 
 diesel::joinable!(outbox_deliveries -> outbox_events (event_id));
 diesel::allow_tables_to_appear_in_same_query!(outbox_deliveries, outbox_events);

@@ -18,7 +18,7 @@ use crate::attestation::request_signature;
 use crate::config::ServerConfig;
 use crate::db::{DbConnection, DbError};
 use crate::signing::SigningError;
-use crate::{account, authorization, catalog, login, orchestrator, resource};
+use crate::{account, authorization, catalog, login, orchestrator, owner, resource};
 
 /// How often the workers look for work.
 const TURN: Duration = Duration::from_secs(1);
@@ -189,11 +189,18 @@ async fn work(app: Data<App>) {
         if let Err(error) = resource::resume_due(&app.desk, app.clock.as_ref()).await {
             tracing::error!(error = %error, "operations could not be taken up");
         }
+        if let Err(error) = resource::remove_unwanted(&app.desk, &app.edition(), now).await {
+            tracing::error!(error = %error, "what owners want gone could not be looked at");
+        }
+        if let Err(error) = owner::close_due(&app.db, now).await {
+            tracing::error!(error = %error, "accounts that are closing could not be looked at");
+        }
         if turn % 3600 == 60 {
             forget(&app, "assertions and codes", move |conn| {
                 account::forget_uses(conn, now)?;
                 account::forget_openings(conn, now)?;
                 login::forget_ended(conn, now)?;
+                account::release_closed(conn, now, PIECE)?;
                 let clients = authorization::forget_unused(conn, now, PIECE)?;
                 Ok(clients.max(authorization::forget_ended(conn, now, PIECE)?))
             })

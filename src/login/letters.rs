@@ -7,12 +7,14 @@ use std::sync::Arc;
 
 use serde_json::json;
 
+use super::safety::{self, SafetyLinks};
 use super::step::{self, NewStep, Step};
 use super::store;
 use super::who::Proven;
+use crate::account::{self, Agent};
 use crate::clock::{Clock, Timestamp};
 use crate::db::{Db, DbConnection, DbError};
-use crate::ids::LogInStepId;
+use crate::ids::{AgentId, LogInStepId};
 use crate::mail::{self, Letter, Mail, MailError, Mailer};
 use crate::outbox::Try;
 use crate::secret::Secret;
@@ -32,6 +34,8 @@ pub struct PostOffice {
     pub db: Db,
     /// Sends.
     pub mailer: Mailer,
+    /// Signs links that can only take power away.
+    pub safety: Arc<SafetyLinks>,
     /// Opens what steps know.
     pub sealer: Arc<Sealer>,
     /// The address that the outside uses.
@@ -74,8 +78,12 @@ pub async fn deliver_due(office: &PostOffice, clock: &dyn Clock) -> Result<usize
 }
 
 async fn send(office: &PostOffice, letter: &Letter, now: Timestamp) -> Result<Try, DbError> {
-    let id = serde_json::from_str::<serde_json::Value>(&letter.payload).ok();
-    let id = id.as_ref().and_then(|payload| payload.get("step")?.as_str()?.parse::<LogInStepId>().ok());
+    let payload = serde_json::from_str::<serde_json::Value>(&letter.payload).ok();
+    let named = |name: &str| payload.as_ref()?.get(name)?.as_str().map(str::to_owned);
+    if let Some(id) = named("agent").and_then(|id| id.parse().ok()).filter(|_| letter.kind == account::AGENT_NOTICE) {
+        return tell_of_agent(office, letter, &id, now).await;
+    }
+    let id = named("step").and_then(|step| step.parse::<LogInStepId>().ok());
     let Some(id) = id.filter(|_| letter.kind == LOG_IN) else {
         return Ok(Try::Refused("nobody knows how to write it".to_owned()));
     };
@@ -98,11 +106,56 @@ async fn send(office: &PostOffice, letter: &Letter, now: Timestamp) -> Result<Tr
         Ok(mail) => mail,
         Err(error) => return Ok(Try::Refused(error.to_string())),
     };
-    Ok(match office.mailer.send(mail, &letter.event_id, now).await {
+    Ok(sent(office.mailer.send(mail, &letter.event_id, now).await))
+}
+
+fn sent(sent: Result<(), MailError>) -> Try {
+    match sent {
         Ok(()) => Try::Delivered,
         Err(MailError::Failed(reason)) => Try::Failed(reason),
         Err(error @ (MailError::Refused(_) | MailError::Off)) => Try::Refused(error.to_string()),
-    })
+    }
+}
+
+/// Tells an owner of a new agent, with a link that can only take power away.
+async fn tell_of_agent(office: &PostOffice, letter: &Letter, id: &AgentId, now: Timestamp) -> Result<Try, DbError> {
+    if !office.mailer.is_on() {
+        return Ok(Try::Nobody);
+    }
+    let wanted = id.clone();
+    let found = office.db.read(move |conn| {
+        let Some(agent) = account::agent_of_link(conn, &wanted)? else { return Ok::<_, DbError>(None) };
+        let owner = account::by_id(conn, &agent.key.account_id)?;
+        Ok(owner.map(|owner| (agent, owner)))
+    });
+    let Some((agent, owner)) = found.await? else { return Ok(Try::Nobody) };
+    let Some(to) = owner.email.filter(|_| owner.state.is_usable() && agent.revoked_at.is_none()) else {
+        return Ok(Try::Nobody);
+    };
+    match write_notice(office, &to, &agent, now) {
+        Ok(mail) => Ok(sent(office.mailer.send(mail, &letter.event_id, now).await)),
+        Err(error) => Ok(Try::Refused(error.to_string())),
+    }
+}
+
+fn write_notice(office: &PostOffice, to: &str, agent: &Agent, now: Timestamp) -> Result<Mail, mail::InvalidMail> {
+    let (provider, base, until) = (&office.provider, &office.base_url, now.plus(safety::LIFETIME));
+    let link = office.safety.make(&agent.id, until);
+    let day = until.to_rfc3339();
+    let (day, at) = (day.get(..10).unwrap_or(""), agent.created_at.to_rfc3339());
+    let at = at.get(..16).unwrap_or("").replace('T', " ");
+    let text = format!(
+        "A program may act for your account at {provider} since {at} UTC.\r\n\r\n\
+         What it is and what it may do stands on your dashboard, after a log-in:\r\n\r\n\
+         {base}/dashboard/agents/{id}\r\n\r\n\
+         If you did not want this, open the next link. There you can pause it, end all\r\n\
+         that it may do, or stop new spending, without a log-in:\r\n\r\n\
+         {base}/safety/{link}\r\n\r\n\
+         That link can only take power away: nobody can log in, buy or look at anything\r\n\
+         with it. It works until {day}.\r\n",
+        id = agent.id,
+    );
+    Mail::new(to, &format!("A new agent may act for you at {provider}"), text)
 }
 
 fn write(office: &PostOffice, to: &str, secret: &Secret, step: &Step) -> Result<Mail, mail::InvalidMail> {

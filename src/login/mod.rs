@@ -7,7 +7,9 @@
 
 mod deep_link;
 mod letters;
+mod methods;
 mod passkey;
+mod safety;
 mod session;
 mod step;
 mod store;
@@ -16,10 +18,13 @@ mod who;
 
 pub use deep_link::{DeepLinkError, LIFETIME as LINK_LIFETIME, LinkState, NewLink, make, redeem, state};
 pub use letters::{PostOffice, ask, deliver_due};
+pub use methods::{MethodError, UpstreamLink, end_all, forget_methods, remove_upstream, sessions_of, upstream_links};
 pub use passkey::{
     Adding, Asking, KnownPasskey, PasskeyError, RelyingParty, WaysIn, add_passkey, find_passkey, log_in_with_passkey,
     passkeys, remove_passkey, stored_id,
 };
+pub use safety::{LIFETIME as SAFETY_LIFETIME, SafetyLinks};
+pub use store::KnownSession;
 pub use session::{
     Authentication, LIFETIME as SESSION_LIFETIME, Method, NewSession, NotProven, Session, UnknownMethod, begin, end,
     find,

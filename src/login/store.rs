@@ -250,6 +250,78 @@ pub(super) fn link_upstream(
         .map(drop)
 }
 
+/// The people of upstream issuers that an account knows, oldest first.
+pub(super) fn upstream_links(
+    conn: &mut DbConnection,
+    account: &AccountId,
+) -> QueryResult<Vec<(String, String, Timestamp)>> {
+    upstream_links::table
+        .filter(upstream_links::account_id.eq(account))
+        .order(upstream_links::created_at)
+        .limit(100)
+        .select((upstream_links::issuer, upstream_links::subject, upstream_links::created_at))
+        .load(conn)
+}
+
+pub(super) fn delete_upstream(
+    conn: &mut DbConnection,
+    account: &AccountId,
+    issuer: &str,
+    subject: &str,
+) -> QueryResult<bool> {
+    Ok(diesel::delete(upstream_links::table.find((issuer, subject, account))).execute(conn)? == 1)
+}
+
+/// Deletes every way in that an account has of its own.
+pub(super) fn delete_methods(conn: &mut DbConnection, account: &AccountId) -> QueryResult<()> {
+    diesel::delete(passkeys::table.filter(passkeys::account_id.eq(account))).execute(conn)?;
+    let linked = upstream_links::table.filter(upstream_links::account_id.eq(account));
+    diesel::delete(linked).execute(conn).map(drop)
+}
+
+/// Ends every session and every one-use link.
+pub(super) fn end_all(conn: &mut DbConnection, account: &AccountId, now: Timestamp) -> QueryResult<()> {
+    let open = sessions::table.filter(sessions::account_id.eq(account)).filter(sessions::ended_at.is_null());
+    diesel::update(open).set(sessions::ended_at.eq(Some(now))).execute(conn)?;
+    let links = deep_links::table.filter(deep_links::account_id.eq(account)).filter(deep_links::used_at.is_null());
+    diesel::update(links).set(deep_links::used_at.eq(Some(now))).execute(conn).map(drop)
+}
+
+/// A session, without its secret or the hash of it.
+#[derive(Debug, Clone, Queryable)]
+pub struct KnownSession {
+    /// When it began.
+    pub created_at: Timestamp,
+    /// When it ends at the latest.
+    pub expires_at: Timestamp,
+    /// When it was ended.
+    pub ended_at: Option<Timestamp>,
+    /// How its human proved who they are.
+    pub method: String,
+    /// When.
+    pub authenticated_at: Timestamp,
+}
+
+pub(super) fn sessions_of(
+    conn: &mut DbConnection,
+    account: &AccountId,
+    (skip, limit): (i64, i64),
+) -> QueryResult<Vec<KnownSession>> {
+    sessions::table
+        .filter(sessions::account_id.eq(account))
+        .order((sessions::created_at, sessions::token_hash))
+        .offset(skip)
+        .limit(limit)
+        .select((
+            sessions::created_at,
+            sessions::expires_at,
+            sessions::ended_at,
+            sessions::method,
+            sessions::authenticated_at,
+        ))
+        .load(conn)
+}
+
 /// A write that changes nothing, so that whoever changes this account's ways in waits for the others.
 pub(super) fn lock_account(conn: &mut DbConnection, account: &AccountId) -> QueryResult<()> {
     diesel::update(accounts::table.find(account))

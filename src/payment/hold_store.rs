@@ -18,7 +18,7 @@ use super::hold::{Ceilings, Counter, CounterKind, Hold, Movement, Outcome};
 use super::ledger_entry::LedgerEntry;
 use crate::clock::{Period, Timestamp};
 use crate::db::schema::{counters, holds, ledger_entries, ledger_heads};
-use crate::db::{DbConnection, SetVerb};
+use crate::db::{DbConnection, DbError, SetVerb};
 use crate::ids::{AccountId, CounterId, HoldId, ResourceId};
 use crate::money::{Amount, Currency};
 
@@ -252,6 +252,62 @@ pub(super) fn holds_after(
         .load(conn)
 }
 
+/// A hold, as its owner reads it.
+#[derive(Debug, Clone, Queryable)]
+pub struct HoldLine {
+    /// Its name.
+    pub id: String,
+    /// For which resource.
+    pub resource_id: Option<String>,
+    /// Of what.
+    pub currency: String,
+    /// How much was reserved, in minor units.
+    pub amount: i64,
+    /// How much of it was taken.
+    pub captured: i64,
+    /// `held`, `captured`, `released`.
+    pub state: String,
+    /// For people.
+    pub description: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was captured or released.
+    pub settled_at: Option<Timestamp>,
+}
+
+/// Up to `limit` holds of the account after `id`, in order.
+///
+/// # Errors
+/// When the database fails.
+pub fn holds_of(conn: &mut DbConnection, account: &AccountId, id: &str, limit: i64) -> QueryResult<Vec<HoldLine>> {
+    holds::table
+        .filter(holds::account_id.eq(account))
+        .filter(holds::id.gt(id))
+        .order(holds::id)
+        .limit(limit)
+        .select((
+            holds::id,
+            holds::resource_id,
+            holds::currency,
+            holds::amount,
+            holds::captured,
+            holds::state,
+            holds::description,
+            holds::created_at,
+            holds::settled_at,
+        ))
+        .load(conn)
+}
+
+/// How many holds of the account stand: their money is neither taken nor given back.
+///
+/// # Errors
+/// When the database fails.
+pub fn count_held(conn: &mut DbConnection, account: &AccountId) -> Result<i64, DbError> {
+    let standing = holds::table.filter(holds::account_id.eq(account)).filter(holds::state.eq("held"));
+    Ok(standing.count().get_result(conn)?)
+}
+
 /// What a check compares of a hold: the texts as stored, so that a bad one is a finding and not a failure.
 #[derive(Queryable)]
 pub(super) struct StoredHold {
@@ -286,6 +342,29 @@ pub fn entries_before(
         .limit(limit)
         .load(conn)?;
     Ok(rows.into_iter().map(LedgerEntry::from).collect())
+}
+
+/// What was spent on a resource in all, by the ledger, read piece by piece.
+///
+/// # Errors
+/// When the database fails.
+pub fn spent_on(conn: &mut DbConnection, account: &AccountId, resource: &ResourceId) -> Result<Amount, DbError> {
+    let (mut sum, mut after) = (0_i64, 0_i64);
+    loop {
+        let rows: Vec<(i64, i64)> = ledger_entries::table
+            .filter(ledger_entries::account_id.eq(account))
+            .filter(ledger_entries::resource_id.eq(resource.as_str()))
+            .filter(ledger_entries::sequence.gt(after))
+            .order(ledger_entries::sequence)
+            .limit(1_000)
+            .select((ledger_entries::sequence, ledger_entries::spent_change))
+            .load(conn)?;
+        sum = rows.iter().fold(sum, |sum, (_, spent)| sum.saturating_add(*spent));
+        match rows.last() {
+            Some((last, _)) if rows.len() == 1_000 => after = *last,
+            _ => return Ok(Amount::from_minor(sum).unwrap_or_default()),
+        }
+    }
 }
 
 /// What was spent on each resource, and when, in the entries since `since`, oldest first, at most 5,000 rows.

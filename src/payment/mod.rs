@@ -27,4 +27,6 @@ pub mod ledger_entry;
 pub mod settlement;
 pub mod token;
 
-pub use hold_store::{NewCounter, apply, entries_before, open_counter, spent_since};
+pub use hold_store::{
+    HoldLine, NewCounter, apply, count_held, entries_before, holds_of, open_counter, spent_on, spent_since,
+};

@@ -134,7 +134,10 @@ pub async fn advance(
         if job.operation.finished {
             return Ok(Progress::Finished);
         }
-        let step = run(desk, &job, now).await?;
+        let step = match withdrawn(&job) {
+            Some(step) => step,
+            None => run(desk, &job, now).await?,
+        };
         if matches!(step, Step::Wait) {
             wait(desk, job, now).await?;
             return Ok(Progress::Waiting);
@@ -167,6 +170,20 @@ fn first(steps: &str) -> &str {
 
 fn rest(steps: &str) -> &str {
     steps.split_once(' ').map_or("", |(_, rest)| rest)
+}
+
+/// A purchase that its owner does not want any more goes back where money is only set aside. What is paid is made all the
+/// same, and removed after that.
+fn withdrawn(job: &Job) -> Option<Step> {
+    let unwanted = job.resource.unwanted_at.is_some() && job.operation.verb == "create" && job.hold().is_some();
+    let steps = &job.operation.steps;
+    let pays_later = rest(steps).split(' ').any(|step| step == "capture");
+    let then = match first(steps) {
+        "capture" => after_refusal(job),
+        "create" if pays_later => "",
+        _ => return None,
+    };
+    unwanted.then(|| Step::Undo { why: "its owner took it back".to_owned(), then })
 }
 
 async fn run(desk: &Desk, job: &Job, now: Timestamp) -> Result<Step, AdvanceError> {

@@ -13,13 +13,13 @@ use super::placement::Placement;
 use super::sale::Sale;
 use super::store::{self, NewOperation, NewResource};
 use super::{AdvanceError, Desk, Resource, ResourceState, advance, wire_store};
-use crate::account::SealedFact;
+use crate::account::{self, AdmitError, AgentKey, Barred, SealedFact};
 use crate::audit::{self, Fact};
 use crate::catalog::{Edition, PlanRef};
 use crate::clock::Timestamp;
 use crate::db::{DbConnection, DbError};
 use crate::idempotency::{self, KeyReused, Keyed, NewKey};
-use crate::ids::{AccountId, OrchestratorId, ResourceId};
+use crate::ids::{AccountId, AgentId, OrchestratorId, ResourceId};
 use crate::money::{Amount, Money};
 use crate::payment::charge::{self, ChargeState};
 use crate::payment::token::PaymentToken;
@@ -51,6 +51,8 @@ pub struct Purchase {
     pub configuration: Value,
     /// Where the orchestrator has put it. Nothing for what is bought without its wire.
     pub placement: Option<Placement>,
+    /// The program that buys it, by its name at the orchestrator.
+    pub client: String,
     /// Within whose allowance it is bought, when a human allowed an agent only so much.
     pub allowance: Option<String>,
     /// What the orchestrator passes on about the buyer with this request, sealed for the account.
@@ -58,6 +60,17 @@ pub struct Purchase {
     /// Whether the key buys anew once what it bought is gone or never came to be: for keys that name a place, such as a
     /// project's database, and not a request.
     pub again: bool,
+}
+
+impl Purchase {
+    /// Who buys.
+    fn agent(&self) -> AgentKey {
+        AgentKey {
+            account_id: self.account_id.clone(),
+            orchestrator_id: self.orchestrator_id.clone(),
+            client: self.client.clone(),
+        }
+    }
 }
 
 /// What buying led to.
@@ -84,6 +97,9 @@ pub enum BuyError {
     /// More has to be known about the buyer.
     #[error(transparent)]
     Information(#[from] InformationNeeded),
+    /// The owner barred the agent.
+    #[error(transparent)]
+    Barred(#[from] Barred),
     /// It cannot be paid.
     #[error(transparent)]
     Pay(#[from] PayError),
@@ -102,6 +118,15 @@ pub enum BuyError {
     /// The database failed.
     #[error(transparent)]
     Db(#[from] DbError),
+}
+
+impl From<AdmitError> for BuyError {
+    fn from(error: AdmitError) -> Self {
+        match error {
+            AdmitError::Barred(barred) => Self::Barred(barred),
+            AdmitError::Db(error) => Self::Db(error),
+        }
+    }
 }
 
 impl From<diesel::result::Error> for BuyError {
@@ -170,6 +195,7 @@ fn record(
     let subject = Some(names.resource.as_str());
     let key = NewKey { account_id: account, keyed, subject, sealed_answer: None, lifetime };
     idempotency::insert(conn, &key, now)?;
+    let agent = account::act(conn, &purchase.agent(), now)?;
     let offer = purchase.edition.offer(&purchase.plan).ok_or(BuyError::UnknownPlan)?;
     person::pass_on(conn, (account, &purchase.orchestrator_id), &offer.kyc, &purchase.information, now)??;
     let sale = sell(conn, purchase)?;
@@ -186,6 +212,7 @@ fn record(
         now,
         until: now.plus(DEADLINE),
         allowance: purchase.allowance.as_deref(),
+        acting: Some(&agent.id),
     };
     let token = pay::pay(conn, &bill, token)?;
     let held = Amount::ZERO < sale.due;
@@ -208,12 +235,13 @@ fn record(
         project_id: purchase.placement.as_ref().and_then(|placement| placement.project_id.as_deref()),
         price_parent: parent.as_deref(),
         allowance_id: purchase.allowance.as_deref(),
+        client: Some(&purchase.client),
     };
     store::insert(conn, &row)?;
     if let Some(placement) = &purchase.placement {
         wire_store::insert(conn, (account, &names.resource), &purchase.orchestrator_id, placement, now)?;
     }
-    begin(conn, purchase, &sale, names, now)?;
+    begin(conn, (purchase, &agent.id), &sale, names, now)?;
     Ok(Wanted { id: names.resource.clone(), repeated: false })
 }
 
@@ -233,7 +261,7 @@ fn sell(conn: &mut DbConnection, purchase: &Purchase) -> Result<Sale, BuyError> 
 /// Records the work to be done. Reversible things are made before the money is taken, irreversible ones after.
 fn begin(
     conn: &mut DbConnection,
-    purchase: &Purchase,
+    (purchase, agent): (&Purchase, &AgentId),
     sale: &Sale,
     names: &Names,
     now: Timestamp,
@@ -257,7 +285,7 @@ fn begin(
     };
     store::insert_operation(conn, &operation)?;
     let fact = Fact {
-        actor: format!("account:{}", purchase.account_id),
+        actor: format!("agent:{agent}"),
         action: "resource.bought",
         account_id: Some(&purchase.account_id),
         subject: names.resource.to_string(),

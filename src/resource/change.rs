@@ -13,13 +13,13 @@ use super::person::{self, InformationNeeded};
 use super::sale::{Sale, price_under};
 use super::store::{self, NewOperation};
 use super::{AdvanceError, Desk, Resource, ResourceState, advance};
-use crate::account::SealedFact;
+use crate::account::{self, AdmitError, AgentKey, Barred, SealedFact};
 use crate::audit::{self, Fact};
 use crate::catalog::{Direction, Edition, PlanRef, WrongConfiguration};
 use crate::clock::Timestamp;
 use crate::db::{DbConnection, DbError};
 use crate::idempotency::{self, Done, KeyReused, Keyed, NewKey};
-use crate::ids::{AccountId, OperationId, OrchestratorId, PaymentTokenId, ResourceId};
+use crate::ids::{AccountId, AgentId, OperationId, OrchestratorId, PaymentTokenId, ResourceId};
 use crate::money::Amount;
 use crate::payment::token::PaymentToken;
 use crate::signing::SealError;
@@ -31,6 +31,8 @@ pub struct Change {
     pub account_id: AccountId,
     /// Who wants it changed, and pays: the orchestrator through which it was bought.
     pub orchestrator_id: OrchestratorId,
+    /// The program that wants it, by its name at the orchestrator.
+    pub client: String,
     /// Which resource.
     pub id: ResourceId,
     /// The catalog revision under which it is changed.
@@ -41,6 +43,16 @@ pub struct Change {
     pub configuration: Map<String, Value>,
     /// What the orchestrator passes on about the buyer with this request, sealed for the account.
     pub information: Vec<SealedFact>,
+}
+
+impl Change {
+    fn agent(&self) -> AgentKey {
+        AgentKey {
+            account_id: self.account_id.clone(),
+            orchestrator_id: self.orchestrator_id.clone(),
+            client: self.client.clone(),
+        }
+    }
 }
 
 /// What a change or rotation led to: ask [`super::came_of`] with the operation.
@@ -81,6 +93,9 @@ pub enum ChangeError {
     /// The catalog forbids it beside what the account has.
     #[error(transparent)]
     Constraint(#[from] ConstraintError),
+    /// The owner barred the agent.
+    #[error(transparent)]
+    Barred(#[from] Barred),
     /// It cannot be paid.
     #[error(transparent)]
     Pay(#[from] PayError),
@@ -99,6 +114,15 @@ pub enum ChangeError {
     /// The database failed.
     #[error(transparent)]
     Db(#[from] DbError),
+}
+
+impl From<AdmitError> for ChangeError {
+    fn from(error: AdmitError) -> Self {
+        match error {
+            AdmitError::Barred(barred) => Self::Barred(barred),
+            AdmitError::Db(error) => Self::Db(error),
+        }
+    }
 }
 
 impl From<diesel::result::Error> for ChangeError {
@@ -180,7 +204,7 @@ fn begin(
         return done_before(done, keyed)?.ok_or(ChangeError::Inconsistent("a change's key names no operation"));
     }
     // The account before the resource, as everywhere; and what is read before the lock may be another's past.
-    store::lock_account(conn, account)?;
+    let agent = account::act(conn, &change.agent(), now)?;
     let resource = store::by_id(conn, account, id)?.ok_or(ChangeError::NotFound)?;
     if resource.orchestrator_id != change.orchestrator_id {
         return Err(ChangeError::NotFound);
@@ -205,7 +229,7 @@ fn begin(
     }
     let sale = sell(conn, change, &resource, &to)?;
     let due = to.due(&change.edition, &resource, &sale);
-    let token = charge(conn, &resource, &to, (&sale, due), token, names, now)?;
+    let token = charge(conn, (&resource, &agent.id), &to, (&sale, due), token, names, now)?;
     let row = PlanChange {
         account_id: account.clone(),
         operation_id: names.operation.clone(),
@@ -220,7 +244,7 @@ fn begin(
         sealed_credentials: None,
     };
     row.insert(conn)?;
-    record(conn, &resource, &sale, due, names, now)?;
+    record(conn, (&resource, &agent.id), (&sale, due), names, now)?;
     Ok(Changed { operation: Some(names.operation.clone()), repeated: false })
 }
 
@@ -304,7 +328,7 @@ fn sell(conn: &mut DbConnection, change: &Change, resource: &Resource, to: &Targ
 /// Holds what is due. A resource that is paid already goes on under its token where nothing is due.
 fn charge(
     conn: &mut DbConnection,
-    resource: &Resource,
+    (resource, agent): (&Resource, &AgentId),
     to: &Target,
     (sale, due): (&Sale, Amount),
     token: Option<&SealedToken>,
@@ -326,6 +350,7 @@ fn charge(
         until: now.plus(DEADLINE),
         // Whoever changes it is the orchestrator, not the agent that bought it.
         allowance: None,
+        acting: Some(agent),
     };
     Ok(pay::pay(conn, &bill, token)?.map(|token| token.id))
 }
@@ -333,9 +358,8 @@ fn charge(
 /// Records the work to be done, and that it was asked for. What cannot be undone is paid first.
 fn record(
     conn: &mut DbConnection,
-    resource: &Resource,
-    sale: &Sale,
-    due: Amount,
+    (resource, agent): (&Resource, &AgentId),
+    (sale, due): (&Sale, Amount),
     names: &Names,
     now: Timestamp,
 ) -> Result<(), ChangeError> {
@@ -358,7 +382,7 @@ fn record(
     };
     store::insert_operation(conn, &row)?;
     let fact = Fact {
-        actor: format!("account:{}", resource.account_id),
+        actor: format!("agent:{agent}"),
         action: "resource.change_wanted",
         account_id: Some(&resource.account_id),
         subject: resource.id.to_string(),

@@ -24,6 +24,8 @@ mod rotate;
 mod sale;
 mod settle;
 mod store;
+mod unwanted;
+mod unwanted_store;
 mod wire_store;
 
 pub use advance::{AdvanceError, Progress, advance, resume_due};
@@ -37,19 +39,23 @@ pub use person::{InformationNeeded, still_needed};
 pub use placement::{Environment, InvalidEnvironment, InvalidTheirName, Placement, TheirName};
 pub use progress::{Came, came_of, came_of_purchase};
 pub use read::{OpenCredentialsError, Shown, open_credentials, public_values};
-pub use remove::{RemoveError, remove};
+pub use remove::{By, RemoveError, remove};
 pub use rotate::{LONGEST_OVERLAP, RotateError, rotate};
 pub use sale::price_under;
 pub use settle::{SettleError, Verdict, settle_hold};
 pub use store::{by_id, is_worked_on, list, owner_of};
+pub use unwanted::{Unmaking, made_by, remove_unwanted, unmaking, unwant_all, unwant_made_by, unwant_one};
+pub use unwanted_store::{all_ended, count_present, made_since};
 pub use wire_store::holder;
 
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::account::{self, AgentKey};
 use crate::clock::Timestamp;
-use crate::ids::{AccountId, HoldId, OrchestratorId, PaymentTokenId, ResourceId};
+use crate::db::{DbConnection, DbError};
+use crate::ids::{AccountId, AgentId, HoldId, OrchestratorId, PaymentTokenId, ResourceId};
 use crate::payment::cashier::Cashier;
 use crate::signing::Sealer;
 
@@ -153,6 +159,23 @@ pub struct Resource {
     pub generation: i64,
     /// Within whose allowance it was bought: an agent's that a human allowed something.
     pub allowance_id: Option<String>,
+    /// The program that bought it, by its name at the orchestrator.
+    pub client: Option<String>,
+    /// Since when its owner wants it gone.
+    pub unwanted_at: Option<Timestamp>,
+}
+
+impl Resource {
+    /// The agent that bought it.
+    fn agent(&self, conn: &mut DbConnection) -> Result<Option<AgentId>, DbError> {
+        let Some(client) = &self.client else { return Ok(None) };
+        let key = AgentKey {
+            account_id: self.account_id.clone(),
+            orchestrator_id: self.orchestrator_id.clone(),
+            client: client.clone(),
+        };
+        Ok(account::agent_by_key(conn, &key)?.map(|agent| agent.id))
+    }
 }
 
 /// The provider's platforms, by the driver's kind.

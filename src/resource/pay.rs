@@ -6,7 +6,7 @@ use super::sale::Sale;
 use crate::clock::Timestamp;
 use crate::db::{DbConnection, DbError};
 use crate::ids::{
-    AccountId, ChargeId, CounterId, HoldId, LedgerEntryId, OperationId, OrchestratorId, PaymentTokenId, ResourceId,
+    AccountId, AgentId, ChargeId, CounterId, HoldId, LedgerEntryId, OperationId, OrchestratorId, PaymentTokenId, ResourceId,
 };
 use crate::money::{Amount, Currency, Money};
 use crate::payment;
@@ -115,6 +115,8 @@ pub(super) struct Bill<'a> {
     pub(super) until: Timestamp,
     /// Within whose allowance.
     pub(super) allowance: Option<&'a str>,
+    /// Who spends.
+    pub(super) acting: Option<&'a AgentId>,
 }
 
 /// Finds who pays, passes every ceiling, and begins the charge. Nothing is asked of what is free.
@@ -140,7 +142,7 @@ pub(super) fn pay(
         conn,
         account,
         orchestrator,
-        &Limits { token: Some(&token), plan: limit, agent: agent.as_ref() },
+        &Limits { acting: bill.acting, token: Some(&token), plan: limit, agent: agent.as_ref() },
         now,
     )?;
     same_currency(&counters, currency)?;

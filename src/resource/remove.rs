@@ -8,6 +8,7 @@ use serde_json::json;
 use super::constraints::{self, ConstraintError, Leaving};
 use super::store::{self, NewOperation};
 use super::{AdvanceError, Desk, Resource, ResourceState, advance};
+use crate::account::{self, AgentKey};
 use crate::audit::{self, Fact};
 use crate::catalog::Edition;
 use crate::clock::Timestamp;
@@ -43,6 +44,27 @@ impl From<diesel::result::Error> for RemoveError {
     }
 }
 
+/// On whose word.
+#[derive(Debug, Clone)]
+pub enum By {
+    /// The owner's, here.
+    Owner,
+    /// A program's.
+    Agent(AgentKey),
+}
+
+impl By {
+    fn actor(&self, conn: &mut DbConnection, account: &AccountId) -> Result<String, DbError> {
+        Ok(match self {
+            Self::Owner => format!("user:{account}"),
+            Self::Agent(key) => match account::agent_by_key(conn, key)? {
+                Some(agent) => format!("agent:{}", agent.id),
+                None => format!("account:{account}"),
+            },
+        })
+    }
+}
+
 /// Removes a resource, unless the catalog (as `edition` has it) says that another one needs it. One that is gone, or never
 /// came to be, stays so; repeating it is safe.
 ///
@@ -52,12 +74,13 @@ pub async fn remove(
     desk: &Desk,
     edition: Arc<Edition>,
     (account, id): (&AccountId, &ResourceId),
+    by: &By,
     now: Timestamp,
 ) -> Result<(), RemoveError> {
     let operation = OperationId::new(now);
     let work = {
-        let (account, id, operation) = (account.clone(), id.clone(), operation.clone());
-        move |conn: &mut DbConnection| begin(conn, &edition, (&account, &id), &operation, now)
+        let (account, id, operation, by) = (account.clone(), id.clone(), operation.clone(), by.clone());
+        move |conn: &mut DbConnection| begin(conn, &edition, (&account, &id), (&operation, &by), now)
     };
     if desk.cashier.db.write(account.as_str(), work).await? {
         advance::advance(desk, account, &operation, now).await?;
@@ -70,7 +93,7 @@ fn begin(
     conn: &mut DbConnection,
     edition: &Edition,
     (account, id): (&AccountId, &ResourceId),
-    operation: &OperationId,
+    (operation, by): (&OperationId, &By),
     now: Timestamp,
 ) -> Result<bool, RemoveError> {
     let from = [ResourceState::Ready, ResourceState::Suspended];
@@ -102,6 +125,14 @@ fn begin(
         next_try_at: Some(now.plus(TimeDelta::seconds(30))),
     };
     store::insert_operation(conn, &row)?;
+    let fact = Fact {
+        actor: by.actor(conn, account)?,
+        action: "resource.remove_wanted",
+        account_id: Some(account),
+        subject: id.to_string(),
+        detail: json!({"name": resource.name, "service": resource.service, "plan": resource.plan}),
+    };
+    audit::append(conn, &fact, now)?;
     Ok(true)
 }
 

@@ -33,6 +33,7 @@ pub(super) struct NewResource<'a> {
     pub(super) project_id: Option<&'a str>,
     pub(super) price_parent: Option<&'a str>,
     pub(super) allowance_id: Option<&'a str>,
+    pub(super) client: Option<&'a str>,
 }
 
 pub(super) fn insert(conn: &mut DbConnection, row: &NewResource<'_>) -> QueryResult<()> {
@@ -61,6 +62,8 @@ struct ResourceRow {
     price_parent: Option<String>,
     generation: i64,
     allowance_id: Option<String>,
+    client: Option<String>,
+    unwanted_at: Option<Timestamp>,
 }
 
 /// A stored word that this program does not know.
@@ -100,6 +103,8 @@ impl TryFrom<ResourceRow> for Resource {
             price_parent: row.price_parent,
             generation: row.generation,
             allowance_id: row.allowance_id,
+            client: row.client,
+            unwanted_at: row.unwanted_at,
         })
     }
 }

@@ -115,6 +115,14 @@ pub fn list(conn: &mut DbConnection, after: Option<&str>, limit: i64) -> Result<
     store::after(conn, after.unwrap_or(""), limit)
 }
 
+/// The client that is registered under this id.
+///
+/// # Errors
+/// When the database fails.
+pub fn registered(conn: &mut DbConnection, id: &str) -> Result<Option<Client>, DbError> {
+    store::by_id(conn, id)
+}
+
 /// Removes a client: what it was given ends with it. Call it inside `Db::write`.
 ///
 /// # Errors

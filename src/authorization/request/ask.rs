@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::AuthorizationRequest;
 use super::store::{self, RequestRow};
-use crate::account::Account;
+use crate::account::{self, Account};
 use crate::audit::{self, Fact};
 use crate::authorization::access_token::LogIn;
 use crate::authorization::client;
@@ -193,6 +193,7 @@ pub fn allow_request(conn: &mut DbConnection, answer: &Answer, now: Timestamp) -
     if !store::decide_request(conn, &answer.hash, ("allowed", &consent.account_id), now)? {
         return Err(AnswerError::Closed);
     }
+    account::welcome(conn, &consent.agent(), Some(&answer.client_name), now)?;
     consent_store::insert(conn, consent)?;
     wire_store::insert_code(conn, &answer.code)?;
     client::touch(conn, &consent.client, now)?;

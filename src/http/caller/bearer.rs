@@ -11,6 +11,7 @@ use actix_web::{FromRequest, HttpMessage as _, HttpRequest, web};
 
 use super::challenge::{Challenge, Scheme};
 use super::proof;
+use crate::account::Barred;
 use crate::app::App;
 use crate::authorization::{self, AccessError, Scope, Scopes, VerifiedProof, VerifiedToken};
 use crate::clock::Timestamp;
@@ -111,6 +112,8 @@ async fn check<N: Needs>(request: &HttpRequest) -> Result<(VerifiedToken, Timest
     };
     app.revocations.check(&app.db, &believed).await.map_err(|error| match error {
         AccessError::Db(error) => error.into(),
+        // No challenge: a new token would not help, and asking the human for one would be a nuisance.
+        AccessError::Barred(Barred::Paused) => Barred::Paused.into(),
         other => refused(other.to_string()),
     })?;
     enough(&believed.scopes, N::SCOPES, &challenge, scheme)?;

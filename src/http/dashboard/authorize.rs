@@ -253,7 +253,7 @@ fn lower(cap: Money, limits: &Limits) -> Money {
     }
 }
 
-fn in_words(limits: &Limits) -> Vec<String> {
+pub(super) fn in_words(limits: &Limits) -> Vec<String> {
     let mut words = Vec::new();
     if let (Some(single), Some(month)) = (limits.single, limits.per_month) {
         words.push(format!("At most {} at once.", Money { amount: single, currency: month.currency }));

@@ -103,7 +103,7 @@ fn shown_again(asked: Asked, mut page: OverviewPage) -> HttpResponse {
 
 /// What was typed, in major units: `60`, `$60.00`, `1,000.50`. A comma stands between thousands or not at all: whoever
 /// writes `60,00` for sixty must not get six thousand.
-fn typed_amount(text: &str, currency: Currency) -> Option<Amount> {
+pub(super) fn typed_amount(text: &str, currency: Currency) -> Option<Amount> {
     let text = text.trim();
     let number = currency.symbol().and_then(|symbol| text.strip_prefix(symbol)).unwrap_or(text).trim_start();
     let mut groups = number.split('.').next()?.split(',');
@@ -118,7 +118,7 @@ fn typed_amount(text: &str, currency: Currency) -> Option<Amount> {
 }
 
 /// What to write instead. A comma before the cents is common, and could mean thousands.
-fn not_an_amount(typed: &str, cap: Amount, currency: Currency) -> String {
+pub(super) fn not_an_amount(typed: &str, cap: Amount, currency: Currency) -> String {
     let pointed = typed.trim().replace(',', ".");
     if typed.matches(',').count() == 1 && typed_amount(&pointed, currency).is_some() {
         return format!("Write the amount with a point: {pointed}.");

@@ -137,6 +137,7 @@ impl Facts {
                 _ => ResourceCharge::Spent(spent),
             };
             ResourceRow {
+                id: resource.id.to_string(),
                 name: resource.name.clone(),
                 service: resource.service.clone(),
                 plan: resource.plan.clone(),

@@ -3,13 +3,17 @@
 pub(crate) mod onward;
 pub mod pages;
 
+mod agent_facts;
+mod agents;
 mod authorize;
 mod change;
 mod consent;
 mod facts;
 mod log_in;
 mod overview;
+mod owner;
 mod part;
+mod safety;
 
 use actix_web::web::{self, ServiceConfig};
 
@@ -25,6 +29,21 @@ pub(super) fn configure(config: &mut ServiceConfig) {
         .service(web::resource("/consent/{handle}").get(authorize::show))
         .service(web::resource("/consent/{handle}/allow").post(authorize::allow))
         .service(web::resource("/consent/{handle}/deny").post(authorize::deny))
+        .service(web::resource("/safety/{link}").get(safety::show))
+        .service(web::resource("/safety/{link}/{deed}").post(safety::take))
+        .service(web::resource("/dashboard/agents").get(agents::list))
+        .service(web::resource("/dashboard/agents/{id}").get(agents::show))
+        .service(web::resource("/dashboard/agents/{id}/pause").post(agents::pause))
+        .service(web::resource("/dashboard/agents/{id}/resume").post(agents::resume))
+        .service(web::resource("/dashboard/agents/{id}/revoke").post(agents::revoke))
+        .service(web::resource("/dashboard/agents/{id}/scope").post(agents::drop_scope))
+        .service(web::resource("/dashboard/agents/{id}/cap").post(agents::lower_cap))
+        .service(web::resource("/dashboard/agents/{id}/undo").get(agents::show_undo).post(agents::undo))
+        .service(web::resource("/dashboard/account").get(owner::show_account))
+        .service(web::resource("/dashboard/export").get(owner::show_export).post(owner::export))
+        .service(web::resource("/dashboard/close").get(owner::show_close).post(owner::close))
+        .service(web::resource("/dashboard/resources/{id}").get(owner::show_resource))
+        .service(web::resource("/dashboard/resources/{id}/remove").post(owner::remove_resource))
         .service(web::resource("/dashboard").get(overview::show_overview))
         .service(web::resource("/dashboard/logout").post(log_in::log_out))
         .service(web::resource("/dashboard/cap").post(change::lower_cap))

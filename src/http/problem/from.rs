@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{Problem, table};
-use crate::account::{CountError, PersonalField};
+use crate::account::{Barred, CountError, PersonalField};
 use crate::authorization::ExchangeError;
 use crate::catalog::LoadError;
 use crate::db::DbError;
@@ -78,6 +78,16 @@ impl From<LoadError> for Problem {
     }
 }
 
+impl From<Barred> for Problem {
+    fn from(barred: Barred) -> Self {
+        let (table, detail) = match barred {
+            Barred::Paused => (&table::AGENT_PAUSED, "The owner of the account paused this agent."),
+            Barred::Revoked => (&table::AGENT_ENDED, "The owner of the account ended what this agent may do."),
+        };
+        Self::new(table, detail).next("tell_human", table.human)
+    }
+}
+
 impl From<ExchangeError> for Problem {
     fn from(error: ExchangeError) -> Self {
         match error {
@@ -102,6 +112,7 @@ impl From<ExchangeError> for Problem {
             error @ (ExchangeError::AccountUnusable(_) | ExchangeError::MayNotOpen) => {
                 Self::new(&table::ACCOUNT_UNUSABLE, "No account can be used for this person.").because(error)
             }
+            ExchangeError::Barred(barred) => barred.into(),
             ExchangeError::Count(CountError::TooMany { at_most, wait }) => Limited::openings(at_most, wait).into(),
             ExchangeError::Scope => Self::new(
                 &table::BAD_REQUEST,
@@ -186,6 +197,7 @@ impl From<BuyError> for Problem {
             BuyError::Information(InformationNeeded(needed)) => Self::information_needed(&needed),
             BuyError::Pay(error) => error.into(),
             BuyError::KeyReused(_) => key_reused(),
+            BuyError::Barred(barred) => barred.into(),
             BuyError::Advance(error) => error.into(),
             BuyError::Allowance(AllowanceError::Db(error)) | BuyError::Db(error) => error.into(),
             BuyError::Allowance(error) => {

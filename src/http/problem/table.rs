@@ -69,6 +69,12 @@ problems! {
     ACCOUNT_UNUSABLE: "account_unusable" 403 "The account cannot be used",
         "The account is frozen or closed, or the orchestrator may not open accounts.",
         agent "Stop and tell your human.", human "Ask the provider's support.", retry false;
+    AGENT_PAUSED: "agent_paused" 403 "The owner paused this agent",
+        "The owner of the account paused the program that calls. Nothing was done, and what it holds works again when the owner lets it go on.",
+        agent "Stop. Do not ask for new tokens. Tell your human that you are paused.", human "Let the agent go on, on the page Agents of your dashboard.", retry false;
+    AGENT_ENDED: "agent_ended" 403 "The owner ended this agent",
+        "The owner of the account ended all that the program may do there.",
+        agent "Stop and tell your human.", human "Allow the agent again, on the page Agents of your dashboard.", retry false;
     OLD_CREDENTIALS: "credentials_replaced" 403 "The credentials were replaced",
         "Usage was reported for credentials that a rotation replaced, and that no longer work.",
         agent "Refuse the call that this usage is for.", human "", retry false;

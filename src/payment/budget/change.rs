@@ -3,10 +3,11 @@
 use serde_json::json;
 
 use super::store;
+use crate::account;
 use crate::audit::{self, Fact};
 use crate::clock::Timestamp;
 use crate::db::{DbConnection, DbError};
-use crate::ids::{AccountId, OrchestratorId};
+use crate::ids::{AccountId, AgentId, OrchestratorId};
 use crate::money::{Amount, Money};
 
 /// Why a budget was not changed.
@@ -52,6 +53,25 @@ pub fn lower(
     store::lower_open_counters(conn, account, orchestrator, ceiling, now)?;
     let detail = json!({"before": before.ceiling, "after": ceiling, "currency": before.currency});
     record(conn, account, "budget.lowered", detail, now)
+}
+
+/// Lowers what an agent may spend in a calendar month, with what it spent this month already. Works with the next decision.
+/// Call it inside `Db::write`.
+///
+/// # Errors
+/// When `cap` is not below what limits the agent now, or the database fails.
+pub fn lower_agent(
+    conn: &mut DbConnection,
+    account: &AccountId,
+    agent: &AgentId,
+    cap: Money,
+    now: Timestamp,
+) -> Result<(), ChangeBudgetError> {
+    if !account::lower_agent_cap(conn, account, agent, cap, now)? {
+        let known = account::agent_by_id(conn, account, agent)?.and_then(|agent| agent.cap);
+        return Err(ChangeBudgetError::WouldRaise(known.unwrap_or(cap)));
+    }
+    Ok(store::lower_agent_counter(conn, account, agent, cap.amount, now)?)
 }
 
 /// Raises the cap, for an owner who logged in just now, to at most `highest` where there is such a bound. Counters that

@@ -2,10 +2,11 @@
 
 use diesel::prelude::*;
 
+use crate::account;
 use crate::clock::{Period, Timestamp};
 use crate::db::schema::{accounts, budgets, counters, payment_tokens};
 use crate::db::{DbConnection, DbError};
-use crate::ids::{AccountId, CounterId, OrchestratorId, PaymentTokenId, ResourceId};
+use crate::ids::{AccountId, AgentId, CounterId, OrchestratorId, PaymentTokenId, ResourceId};
 use crate::money::{Amount, Currency};
 use crate::payment::hold::CounterKind;
 use crate::payment::hold_store::{NewCounter, open_counter};
@@ -75,6 +76,8 @@ pub struct AgentLimit {
 /// What a spending must pass besides the account's budget.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits<'a> {
+    /// Who spends: everything that it spends is counted.
+    pub acting: Option<&'a AgentId>,
     /// The limit of the payment token.
     pub token: Option<&'a TokenFacts>,
     /// The plan's own.
@@ -238,6 +241,76 @@ pub(super) fn reopen_counters(conn: &mut DbConnection, account: &AccountId, now:
     Ok(())
 }
 
+/// The counter of everything that an agent spends. It is there without a limit too: its sums say what the agent spent.
+fn agent_counter(
+    conn: &mut DbConnection,
+    account: &AccountId,
+    (agent, currency): (&AgentId, Currency),
+    (month, now): (Period, Timestamp),
+) -> Result<CounterFacts, DbError> {
+    let kind = CounterKind::Agent;
+    if let Some(found) = find_counter(conn, account, kind, agent.as_str(), month)? {
+        return Ok(found);
+    }
+    // Whoever lowers the agent's cap waits, or came before.
+    lock_account(conn, account)?;
+    let cap = account::agent_by_id(conn, account, agent)?.and_then(|agent| agent.cap);
+    let limit = cap.map_or((currency, Amount::from_minor(i64::MAX).unwrap_or_default()), |cap| (cap.currency, cap.amount));
+    new_counter(conn, account, kind, agent.as_str(), limit, month, now)
+}
+
+/// Lowers the counter of an agent that is open now.
+pub(super) fn lower_agent_counter(
+    conn: &mut DbConnection,
+    account: &AccountId,
+    agent: &AgentId,
+    ceiling: Amount,
+    now: Timestamp,
+) -> QueryResult<()> {
+    let higher = counters::table
+        .filter(counters::account_id.eq(account))
+        .filter(counters::kind.eq(CounterKind::Agent.as_str()))
+        .filter(counters::subject.eq(agent.as_str()))
+        .filter(counters::period_end.gt(now))
+        .filter(counters::ceiling.gt(ceiling));
+    diesel::update(higher).set(counters::ceiling.eq(ceiling)).execute(conn).map(drop)
+}
+
+/// What agents spent: one row for each of them and each month.
+#[derive(Debug, Clone, Queryable)]
+pub struct AgentMonth {
+    /// Which agent.
+    pub agent: String,
+    /// Of what.
+    pub currency: Currency,
+    /// When the month began.
+    pub start: Timestamp,
+    /// Reserved.
+    pub held: Amount,
+    /// Taken.
+    pub spent: Amount,
+}
+
+/// What these agents of an account spent and hold, month by month, newest first; at most 10,000 rows.
+///
+/// # Errors
+/// When the database fails.
+pub fn spent_by_agents(
+    conn: &mut DbConnection,
+    account: &AccountId,
+    agents: &[AgentId],
+) -> Result<Vec<AgentMonth>, DbError> {
+    let subjects: Vec<String> = agents.iter().map(ToString::to_string).collect();
+    Ok(counters::table
+        .filter(counters::account_id.eq(account))
+        .filter(counters::kind.eq(CounterKind::Agent.as_str()))
+        .filter(counters::subject.eq_any(subjects))
+        .order(counters::period_start.desc())
+        .select((counters::subject, counters::currency, counters::period_start, counters::held, counters::spent))
+        .limit(10_000)
+        .load(conn)?)
+}
+
 /// The counters that a spending of this account must pass at `now`, made where the period is new: the budget first, then
 /// the payment token, then the plan's own limit, then the agent's. Call it inside `Db::write`; a unique violation means that somebody made the row meanwhile: call again.
 ///
@@ -250,7 +323,7 @@ pub fn open_counters(
     limits: &Limits<'_>,
     now: Timestamp,
 ) -> Result<Vec<CounterFacts>, DbError> {
-    let mut open = Vec::with_capacity(4);
+    let mut open = Vec::with_capacity(5);
     let month = Period::month_of(now);
     let found = find_counter(conn, account, CounterKind::Budget, orchestrator.as_str(), month)?;
     open.push(if let Some(found) = found {
@@ -270,6 +343,10 @@ pub fn open_counters(
             let limit = (token.currency, token.max_amount);
             new_counter(conn, account, kind, token.id.as_str(), limit, period, now)?
         });
+    }
+    if let Some(agent) = limits.acting {
+        let currency = open.first().map_or(Currency::USD, |budget| budget.currency);
+        open.push(agent_counter(conn, account, (agent, currency), (month, now))?);
     }
     let plan = limits.plan.map(|plan| (CounterKind::Plan, plan.resource_id.as_str(), (plan.currency, plan.per_month)));
     let agent = limits.agent.map(|agent| (CounterKind::Agent, agent.id.as_str(), (agent.currency, agent.per_month)));

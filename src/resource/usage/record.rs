@@ -182,12 +182,13 @@ fn spend(
         return Err(UsageError::TokenExpired);
     }
     let limit = PlanLimit { resource_id: &resource.id, currency, per_month: metering.per_month };
+    let acting = resource.agent(conn)?;
     let agent = allowance::ceiling(conn, account, resource.allowance_id.as_deref(), now)?;
     let counters = budget::open_counters(
         conn,
         account,
         orchestrator,
-        &Limits { token: token.as_ref(), plan: Some(&limit), agent: agent.as_ref() },
+        &Limits { acting: acting.as_ref(), token: token.as_ref(), plan: Some(&limit), agent: agent.as_ref() },
         now,
     )?;
     let ids = counters.iter().map(|counter| counter.id.clone());

@@ -6,7 +6,7 @@ use rust_decimal::Decimal;
 
 use super::UsageEvent;
 use crate::clock::Timestamp;
-use crate::db::DbConnection;
+use crate::db::{DbConnection, DbError};
 use crate::db::schema::{resources, usage_events, usage_totals};
 use crate::ids::{AccountId, ResourceId};
 use crate::money::Amount;
@@ -156,4 +156,43 @@ pub(super) fn insert_event(
         recorded_at: now,
     };
     diesel::insert_into(usage_events::table).values(&row).execute(conn).map(drop)
+}
+
+/// What was used of one meter in one month.
+#[derive(Debug, Clone, Queryable)]
+pub struct Total {
+    /// Of which resource.
+    pub resource_id: ResourceId,
+    /// Of which meter.
+    pub meter: String,
+    /// When the month began.
+    pub period_start: Timestamp,
+    /// How much, as a decimal number.
+    pub quantity: String,
+    /// What was charged for it, in minor units.
+    pub charged: i64,
+}
+
+/// What an account used: `limit` rows after the first `skip`, in a fixed order.
+///
+/// # Errors
+/// When the database fails.
+pub fn totals_of(
+    conn: &mut DbConnection,
+    account: &AccountId,
+    (skip, limit): (i64, i64),
+) -> Result<Vec<Total>, DbError> {
+    Ok(usage_totals::table
+        .filter(usage_totals::account_id.eq(account))
+        .order((usage_totals::resource_id, usage_totals::meter, usage_totals::period_start))
+        .offset(skip)
+        .limit(limit)
+        .select((
+            usage_totals::resource_id,
+            usage_totals::meter,
+            usage_totals::period_start,
+            usage_totals::quantity,
+            usage_totals::charged,
+        ))
+        .load(conn)?)
 }

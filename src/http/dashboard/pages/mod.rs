@@ -6,6 +6,7 @@
 //! people in `format` alone. Text of others (names, descriptions, addresses) is always escaped.
 
 mod activity;
+mod agents;
 mod bar;
 mod ceiling;
 mod chart;
@@ -20,6 +21,7 @@ mod link;
 mod log_in;
 mod message;
 mod overview;
+mod owner;
 mod problem;
 mod resources;
 
@@ -27,6 +29,9 @@ mod resources;
 mod tests;
 
 pub use activity::Activity;
+pub use agents::{
+    Act, AgentPage, AgentStanding, AgentView, AgentsPage, SafetyPage, UndoPage, UndoRow,
+};
 pub(super) use ceiling::example_below;
 pub use ceiling::{CapForm, Ceiling, CeilingKind, Control};
 pub use consent::{ConsentPage, Effect};
@@ -39,5 +44,6 @@ pub use link::LinkPage;
 pub use log_in::{AccountChoice, LogInLinkPage, LogInPage, MethodsPage, PasskeyRow};
 pub use message::MessagePage;
 pub use overview::{LedgerPart, MainPart, OverviewPage, Provisional};
+pub use owner::{AccountPage, ClosePage, ExportPage, ResourcePage};
 pub use problem::{ProblemDoc, ProblemIndexPage, ProblemPage};
 pub use resources::{ResourceCharge, ResourceRow, Resources};

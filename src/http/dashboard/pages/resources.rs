@@ -21,6 +21,8 @@ pub enum ResourceCharge {
 /// One resource.
 #[derive(Debug, Clone)]
 pub struct ResourceRow {
+    /// Its id: the address of its page is made of it.
+    pub id: String,
     /// Its name, as the agent gave it; may be empty.
     pub name: String,
     /// The service of the catalog.

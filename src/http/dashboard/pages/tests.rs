@@ -32,7 +32,7 @@ fn ledger_row(sequence: i64, at_text: &str, kind: &str, description: &str, held:
 fn resource(name: &str, service: &str, plan: &str, state: &str, charge: ResourceCharge) -> ResourceRow {
     let created_at = at("2026-11-02T09:00:00Z");
     let [name, service, plan, state] = [name, service, plan, state].map(str::to_owned);
-    ResourceRow { name, service, plan, state, reason: None, charge, created_at }
+    ResourceRow { id: "res_1".to_owned(), name, service, plan, state, reason: None, charge, created_at }
 }
 
 fn activity(at_text: &str, who: &str, what: &str) -> Activity {

@@ -5,6 +5,7 @@ use actix_web::http::header::HeaderName;
 use actix_web::http::{StatusCode, header};
 use serde_json::json;
 
+use crate::account::Barred;
 use crate::app::App;
 use crate::authorization::{ClientError, ExchangeError, GrantError, Refusal};
 use crate::http::caller::DPOP_NONCE;
@@ -133,11 +134,23 @@ impl From<GrantError> for TokenRefusal {
             GrantError::Random(error) => Problem::from(error).into(),
             GrantError::Grant(cause) => bad("invalid_grant", used).because(cause),
             error @ GrantError::CameBack => bad("invalid_grant", used).because(error),
+            GrantError::Barred(barred) => barred.into(),
             GrantError::Unauthorized => bad("unauthorized_client", "The client may not use this grant."),
             GrantError::Scope => bad("invalid_scope", "None of the scopes can be given."),
             GrantError::Target => bad("invalid_target", "`resource` names another API."),
             GrantError::Proof(why) => bad("invalid_dpop_proof", why),
             GrantError::ClientReplayed => Self::invalid_client("the statement was used before"),
+        }
+    }
+}
+
+/// RFC 6749 §5.2 has no word for what a human holds back for a while. `invalid_grant` would make clients throw their refresh
+/// token away and ask the human again, who has just said no.
+impl From<Barred> for TokenRefusal {
+    fn from(barred: Barred) -> Self {
+        match barred {
+            Barred::Paused => bad("access_denied", "The owner of the account paused this agent. Stop, and ask your human."),
+            Barred::Revoked => bad("invalid_grant", "The owner of the account ended what this agent may do."),
         }
     }
 }

@@ -7,6 +7,7 @@ use actix_web::{HttpMessage as _, HttpRequest, web};
 
 use super::envelope::{Refusal, Status};
 use super::signed::{check_version, read_body, verify_signature_of};
+use crate::account::{AgentKey, Barred};
 use crate::app::App;
 use crate::authorization::{self, Access, AccessError, Scope};
 use crate::clock::Timestamp;
@@ -27,6 +28,17 @@ pub(crate) struct WireCaller {
     pub(crate) request_hash: Option<String>,
     /// The one instant of this request.
     pub(crate) now: Timestamp,
+}
+
+impl WireCaller {
+    /// The agent that calls.
+    pub(crate) fn agent(&self) -> AgentKey {
+        AgentKey {
+            account_id: self.access.account.id.clone(),
+            orchestrator_id: self.access.orchestrator.id.clone(),
+            client: self.access.client.clone(),
+        }
+    }
 }
 
 /// Reads a call: 401 `unauthorized`, then 401 `invalid_signature` (flat), then 400 `invalid_api_version` (flat). A token
@@ -59,6 +71,8 @@ pub(crate) async fn bearer(app: &App, request: &HttpRequest, now: Timestamp) -> 
             AccessError::Db(error) => error.into(),
             gone @ (AccessError::NoGrant | AccessError::Revoked | AccessError::Ended(_)) => refused(gone.to_string()),
             AccessError::Unusable(_) => forbidden("The account may not be used any more."),
+            AccessError::Barred(Barred::Paused) => forbidden("The owner of the account paused this agent."),
+            gone @ AccessError::Barred(Barred::Revoked) => refused(gone.to_string()),
             AccessError::Suspended => forbidden("The orchestrator may do nothing here any more."),
         })?;
     request.extensions_mut().insert(AccountOfRequest(access.account.id.clone()));

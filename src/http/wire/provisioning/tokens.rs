@@ -13,7 +13,7 @@ use super::account_requests::wire_signer;
 use super::envelope::Flat;
 use super::signed::{is_signed, verify_signature};
 use crate::app::App;
-use crate::authorization::{self, RedeemError, Redemption, RefreshError, SignedBy, WireTokens};
+use crate::authorization::{self, EnterError, RedeemError, Redemption, RefreshError, SignedBy, WireTokens};
 use crate::clock::Timestamp;
 use crate::db::DbError;
 use crate::http::limit::{Allowance, Limit, Limits};
@@ -131,6 +131,7 @@ fn unredeemed(error: RedeemError) -> TokenRefusal {
     match error {
         RedeemError::NoProof(why) => TokenRefusal::new(StatusCode::UNAUTHORIZED, "invalid_request", why),
         RedeemError::Db(error) => broken(error),
+        RedeemError::Agent(EnterError::Barred(barred)) => barred.into(),
         RedeemError::Issue(error) => server_error(error),
         RedeemError::WrongProof(why) => bad("invalid_grant", why),
         error => bad("invalid_grant", "The code does not work: it was used, has expired, or is another client's.")
@@ -141,6 +142,7 @@ fn unredeemed(error: RedeemError) -> TokenRefusal {
 fn not_refreshed(error: RefreshError) -> TokenRefusal {
     match error {
         RefreshError::Db(error) => broken(error),
+        RefreshError::Agent(EnterError::Barred(barred)) => barred.into(),
         RefreshError::Issue(error) => server_error(error),
         error => {
             bad("invalid_grant", "The refresh token does not work: it was used, has expired, or is another client's.")

@@ -25,7 +25,7 @@ use crate::money::{Amount, Money};
 use crate::orchestrator;
 use crate::payment::budget;
 use crate::payment::token::{self, PaymentToken};
-use crate::resource::{self, Purchase, Resource, ResourceState, Shown, Wanted};
+use crate::resource::{self, By, Purchase, Resource, ResourceState, Shown, Wanted};
 use crate::secret::Secret;
 use crate::unseen::unseen;
 
@@ -180,6 +180,7 @@ fn purchase(
         configuration: Value::Object(configuration),
         placement: None,
         // What a human allowed within limits is counted under its name.
+        client: caller.token.client.clone(),
         allowance: caller.token.details.as_ref().and(caller.token.consent_id.as_ref()).map(ToString::to_string),
         information: information(app, caller, request)?,
         again: false,
@@ -324,7 +325,7 @@ pub(crate) async fn delete_resource(
     path: Path<String>,
 ) -> Result<HttpResponse, Problem> {
     let (account, id) = (caller.token.account_id.clone(), resource_id(&path)?);
-    resource::remove(&app.desk, app.edition(), (&account, &id), caller.now).await?;
+    resource::remove(&app.desk, app.edition(), (&account, &id), &By::Agent(caller.token.agent()), caller.now).await?;
     let found = app.db.read(move |conn| resource::by_id(conn, &account, &id)).await?;
     let resource = found.ok_or_else(|| Problem::new(&table::NOT_FOUND, "The account has no such resource."))?;
     Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(ResourceView::from(&resource)))

@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 use super::envelope::{Refusal, Typed};
 use super::person;
 use super::signed::{check_version, content_type, is_signed, read_body, verify_signature};
-use crate::account::CountError;
+use crate::account::{Barred, CountError};
 use crate::app::App;
 use crate::attestation::{Attestation, AttestationError, attest_signed, attest_unsigned};
 use crate::authorization::{self, AccountAnswered, AccountAsked, AccountRequestError, AccountRequestParts, WireSigner};
@@ -232,6 +232,10 @@ fn refused(error: AccountRequestError) -> Refusal<Typed> {
         }
         AccountRequestError::Denied => forbidden("The owner of the account refused."),
         AccountRequestError::AccountUnusable(_) => forbidden("No account can be used for this person.").because(error),
+        AccountRequestError::Barred(barred) => forbidden(match barred {
+            Barred::Paused => "The owner of the account paused this agent.",
+            Barred::Revoked => "The owner of the account ended what this agent may do.",
+        }),
         AccountRequestError::MayNotOpen => forbidden("This orchestrator may not open accounts here."),
         AccountRequestError::Contended => {
             let message = "Too many requests about the same person: send the same request again.";

@@ -53,6 +53,7 @@ pub(crate) async fn create_resource(
     let purchase = Purchase {
         account_id: caller.access.account.id.clone(),
         orchestrator_id: caller.access.orchestrator.id.clone(),
+        client: caller.access.client.clone(),
         plan: offer.name(),
         name: prefix.map_or_else(|| service_id.to_owned(), |prefix| format!("{prefix} {service_id}")),
         configuration: Value::Object(configuration),

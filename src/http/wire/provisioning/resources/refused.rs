@@ -5,6 +5,7 @@ use actix_web::http::StatusCode;
 
 use super::super::envelope::{Refusal, Status};
 use super::key::Named;
+use crate::account::Barred;
 use crate::orchestrator::KeyError;
 use crate::payment::hold::CounterKind;
 use crate::payment::token::PaymentTokenError;
@@ -101,6 +102,16 @@ impl From<PayError> for Refusal<Status> {
 }
 
 /// Why nothing was bought.
+/// The owner paused or ended the agent after its token was looked at.
+fn barred_agent(barred: Barred) -> Refusal<Status> {
+    Refusal::new(StatusCode::FORBIDDEN, "forbidden", sentence(&format!("{barred}.")))
+}
+
+fn sentence(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+}
+
 pub(super) fn purchase(error: BuyError, named: Named) -> Refusal<Status> {
     match error {
         BuyError::UnknownPlan => unknown_service("service_id"),
@@ -108,6 +119,7 @@ pub(super) fn purchase(error: BuyError, named: Named) -> Refusal<Status> {
         BuyError::Information(error) => Refusal::bad(format!("{error}.")),
         BuyError::Pay(error) => error.into(),
         BuyError::KeyReused(_) => key_reused(named),
+        BuyError::Barred(barred) => barred_agent(barred),
         BuyError::Db(error) => error.into(),
         BuyError::Advance(error) => error.into(),
         other @ (BuyError::Seal(_) | BuyError::Inconsistent(_) | BuyError::Allowance(_)) => Refusal::broken(other),
@@ -151,6 +163,7 @@ pub(super) fn change(error: ChangeError) -> Refusal<Status> {
         ChangeError::Pay(error) => error.into(),
         ChangeError::KeyReused(_) => key_reused(Named::Header),
         ChangeError::Advance(error) => error.into(),
+        ChangeError::Barred(barred) => barred_agent(barred),
         ChangeError::Db(error) => error.into(),
         other @ (ChangeError::Seal(_) | ChangeError::Inconsistent(_)) => Refusal::broken(other),
     }

@@ -12,7 +12,7 @@ use crate::app::App;
 use crate::authorization::Scope;
 use crate::http::limit::Allowance;
 use crate::ids::ResourceId;
-use crate::resource::{self, ResourceState};
+use crate::resource::{self, By, ResourceState};
 
 /// Removes a resource. Repeating it is safe.
 #[utoipa::path(post, path = "/provisioning/resources/{id}/remove", tag = "provisioning",
@@ -37,7 +37,7 @@ pub(crate) async fn remove_resource(
 
 async fn remove(app: &App, caller: &WireCaller, id: &ResourceId) -> Result<HttpResponse, Refusal<Status>> {
     let account = caller.access.account.id.clone();
-    resource::remove(&app.desk, app.edition(), (&account, id), caller.now).await?;
+    resource::remove(&app.desk, app.edition(), (&account, id), &By::Agent(caller.agent()), caller.now).await?;
     let wanted = id.clone();
     let found = app.db.read(move |conn| resource::by_id(conn, &account, &wanted)).await?;
     let resource = found.ok_or_else(|| Refusal::broken("a removal without its resource"))?;

@@ -67,6 +67,7 @@ async fn change(
     let change = Change {
         account_id,
         orchestrator_id: caller.access.orchestrator.id.clone(),
+        client: caller.access.client.clone(),
         id: id.clone(),
         edition: edition.clone(),
         to: to.map(Offer::name),

@@ -1,0 +1,372 @@
+//! `/dashboard/agents`: what each agent may do, did and spent; and taking that away. Whoever came by a link of an agent may
+//! take away, and nothing else.
+
+use actix_web::http::{StatusCode, header};
+use actix_web::web::{Data, Path, Query};
+use actix_web::{HttpResponse, ResponseError as _};
+use serde::Deserialize;
+
+use super::agent_facts::{self, act, actor};
+use super::authorize::in_words;
+use super::change::{not_an_amount, typed_amount};
+use super::onward::Onward;
+use super::pages::{
+    AgentPage, AgentStanding, AgentsPage, CapForm, Frame, MessagePage, Notice, UndoPage, UndoRow, respond,
+};
+use crate::account::{self, Account, Agent};
+use crate::app::App;
+use crate::audit;
+use crate::authorization::{self, NarrowError, Scope, limits_of};
+use crate::db::DbError;
+use crate::http::caller::{Form, FreshlyLoggedIn, LoggedIn, NotHuman, SameSite, User};
+use crate::http::problem::{Problem, table};
+use crate::ids::AgentId;
+use crate::money::Money;
+use crate::orchestrator;
+use crate::owner;
+use crate::payment::budget::{self, ChangeBudgetError};
+use crate::resource::Unmaking;
+
+const ROWS: i64 = 20;
+const ACTS: i64 = 20;
+
+#[derive(Debug, Deserialize)]
+pub(super) struct ListQuery {
+    /// Shows agents before this one.
+    before: Option<String>,
+}
+
+/// What was done, told once and only while it is so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Done {
+    Paused,
+    Resumed,
+    Revoked,
+    Narrowed,
+    Capped,
+    Undone,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct PageQuery {
+    before: Option<String>,
+    done: Option<Done>,
+}
+
+pub(super) fn frame(app: &App, account: &Account) -> Frame {
+    Frame { provider: app.provider_name(), user: Some(super::consent::name_of(account)) }
+}
+
+fn no_such(app: &App, account: &Account) -> HttpResponse {
+    respond(&MessagePage::not_found(frame(app, account)), StatusCode::NOT_FOUND)
+}
+
+/// Lists them, newest first.
+pub(super) async fn list(app: Data<App>, user: User, query: Query<ListQuery>) -> Result<HttpResponse, Problem> {
+    let (account, now) = (user.session.account, user.now);
+    let before: Option<AgentId> = query.before.as_deref().and_then(|id| id.parse().ok());
+    let newest = before.is_none();
+    let id = account.id.clone();
+    let rows = app.db.read(move |conn| {
+        let agents = account::agents_of(conn, &id, before.as_ref(), ROWS)?;
+        agent_facts::views(conn, agents, false, now)
+    });
+    let rows = rows.await?;
+    let full = i64::try_from(rows.len()).is_ok_and(|count| count == ROWS);
+    let older = rows.last().filter(|_| full).map(|last| last.id.clone());
+    Ok(respond(&AgentsPage { frame: frame(&app, &account), rows, older, newest }, StatusCode::OK))
+}
+
+/// The page of one agent. `None`: the account has no such agent.
+async fn page(
+    app: &App,
+    user: &User,
+    id: &str,
+    before: Option<String>,
+) -> Result<Option<AgentPage>, Problem> {
+    let Ok(id) = id.parse::<AgentId>() else { return Ok(None) };
+    let (account, now) = (user.session.account.clone(), user.now);
+    let can_resume = user.session.proves_human(LoggedIn::WITHIN, now).is_ok();
+    let (owner, opened_by) = (account.id.clone(), account.opened_by.clone());
+    let newest = before.is_none();
+    let found = app.db.read(move |conn| {
+        let Some(agent) = account::agent_by_id(conn, &owner, &id)? else { return Ok::<_, DbError>(None) };
+        let acts = audit::by_actor(conn, (&owner, &actor(&id)), before.as_deref().unwrap_or(""), ACTS)?;
+        let consent = authorization::consent_of(conn, &agent)?;
+        let currency = orchestrator::by_id(conn, &opened_by)?.map(|found| found.currency);
+        let view = agent_facts::views(conn, vec![agent], true, now)?.pop();
+        Ok(view.map(|view| (view, acts, consent, currency)))
+    });
+    let Some((agent, acts, consent, currency)) = found.await? else { return Ok(None) };
+    let limits = consent.map(|consent| limits_of(&consent.details)).transpose().map_err(|error| {
+        Problem::new(&table::INTERNAL, "Something broke here.").because(error)
+    })?;
+    let full = i64::try_from(acts.len()).is_ok_and(|count| count == ACTS);
+    let mut words = limits.as_ref().map(in_words).unwrap_or_default();
+    if let Some(month) = limits.and_then(|limits| limits.per_month) {
+        words.insert(0, format!("At most {month} in a calendar month."));
+    }
+    Ok(Some(AgentPage {
+        frame: frame(app, &account),
+        limits: words,
+        older: acts.last().filter(|_| full).map(|(id, ..)| id.clone()),
+        acts: acts.iter().map(|(.., fact)| act(fact)).collect(),
+        newest,
+        can_resume,
+        cap_form: CapForm::default(),
+        currency: currency.map(|currency| currency.to_string()).unwrap_or_default(),
+        agent,
+        notice: None,
+    }))
+}
+
+fn told(done: Done, page: &AgentPage) -> Option<String> {
+    let name = &page.agent.name;
+    match (done, page.agent.standing) {
+        (Done::Paused, AgentStanding::Paused(_)) => Some(format!("{name} is paused. Nothing that it holds works.")),
+        (Done::Resumed, AgentStanding::Going) => Some(format!("{name} may act again.")),
+        (Done::Revoked, AgentStanding::Ended(_)) => Some(format!("{name} may do nothing here any more.")),
+        (Done::Undone, AgentStanding::Ended(_)) => Some(format!(
+            "{name} may do nothing here any more, and what it bought within the hour is being undone. What became of it \
+             stands on your dashboard."
+        )),
+        (Done::Narrowed, AgentStanding::Going) => Some("It may do less now; the rest stands below.".to_owned()),
+        (Done::Capped, _) => page.agent.cap.map(|cap| format!("It may spend at most {cap} in a calendar month now.")),
+        _ => None,
+    }
+}
+
+/// Shows one agent.
+pub(super) async fn show(
+    app: Data<App>,
+    user: User,
+    id: Path<String>,
+    query: Query<PageQuery>,
+) -> Result<HttpResponse, Problem> {
+    let Some(mut page) = page(&app, &user, &id, query.before.clone()).await? else {
+        return Ok(no_such(&app, &user.session.account));
+    };
+    page.notice = query.done.and_then(|done| told(done, &page)).map(Notice::Done);
+    Ok(respond(&page, StatusCode::OK))
+}
+
+fn back(id: &AgentId, done: &str) -> HttpResponse {
+    HttpResponse::SeeOther()
+        .insert_header((header::LOCATION, format!("/dashboard/agents/{id}?done={done}")))
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .finish()
+}
+
+/// The agent that a form is about, if it is this account's.
+async fn own(app: &App, user: &User, id: &str) -> Result<Option<Agent>, Problem> {
+    let Ok(id) = id.parse::<AgentId>() else { return Ok(None) };
+    let account = user.session.account.id.clone();
+    Ok(app.db.read(move |conn| account::agent_by_id(conn, &account, &id)).await?)
+}
+
+/// Pauses an agent, at once and everywhere.
+pub(super) async fn pause(
+    app: Data<App>,
+    _from: SameSite,
+    user: User,
+    id: Path<String>,
+) -> Result<HttpResponse, Problem> {
+    let Some(agent) = own(&app, &user, &id).await? else { return Ok(no_such(&app, &user.session.account)) };
+    let (account, id, now) = (agent.key.account_id, agent.id.clone(), user.now);
+    let lane = account.to_string();
+    app.db.write(&lane, move |conn| account::pause(conn, &account, &id, "owner", now)).await?;
+    app.revocations.forget();
+    Ok(back(&agent.id, "paused"))
+}
+
+/// Lets an agent go on, or come back: for somebody who logged in.
+pub(super) async fn resume(
+    app: Data<App>,
+    _from: SameSite,
+    human: Result<LoggedIn, NotHuman>,
+    id: Path<String>,
+) -> Result<HttpResponse, Problem> {
+    let user: User = match human {
+        Ok(human) => human.into(),
+        Err(refused) => return Ok(refused.back_to(page_of(&id)).error_response()),
+    };
+    let Some(agent) = own(&app, &user, &id).await? else { return Ok(no_such(&app, &user.session.account)) };
+    let (account, id, now) = (agent.key.account_id, agent.id.clone(), user.now);
+    let lane = account.to_string();
+    app.db.write(&lane, move |conn| account::resume(conn, &account, &id, now)).await?;
+    app.revocations.forget();
+    Ok(back(&agent.id, "resumed"))
+}
+
+fn page_of(id: &str) -> Onward {
+    format!("/dashboard/agents/{id}").parse().unwrap_or_default()
+}
+
+/// Ends all that an agent may do.
+pub(super) async fn revoke(
+    app: Data<App>,
+    _from: SameSite,
+    user: User,
+    id: Path<String>,
+) -> Result<HttpResponse, Problem> {
+    let Some(agent) = own(&app, &user, &id).await? else { return Ok(no_such(&app, &user.session.account)) };
+    let (account, id, now) = (agent.key.account_id, agent.id.clone(), user.now);
+    let lane = account.to_string();
+    app.db.write(&lane, move |conn| authorization::revoke_agent(conn, (&account, &id), "owner", now)).await?;
+    app.revocations.forget();
+    Ok(back(&agent.id, "revoked"))
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct ScopeForm {
+    scope: String,
+}
+
+/// Takes one scope from an agent.
+pub(super) async fn drop_scope(
+    app: Data<App>,
+    _from: SameSite,
+    user: User,
+    id: Path<String>,
+    form: Form<ScopeForm>,
+) -> Result<HttpResponse, Problem> {
+    let Some(agent) = own(&app, &user, &id).await? else { return Ok(no_such(&app, &user.session.account)) };
+    let unknown = |error| Problem::new(&table::BAD_REQUEST, format!("`scope`: {error}.")).with("field", "scope");
+    let scope: Scope = form.0.scope.parse().map_err(unknown)?;
+    let (account, id, now) = (agent.key.account_id, agent.id.clone(), user.now);
+    let lane = account.to_string();
+    let dropped =
+        app.db.write(&lane, move |conn| authorization::drop_scope(conn, (&account, &id), scope, now)).await;
+    app.revocations.forget();
+    match dropped {
+        Ok(()) => Ok(back(&agent.id, "narrowed")),
+        Err(NarrowError::Db(error)) => Err(error.into()),
+        Err(error) => {
+            let Some(mut page) = page(&app, &user, agent.id.as_str(), None).await? else {
+                return Ok(no_such(&app, &user.session.account));
+            };
+            page.notice = Some(Notice::Refused(match error {
+                NarrowError::Nothing => "Nothing would be left for it to do. End it instead.".to_owned(),
+                _ => "Somebody else changed it at this moment. Look again.".to_owned(),
+            }));
+            Ok(respond(&page, StatusCode::CONFLICT))
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct AmountForm {
+    ceiling: String,
+}
+
+/// Lowers what an agent may spend in a month; works with the next decision.
+pub(super) async fn lower_cap(
+    app: Data<App>,
+    _from: SameSite,
+    user: User,
+    id: Path<String>,
+    form: Form<AmountForm>,
+) -> Result<HttpResponse, Problem> {
+    let Some(mut page) = page(&app, &user, &id, None).await? else {
+        return Ok(no_such(&app, &user.session.account));
+    };
+    let account = &user.session.account;
+    let (owner, opened_by, now) = (account.id.clone(), account.opened_by.clone(), user.now);
+    let own = app.db.read(move |conn| budget::view(conn, &owner, &opened_by, now)).await?.own;
+    let typed = form.0.ceiling;
+    let again = |page: &mut AgentPage, problem: String| {
+        page.cap_form = CapForm { typed: typed.clone(), problem: Some(problem), sure: None };
+        respond(page, StatusCode::UNPROCESSABLE_ENTITY)
+    };
+    let Some(amount) = typed_amount(&typed, own.currency) else {
+        return Ok(again(&mut page, not_an_amount(&typed, own.ceiling, own.currency)));
+    };
+    let cap = Money { amount, currency: own.currency };
+    if own.ceiling <= amount {
+        let most = Money { amount: own.ceiling, currency: own.currency };
+        let problem = format!("The cap of the account is {most}: for this agent it can only be lower than that.");
+        return Ok(again(&mut page, problem));
+    }
+    let id: AgentId = page.agent.id.parse().map_err(|_bad| Problem::new(&table::INTERNAL, "Something broke here."))?;
+    let (owner, agent) = (account.id.clone(), id.clone());
+    let lowered = app.db.write(account.id.as_str(), move |conn| budget::lower_agent(conn, &owner, &agent, cap, now));
+    match lowered.await {
+        Ok(()) => Ok(back(&id, "capped")),
+        Err(ChangeBudgetError::WouldRaise(known)) => {
+            Ok(again(&mut page, format!("Its cap is {known}, and it can only be lowered.")))
+        }
+        Err(ChangeBudgetError::Db(error)) => Err(error.into()),
+        Err(other) => Err(Problem::new(&table::INTERNAL, "The cap.").because(other)),
+    }
+}
+
+fn undo_page_of(id: &str) -> Onward {
+    format!("/dashboard/agents/{id}/undo").parse().unwrap_or_default()
+}
+
+fn undo_row(reach: owner::Reach) -> UndoRow {
+    let resource = reach.resource;
+    let becomes = match reach.becomes {
+        Unmaking::Removed => "It is removed, and its credentials stop working.",
+        Unmaking::TakenBack => "Its purchase is taken back if its money is not taken yet; else it is finished and removed.",
+        Unmaking::Nothing => "It is being removed already.",
+        Unmaking::Stuck => "It cannot be undone from here: a human at the provider has to look at it.",
+    };
+    let money = match reach.paid {
+        Some((money, true)) => format!("{money} was taken for it and is not given back by this."),
+        Some((money, false)) => format!("{money} is held for it, and is set free if it was not taken meanwhile."),
+        None => String::new(),
+    };
+    let plan = format!("{} / {}", resource.service, resource.plan);
+    let name = if resource.name.is_empty() { plan.clone() } else { resource.name };
+    UndoRow { name, plan, bought_at: resource.created_at, becomes, money }
+}
+
+/// Lists what undoing the last hour would reach.
+pub(super) async fn show_undo(
+    app: Data<App>,
+    human: Result<FreshlyLoggedIn, NotHuman>,
+    id: Path<String>,
+) -> Result<HttpResponse, Problem> {
+    let user: User = match human {
+        Ok(human) => human.into(),
+        Err(refused) => return Ok(refused.back_to(undo_page_of(&id)).error_response()),
+    };
+    let Some(agent) = own(&app, &user, &id).await? else { return Ok(no_such(&app, &user.session.account)) };
+    let now = user.now;
+    let found = app.db.read(move |conn| {
+        let orchestrator = agent_facts::orchestrator_of(conn, &agent)?;
+        let name = agent_facts::face(conn, &agent, &orchestrator)?.name;
+        Ok::<_, DbError>((name, owner::undo_preview(conn, agent, now)?))
+    });
+    let (name, undo) = found.await?;
+    let page = UndoPage {
+        frame: frame(&app, &user.session.account),
+        id: undo.agent.id.to_string(),
+        name,
+        rows: undo.reach.into_iter().map(undo_row).collect(),
+        more: undo.more,
+        since: now.minus(owner::UNDO_REACH),
+    };
+    Ok(respond(&page, StatusCode::OK))
+}
+
+/// Ends the agent, and undoes what it bought within the hour.
+pub(super) async fn undo(
+    app: Data<App>,
+    _from: SameSite,
+    human: Result<FreshlyLoggedIn, NotHuman>,
+    id: Path<String>,
+) -> Result<HttpResponse, Problem> {
+    let user: User = match human {
+        Ok(human) => human.into(),
+        Err(refused) => return Ok(refused.back_to(undo_page_of(&id)).error_response()),
+    };
+    let Some(agent) = own(&app, &user, &id).await? else { return Ok(no_such(&app, &user.session.account)) };
+    let (account, id, now) = (agent.key.account_id, agent.id.clone(), user.now);
+    let lane = account.to_string();
+    app.db.write(&lane, move |conn| owner::revoke_and_undo(conn, (&account, &id), now)).await?;
+    app.revocations.forget();
+    Ok(back(&agent.id, "undone"))
+}

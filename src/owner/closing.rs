@@ -1,0 +1,90 @@
+//! Closing an account. One transaction ends everything that could still act, and notes that everything in it is to go;
+//! workers remove and settle; when nothing is left, the account is closed and its orchestrators are told.
+
+use crate::account::{self, CloseError};
+use crate::authorization;
+use crate::clock::Timestamp;
+use crate::db::{Db, DbConnection, DbError};
+use crate::ids::AccountId;
+use crate::payment::{self, budget};
+use crate::{login, resource};
+
+/// How many accounts are looked at in one turn.
+const BATCH: i64 = 64;
+
+/// Why an account does not close.
+#[derive(Debug, thiserror::Error)]
+pub enum CloseAccountError {
+    /// Its state.
+    #[error(transparent)]
+    Close(#[from] CloseError),
+    /// New spending could not be stopped.
+    #[error(transparent)]
+    Budget(#[from] budget::ChangeBudgetError),
+    /// The database failed.
+    #[error(transparent)]
+    Db(#[from] DbError),
+}
+
+/// What would end, in numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ending {
+    /// Resources that are not gone.
+    pub resources: i64,
+    /// Agents that may do something.
+    pub agents: i64,
+    /// Holds whose money is set aside now.
+    pub holds: i64,
+}
+
+/// What would end if the account were closed now.
+///
+/// # Errors
+/// When the database fails.
+pub fn ending(conn: &mut DbConnection, account: &AccountId) -> Result<Ending, DbError> {
+    Ok(Ending {
+        resources: resource::count_present(conn, account)?,
+        agents: account::count_agents(conn, account)?,
+        holds: payment::count_held(conn, account)?,
+    })
+}
+
+/// Begins to close an account. From its commit on nobody logs in, no token works, nothing is spent; what was bought is
+/// noted to go. Call it inside `Db::write`.
+///
+/// # Errors
+/// See [`CloseAccountError`]; the transaction must then be undone.
+pub fn close(conn: &mut DbConnection, account: &AccountId, now: Timestamp) -> Result<(), CloseAccountError> {
+    // First the account: it is locked before agents, as everywhere.
+    account::begin_closing(conn, account, now)?;
+    budget::stop_spending(conn, account, now)?;
+    authorization::revoke_all_agents(conn, account, "closing", now)?;
+    login::end_all(conn, account, now)?;
+    resource::unwant_all(conn, account, now)?;
+    Ok(())
+}
+
+/// Closes the accounts in which nothing is left to settle. Answers how many.
+///
+/// # Errors
+/// When the database fails.
+pub async fn close_due(db: &Db, now: Timestamp) -> Result<usize, DbError> {
+    let waiting = db.read(|conn| account::closing(conn, BATCH)).await?;
+    let mut closed = 0;
+    for id in waiting {
+        let lane = id.to_string();
+        closed += usize::from(db.write(&lane, move |conn| finish(conn, &id, now)).await?);
+    }
+    Ok(closed)
+}
+
+fn finish(conn: &mut DbConnection, account: &AccountId, now: Timestamp) -> Result<bool, DbError> {
+    if !resource::all_ended(conn, account)? || payment::count_held(conn, account)? > 0 {
+        return Ok(false);
+    }
+    if !account::finish_closing(conn, account, now)? {
+        return Ok(false);
+    }
+    login::forget_methods(conn, account)?;
+    Ok(true)
+}
