@@ -273,12 +273,7 @@ fn record(
     if let Some(members) = detail.as_object_mut() {
         members.insert("by".to_owned(), json!(by));
     }
-    let fact = Fact {
-        actor: format!("user:{account}"),
-        action,
-        account_id: Some(account),
-        subject: id.to_string(),
-        detail,
-    };
+    let fact =
+        Fact { actor: format!("user:{account}"), action, account_id: Some(account), subject: id.to_string(), detail };
     Ok(audit::append(conn, &fact, now)?)
 }

@@ -138,12 +138,7 @@ pub fn paused_since(conn: &mut DbConnection, since: Timestamp, limit: i64) -> Re
     Ok(rows.into_iter().map(key).collect())
 }
 
-pub(super) fn reset(
-    conn: &mut DbConnection,
-    key: &AgentKey,
-    name: Option<&str>,
-    now: Timestamp,
-) -> QueryResult<()> {
+pub(super) fn reset(conn: &mut DbConnection, key: &AgentKey, name: Option<&str>, now: Timestamp) -> QueryResult<()> {
     diesel::update(agents::table.find((&key.account_id, &key.orchestrator_id, &key.client)))
         .set((
             agents::name.eq(name),
@@ -205,12 +200,7 @@ pub(super) fn set_scope(conn: &mut DbConnection, seen: &Agent, to: &str) -> Quer
     Ok(changed == 1)
 }
 
-pub(super) fn lower_cap(
-    conn: &mut DbConnection,
-    account: &AccountId,
-    id: &AgentId,
-    cap: Money,
-) -> QueryResult<bool> {
+pub(super) fn lower_cap(conn: &mut DbConnection, account: &AccountId, id: &AgentId, cap: Money) -> QueryResult<bool> {
     let higher = agents::table
         .filter(agents::id.eq(id))
         .filter(agents::account_id.eq(account))

@@ -349,10 +349,8 @@ pub(super) fn forget_address(conn: &mut DbConnection, account: &AccountId) -> Qu
 
 /// Deletes links of accounts that were closed before `end`, at most `limit`.
 pub(super) fn delete_links_closed_before(conn: &mut DbConnection, end: Timestamp, limit: i64) -> QueryResult<usize> {
-    let old = accounts::table
-        .filter(accounts::state.eq("closed"))
-        .filter(accounts::changed_at.lt(end))
-        .select(accounts::id);
+    let old =
+        accounts::table.filter(accounts::state.eq("closed")).filter(accounts::changed_at.lt(end)).select(accounts::id);
     let linked: Vec<AccountId> = identity_links::table
         .filter(identity_links::account_id.eq_any(old))
         .select(identity_links::account_id)

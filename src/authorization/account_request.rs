@@ -386,14 +386,12 @@ async fn give(
     });
     match settled.await {
         Ok(()) => Ok(Some(answer)),
-        Err(
-            GiveError::Open(OpenError::AlreadyUsed | OpenError::Changed) | GiveError::Enter(EnterError::Narrowed),
-        ) => Ok(None),
+        Err(GiveError::Open(OpenError::AlreadyUsed | OpenError::Changed) | GiveError::Enter(EnterError::Narrowed)) => {
+            Ok(None)
+        }
         Err(GiveError::Enter(EnterError::Barred(barred))) => Err(barred.into()),
         // Another request about the same person passed something on at the same moment.
-        Err(
-            GiveError::Open(OpenError::Db(error)) | GiveError::Enter(EnterError::Db(error)) | GiveError::Db(error),
-        ) => {
+        Err(GiveError::Open(OpenError::Db(error)) | GiveError::Enter(EnterError::Db(error)) | GiveError::Db(error)) => {
             if error.is_unique_violation() {
                 Ok(None)
             } else {

@@ -205,10 +205,7 @@ pub fn revoke_all_agents(
 ///
 /// # Errors
 /// When the database fails.
-pub fn consent_of(
-    conn: &mut DbConnection,
-    agent: &Agent,
-) -> Result<Option<super::consent_grant::Consent>, DbError> {
+pub fn consent_of(conn: &mut DbConnection, agent: &Agent) -> Result<Option<super::consent_grant::Consent>, DbError> {
     match agent_store::consents_of(conn, &agent.key, 1)?.first() {
         Some(id) => super::consent_store::by_id(conn, id),
         None => Ok(None),

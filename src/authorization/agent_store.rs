@@ -5,8 +5,8 @@ use diesel::prelude::*;
 use super::scope::{Scope, Scopes};
 use crate::account::AgentKey;
 use crate::clock::Timestamp;
-use crate::db::{DbConnection, DbError};
 use crate::db::schema::{authorization_codes, consents, grants, refresh_tokens};
+use crate::db::{DbConnection, DbError};
 use crate::ids::{AccountId, ConsentId, GrantId, OrchestratorId};
 
 /// The most rows that are looked at.

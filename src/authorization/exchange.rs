@@ -6,8 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::agent::{self, EnterError};
 use super::access_token::{self, ACCESS_TOKEN_LIFETIME, Extra, LogIn};
+use super::agent::{self, EnterError};
 use super::client::{Authenticated, GrantType};
 use super::consent;
 use super::dpop::{self, ProofError, VerifiedProof};
@@ -209,10 +209,10 @@ impl ExchangeError {
             | Self::OtherClient
             | Self::OtherKey
             | Self::NeedsConsent
+            | Self::Barred(Barred::Revoked)
             | Self::AccountUnusable(_)
             | Self::MayNotOpen => Some(OAuthError::InvalidGrant),
             Self::Barred(Barred::Paused) => Some(OAuthError::AccessDenied),
-            Self::Barred(Barred::Revoked) => Some(OAuthError::InvalidGrant),
             Self::Unauthorized => Some(OAuthError::UnauthorizedClient),
             Self::ClientReplayed => Some(OAuthError::InvalidClient),
             Self::Scope => Some(OAuthError::InvalidScope),

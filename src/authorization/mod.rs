@@ -36,17 +36,18 @@ pub use account_request::{
     AccountAnswered, AccountAsked, AccountRequestError, AccountRequestParts, CONSENT_LIFETIME, request_account,
 };
 pub use agent::{EnterError, NarrowError, consent_of, drop_scope, powers, revoke_agent, revoke_all_agents};
+pub use agent_store::{GrantLine, grants_after};
 pub use client::{
     AssertionError, AuthMethod, Authenticated, CLIENT_ALGORITHMS, Client, ClientDocuments, ClientError, ClientKeys,
     ClientMetadata, ClientOrigin, ClientParts, DocumentError, GrantType, InvalidRedirectUri, MAX_DYNAMIC,
     MetadataError, NewClient, PresentedClient, RedirectUri, RegisterError, Registered, SentClient, UNUSED_LIFETIME,
     UnknownOrigin, authenticate_client, forget_unused, is_document_url, list as list_clients,
-    register as register_client, registered as registered_client, remove as remove_client, resolve_client, rotate as rotate_client,
+    register as register_client, registered as registered_client, remove as remove_client, resolve_client,
+    rotate as rotate_client,
 };
 pub use code::{CODE_LIFETIME, NewCode, RedeemError, Redemption, SignedBy, redeem};
 pub use confirmation::{Answered, Confirmation, Onward, RedirectWithCode};
 pub use consent::{AccountRequest, ConsentError, Question, RequestState, allow, deny, forget_ended, question};
-pub use agent_store::{GrantLine, grants_after};
 pub use consent_grant::{Consent, revoke_consent};
 pub use consent_store::consents_after;
 pub use dpop::{

@@ -11,8 +11,8 @@ use chrono::TimeDelta;
 use secrecy::SecretString;
 use serde_json::json;
 
-use super::agent::{self, EnterError};
 use super::access_token::{self, ACCESS_TOKEN_LIFETIME, Extra, LogIn};
+use super::agent::{self, EnterError};
 use super::client::{self, Authenticated, GrantType};
 use super::consent_grant::{Consent, revoke_consent};
 use super::dpop::{self, ProofError, SingleUse, VerifiedProof};

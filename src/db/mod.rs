@@ -56,6 +56,13 @@ impl DbError {
         use diesel::result::{DatabaseErrorKind, Error};
         matches!(self, Self::Query(Error::DatabaseError(DatabaseErrorKind::UniqueViolation, _)))
     }
+
+    /// Whether two writers waited for each other, and PostgreSQL undid this one.
+    #[must_use]
+    pub fn is_deadlock(&self) -> bool {
+        use diesel::result::Error;
+        matches!(self, Self::Query(Error::DatabaseError(_, told)) if told.message().contains("deadlock detected"))
+    }
 }
 
 /// The handle to the database. Cheap to clone.

@@ -91,10 +91,11 @@ impl Done {
     }
 }
 
-/// Whether a database error says that a row with this key was already there: somebody did the same a moment ago.
+/// Whether a database error says that somebody was faster: a row with this key was already there, or two waited for each
+/// other. The work was undone, and can be run again.
 #[must_use]
 pub fn lost_race(error: &DbError) -> bool {
-    error.is_unique_violation()
+    error.is_unique_violation() || error.is_deadlock()
 }
 
 #[cfg(test)]

@@ -24,11 +24,11 @@ pub use passkey::{
     passkeys, remove_passkey, stored_id,
 };
 pub use safety::{LIFETIME as SAFETY_LIFETIME, SafetyLinks};
-pub use store::KnownSession;
 pub use session::{
     Authentication, LIFETIME as SESSION_LIFETIME, Method, NewSession, NotProven, Session, UnknownMethod, begin, end,
     find,
 };
 pub use step::{NewStep, Step, StepError, StepKind, begin as begin_step, forget_ended, look, take};
+pub use store::KnownSession;
 pub use upstream::{Journey, Upstream, UpstreamError};
 pub use who::{LogInError, MAX_ACCOUNTS, Proof, Proven, Upstreamer, log_in};

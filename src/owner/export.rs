@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::account;
+use crate::attestation::EmailTrust;
 use crate::audit;
 use crate::authorization;
 use crate::clock::Timestamp;
@@ -134,7 +135,7 @@ impl Export {
         let account = found.ok_or(ExportError::Unknown)?;
         let about = json!({
             "id": account.id, "state": account.state.as_str(), "opened_by": account.opened_by, "email": account.email,
-            "email_trust": account.email_trust.map(|trust| trust.as_str()),
+            "email_trust": account.email_trust.map(EmailTrust::as_str),
             "created_at": account.created_at.to_rfc3339(),
             "spending_stopped_at": account.spending_stopped_at.map(Timestamp::to_rfc3339),
         });
@@ -231,17 +232,13 @@ fn information(conn: &mut DbConnection, account: &AccountId, sealer: &Sealer) ->
 
 fn upstream(conn: &mut DbConnection, account: &AccountId) -> Result<Vec<Value>, DbError> {
     let rows = login::upstream_links(conn, account)?.into_iter();
-    let row = |link: login::UpstreamLink| {
-        json!({"issuer": link.issuer, "subject": link.subject, "created_at": link.created_at.to_rfc3339()})
-    };
+    let row = |link: login::UpstreamLink| json!({"issuer": link.issuer, "subject": link.subject, "created_at": link.created_at.to_rfc3339()});
     Ok(rows.map(row).collect())
 }
 
 fn passkeys(conn: &mut DbConnection, account: &AccountId) -> Result<Vec<Value>, DbError> {
     let rows = login::passkeys(conn, account)?.into_iter();
-    let row = |known: login::KnownPasskey| {
-        json!({"name": known.name, "created_at": known.created_at.to_rfc3339(), "used_at": told(known.used_at)})
-    };
+    let row = |known: login::KnownPasskey| json!({"name": known.name, "created_at": known.created_at.to_rfc3339(), "used_at": told(known.used_at)});
     Ok(rows.map(row).collect())
 }
 

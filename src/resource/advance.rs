@@ -180,7 +180,8 @@ fn withdrawn(job: &Job) -> Option<Step> {
     let pays_later = rest(steps).split(' ').any(|step| step == "capture");
     let then = match first(steps) {
         "capture" => after_refusal(job),
-        "create" if pays_later => "",
+        // The platform may have begun: it is told to take back what there is, if there is anything.
+        "create" if pays_later => "unmake",
         _ => return None,
     };
     unwanted.then(|| Step::Undo { why: "its owner took it back".to_owned(), then })

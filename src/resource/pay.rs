@@ -6,7 +6,8 @@ use super::sale::Sale;
 use crate::clock::Timestamp;
 use crate::db::{DbConnection, DbError};
 use crate::ids::{
-    AccountId, AgentId, ChargeId, CounterId, HoldId, LedgerEntryId, OperationId, OrchestratorId, PaymentTokenId, ResourceId,
+    AccountId, AgentId, ChargeId, CounterId, HoldId, LedgerEntryId, OperationId, OrchestratorId, PaymentTokenId,
+    ResourceId,
 };
 use crate::money::{Amount, Currency, Money};
 use crate::payment;

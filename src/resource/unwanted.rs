@@ -15,10 +15,12 @@ use crate::account::AgentKey;
 use crate::catalog::Edition;
 use crate::clock::Timestamp;
 use crate::db::{DbConnection, DbError};
-use crate::ids::{AccountId, ResourceId};
+use crate::ids::AccountId;
 
 /// How many are taken up in one turn.
 const BATCH: i64 = 32;
+/// How many are worked on at once; the rest when it is due.
+const HURRIED: i64 = 1_000;
 /// When what could not be removed is tried again.
 const LATER: TimeDelta = TimeDelta::seconds(30);
 
@@ -74,9 +76,9 @@ pub fn unwant_made_by(
     since: Timestamp,
     now: Timestamp,
 ) -> Result<usize, DbError> {
-    let marked = unwanted_store::mark_made_by(conn, agent, since, now)?;
-    unwanted_store::hurry(conn, &agent.account_id, now)?;
-    Ok(marked)
+    let made = unwanted_store::ids_made_by(conn, agent, since, HURRIED)?;
+    unwanted_store::hurry(conn, &agent.account_id, made, now)?;
+    Ok(unwanted_store::mark_made_by(conn, agent, since, now)?)
 }
 
 /// The owner wants everything gone. Call it inside `Db::write`.
@@ -84,24 +86,9 @@ pub fn unwant_made_by(
 /// # Errors
 /// When the database fails.
 pub fn unwant_all(conn: &mut DbConnection, account: &AccountId, now: Timestamp) -> Result<(), DbError> {
-    unwanted_store::mark_all(conn, account, now)?;
-    Ok(unwanted_store::hurry(conn, account, now)?)
-}
-
-/// The owner wants one resource gone, as soon as the work on it allows it. `false`: it is gone, or was never there. Call it
-/// inside `Db::write`.
-///
-/// # Errors
-/// When the database fails.
-pub fn unwant_one(
-    conn: &mut DbConnection,
-    account: &AccountId,
-    id: &ResourceId,
-    now: Timestamp,
-) -> Result<bool, DbError> {
-    let marked = unwanted_store::mark_one(conn, account, id, now)?;
-    unwanted_store::hurry(conn, account, now)?;
-    Ok(marked)
+    let there = unwanted_store::ids_present(conn, account, HURRIED)?;
+    unwanted_store::hurry(conn, account, there, now)?;
+    Ok(unwanted_store::mark_all(conn, account, now)?)
 }
 
 /// Removes what is unwanted and can be removed now. Answers how many were tried.
@@ -118,8 +105,9 @@ pub async fn remove_unwanted(desk: &Desk, edition: &Arc<Edition>, now: Timestamp
                     tracing::error!(resource.id = %id, error = %error, "what is unwanted could not be removed");
                 }
                 let lane = account.to_string();
-                let later =
-                    move |conn: &mut DbConnection| Ok::<_, DbError>(unwanted_store::postpone(conn, &account, &id, now.plus(LATER))?);
+                let later = move |conn: &mut DbConnection| {
+                    Ok::<_, DbError>(unwanted_store::postpone(conn, &account, &id, now.plus(LATER))?)
+                };
                 if let Err(error) = desk.cashier.db.write(&lane, later).await {
                     tracing::error!(error = %error, "what is unwanted could not be put off");
                 }

@@ -69,28 +69,28 @@ pub(super) fn mark_all(conn: &mut DbConnection, account: &AccountId, now: Timest
     diesel::update(there).set(resources::unwanted_at.eq(Some(now))).execute(conn).map(drop)
 }
 
-pub(super) fn mark_one(
-    conn: &mut DbConnection,
-    account: &AccountId,
-    id: &ResourceId,
-    now: Timestamp,
-) -> QueryResult<bool> {
-    let there = resources::table.find((account, id)).filter(resources::state.ne_all(GONE));
-    Ok(diesel::update(there).set(resources::unwanted_at.eq(Some(now))).execute(conn)? == 1)
+/// What is not gone, newest first.
+pub(super) fn ids_present(conn: &mut DbConnection, account: &AccountId, limit: i64) -> QueryResult<Vec<ResourceId>> {
+    resources::table
+        .filter(resources::account_id.eq(account))
+        .filter(resources::state.ne_all(GONE))
+        .order(resources::id.desc())
+        .select(resources::id)
+        .limit(limit)
+        .load(conn)
 }
 
-/// Work on what is unwanted goes on now, not when it is due.
-pub(super) fn hurry(conn: &mut DbConnection, account: &AccountId, now: Timestamp) -> QueryResult<()> {
-    let unwanted: Vec<ResourceId> = resources::table
-        .filter(resources::account_id.eq(account))
-        .filter(resources::unwanted_at.is_not_null())
-        .filter(resources::state.eq_any(["requested", "provisioning"]))
-        .select(resources::id)
-        .limit(1_000)
-        .load(conn)?;
+/// Work on what is unwanted goes on now, not when it is due. Operations come before resources, as where they are driven.
+pub(super) fn hurry(
+    conn: &mut DbConnection,
+    account: &AccountId,
+    unwanted: Vec<ResourceId>,
+    now: Timestamp,
+) -> QueryResult<()> {
     let open = operations::table
         .filter(operations::account_id.eq(account))
         .filter(operations::resource_id.eq_any(unwanted))
+        .filter(operations::verb.eq("create"))
         .filter(operations::finished_at.is_null());
     diesel::update(open).set(operations::next_try_at.eq(Some(now))).execute(conn).map(drop)
 }

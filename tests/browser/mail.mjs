@@ -10,11 +10,11 @@ export async function mailed(folder, work) {
   const before = files(folder).length;
   await work();
   for (let turn = 0; turn < 200; turn += 1) {
-    const now = files(folder);
-    if (now.length > before) {
+    for (const name of files(folder).slice(before).reverse()) {
       // Quoted-printable: a soft line break, and `=` itself.
-      const text = readFileSync(join(folder, now.at(-1)), "utf8").replaceAll("=\r\n", "").replaceAll("=3D", "=");
-      return /https?:\/\/\S+\/login\/link\/\S+/.exec(text)[0];
+      const text = readFileSync(join(folder, name), "utf8").replaceAll("=\r\n", "").replaceAll("=3D", "=");
+      const link = /https?:\/\/\S+\/login\/link\/\S+/.exec(text);
+      if (link) return link[0];
     }
     await pause(50);
   }

@@ -5,6 +5,8 @@
 mod harness;
 
 mod accounts;
+mod agents;
+mod agents_undo;
 mod agreements;
 mod broken_provider;
 mod budget;
@@ -32,6 +34,7 @@ mod oauth_requests;
 mod oauth_revocation;
 mod oauth_tokens;
 mod opening;
+mod owner;
 mod proofs;
 mod recovery;
 mod secrets;

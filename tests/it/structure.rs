@@ -38,7 +38,17 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("onboarding", &["mechanisms", "account", "payment", "resource"]),
     (
         "owner",
-        &["mechanisms", "catalog", "orchestrator", "account", "authorization", "login", "payment", "resource"],
+        &[
+            "mechanisms",
+            "catalog",
+            "orchestrator",
+            "attestation",
+            "account",
+            "authorization",
+            "login",
+            "payment",
+            "resource",
+        ],
     ),
     // Above the features.
     ("app", &["mechanisms", "config", "telemetry", "features"]),

@@ -108,6 +108,7 @@ on_both! {
         let change = Change {
             account_id: account_id.clone(),
             orchestrator_id: rival.orchestrator.id.clone(),
+            client: app.orchestrator.id.to_string(),
             id: id.parse().unwrap(),
             edition: app.app().edition(),
             to: Some("postgres/medium".parse().unwrap()),
@@ -127,6 +128,7 @@ on_both! {
             name: "another".to_owned(),
             configuration: json!({}),
             placement: None,
+            client: app.orchestrator.id.to_string(),
             allowance: None,
             information: Vec::new(),
             again: false,

@@ -1,3 +1,4 @@
+DROP INDEX accounts_by_state;
 DROP INDEX accounts_unusable;
 CREATE INDEX accounts_unusable ON accounts (changed_at) WHERE state IN ('frozen', 'closed');
 DROP INDEX resources_unwanted;

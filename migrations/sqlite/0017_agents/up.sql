@@ -28,3 +28,4 @@ CREATE INDEX resources_unwanted ON resources (unwanted_at) WHERE unwanted_at IS 
 -- An account that is closing is as unusable as a closed one.
 DROP INDEX accounts_unusable;
 CREATE INDEX accounts_unusable ON accounts (changed_at) WHERE state IN ('frozen', 'closing', 'closed');
+CREATE INDEX accounts_by_state ON accounts (state, changed_at);

@@ -25,7 +25,8 @@ pub use documents::{ClientDocuments, DocumentError, is_document_url};
 pub use metadata::{AuthMethod, ClientKeys, ClientMetadata, GrantType, MetadataError};
 pub use redirect_uri::{InvalidRedirectUri, RedirectUri};
 pub use register::{
-    MAX_DYNAMIC, NewClient, RegisterError, Registered, UNUSED_LIFETIME, forget_unused, list, register, registered, remove, rotate,
+    MAX_DYNAMIC, NewClient, RegisterError, Registered, UNUSED_LIFETIME, forget_unused, list, register, registered,
+    remove, rotate,
 };
 pub(super) use store::touch;
 

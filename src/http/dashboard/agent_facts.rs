@@ -1,16 +1,18 @@
 //! What the pages of agents show, read together.
 
+use std::collections::HashMap;
+
 use serde_json::Value;
 use url::Url;
 
 use super::consent::effects;
 use super::pages::{Act, AgentStanding, AgentView};
-use crate::account::Agent;
+use crate::account::{self, Agent};
 use crate::audit::{self, RecordedFact};
 use crate::authorization::{self, ClientOrigin};
 use crate::clock::{Period, Timestamp};
 use crate::db::{DbConnection, DbError};
-use crate::ids::AgentId;
+use crate::ids::{AccountId, AgentId};
 use crate::money::{Amount, Currency, Money};
 use crate::orchestrator::{self, Orchestrator};
 use crate::payment::budget::{self, AgentMonth};
@@ -48,38 +50,53 @@ pub(super) fn orchestrator_of(conn: &mut DbConnection, agent: &Agent) -> Result<
     Ok(found.ok_or(diesel::result::Error::NotFound)?)
 }
 
+/// What the agents that a trail names are called.
+pub(super) fn names(
+    conn: &mut DbConnection,
+    account: &AccountId,
+    trail: &[RecordedFact],
+) -> Result<HashMap<String, String>, DbError> {
+    let mut names = HashMap::new();
+    for actor in trail.iter().map(|fact| &fact.actor) {
+        let Some(Ok(id)) = actor.strip_prefix("agent:").map(str::parse::<AgentId>) else { continue };
+        if names.contains_key(actor) {
+            continue;
+        }
+        if let Some(agent) = account::agent_by_id(conn, account, &id)? {
+            let orchestrator = orchestrator_of(conn, &agent)?;
+            names.insert(actor.clone(), face(conn, &agent, &orchestrator)?.name);
+        }
+    }
+    Ok(names)
+}
+
 /// Everything about agents that their rows say.
 pub(super) fn views(
     conn: &mut DbConnection,
-    agents: Vec<Agent>,
+    agents: &[Agent],
     untick: bool,
     now: Timestamp,
 ) -> Result<Vec<AgentView>, DbError> {
     let Some(account) = agents.first().map(|agent| agent.key.account_id.clone()) else { return Ok(Vec::new()) };
     let ids: Vec<AgentId> = agents.iter().map(|agent| agent.id.clone()).collect();
     let spent = budget::spent_by_agents(conn, &account, &ids)?;
-    agents.into_iter().map(|agent| view(conn, agent, &spent, untick, now)).collect()
+    agents.iter().map(|agent| view(conn, agent, &spent, untick, now)).collect()
 }
 
 fn view(
     conn: &mut DbConnection,
-    agent: Agent,
+    agent: &Agent,
     spent: &[AgentMonth],
     untick: bool,
     now: Timestamp,
 ) -> Result<AgentView, DbError> {
-    let orchestrator = orchestrator_of(conn, &agent)?;
-    let Face { name, host, unverified } = face(conn, &agent, &orchestrator)?;
-    let powers = authorization::powers(conn, &agent, now)?;
+    let orchestrator = orchestrator_of(conn, agent)?;
+    let Face { name, host, unverified } = face(conn, agent, &orchestrator)?;
+    let powers = authorization::powers(conn, agent, now)?;
     let made = resource::made_since(conn, &agent.key, Timestamp::from_seconds(0))?;
     let acts = audit::count_by_actor(conn, &agent.key.account_id, &actor(&agent.id))?;
     let month = Period::month_of(now).start;
     let own = || spent.iter().filter(|row| row.agent == agent.id.as_str());
-    let standing = match (agent.revoked_at, agent.paused_at) {
-        (Some(at), _) => AgentStanding::Ended(at),
-        (None, Some(at)) => AgentStanding::Paused(at),
-        (None, None) => AgentStanding::Going,
-    };
     Ok(AgentView {
         spent_month: added(own().filter(|row| row.start == month).map(|row| (row.currency, row.spent))),
         spent_ever: added(own().map(|row| (row.currency, row.spent))),
@@ -89,7 +106,7 @@ fn view(
         host,
         unverified,
         orchestrator: orchestrator.name.to_string(),
-        standing,
+        standing: standing(agent),
         powers: effects(&powers, untick),
         cap: agent.cap,
         made,
@@ -97,6 +114,15 @@ fn view(
         since: agent.created_at,
         used_at: agent.used_at,
     })
+}
+
+/// Whether an agent may act.
+pub(super) fn standing(agent: &Agent) -> AgentStanding {
+    match (agent.revoked_at, agent.paused_at) {
+        (Some(at), _) => AgentStanding::Ended(at),
+        (None, Some(at)) => AgentStanding::Paused(at),
+        (None, None) => AgentStanding::Going,
+    }
 }
 
 /// Sums, each currency apart; nothing of what is nothing.

@@ -10,22 +10,19 @@ use super::agent_facts::{self, act, actor};
 use super::authorize::in_words;
 use super::change::{not_an_amount, typed_amount};
 use super::onward::Onward;
-use super::pages::{
-    AgentPage, AgentStanding, AgentsPage, CapForm, Frame, MessagePage, Notice, UndoPage, UndoRow, respond,
-};
+use super::pages::{AgentPage, AgentStanding, AgentsPage, CapForm, Frame, MessagePage, Notice, respond};
 use crate::account::{self, Account, Agent};
 use crate::app::App;
 use crate::audit;
 use crate::authorization::{self, NarrowError, Scope, limits_of};
-use crate::db::DbError;
-use crate::http::caller::{Form, FreshlyLoggedIn, LoggedIn, NotHuman, SameSite, User};
+use crate::db::{DbConnection, DbError};
+use crate::http::caller::{Form, LoggedIn, NotHuman, SameSite, User};
 use crate::http::problem::{Problem, table};
-use crate::ids::AgentId;
+use crate::idempotency;
+use crate::ids::{AccountId, AgentId};
 use crate::money::Money;
 use crate::orchestrator;
-use crate::owner;
 use crate::payment::budget::{self, ChangeBudgetError};
-use crate::resource::Unmaking;
 
 const ROWS: i64 = 20;
 const ACTS: i64 = 20;
@@ -58,7 +55,7 @@ pub(super) fn frame(app: &App, account: &Account) -> Frame {
     Frame { provider: app.provider_name(), user: Some(super::consent::name_of(account)) }
 }
 
-fn no_such(app: &App, account: &Account) -> HttpResponse {
+pub(super) fn no_such(app: &App, account: &Account) -> HttpResponse {
     respond(&MessagePage::not_found(frame(app, account)), StatusCode::NOT_FOUND)
 }
 
@@ -70,7 +67,7 @@ pub(super) async fn list(app: Data<App>, user: User, query: Query<ListQuery>) ->
     let id = account.id.clone();
     let rows = app.db.read(move |conn| {
         let agents = account::agents_of(conn, &id, before.as_ref(), ROWS)?;
-        agent_facts::views(conn, agents, false, now)
+        agent_facts::views(conn, &agents, false, now)
     });
     let rows = rows.await?;
     let full = i64::try_from(rows.len()).is_ok_and(|count| count == ROWS);
@@ -79,12 +76,7 @@ pub(super) async fn list(app: Data<App>, user: User, query: Query<ListQuery>) ->
 }
 
 /// The page of one agent. `None`: the account has no such agent.
-async fn page(
-    app: &App,
-    user: &User,
-    id: &str,
-    before: Option<String>,
-) -> Result<Option<AgentPage>, Problem> {
+async fn page(app: &App, user: &User, id: &str, before: Option<String>) -> Result<Option<AgentPage>, Problem> {
     let Ok(id) = id.parse::<AgentId>() else { return Ok(None) };
     let (account, now) = (user.session.account.clone(), user.now);
     let can_resume = user.session.proves_human(LoggedIn::WITHIN, now).is_ok();
@@ -95,13 +87,14 @@ async fn page(
         let acts = audit::by_actor(conn, (&owner, &actor(&id)), before.as_deref().unwrap_or(""), ACTS)?;
         let consent = authorization::consent_of(conn, &agent)?;
         let currency = orchestrator::by_id(conn, &opened_by)?.map(|found| found.currency);
-        let view = agent_facts::views(conn, vec![agent], true, now)?.pop();
+        let view = agent_facts::views(conn, &[agent], true, now)?.pop();
         Ok(view.map(|view| (view, acts, consent, currency)))
     });
     let Some((agent, acts, consent, currency)) = found.await? else { return Ok(None) };
-    let limits = consent.map(|consent| limits_of(&consent.details)).transpose().map_err(|error| {
-        Problem::new(&table::INTERNAL, "Something broke here.").because(error)
-    })?;
+    let limits = consent
+        .map(|consent| limits_of(&consent.details))
+        .transpose()
+        .map_err(|error| Problem::new(&table::INTERNAL, "Something broke here.").because(error))?;
     let full = i64::try_from(acts.len()).is_ok_and(|count| count == ACTS);
     let mut words = limits.as_ref().map(in_words).unwrap_or_default();
     if let Some(month) = limits.and_then(|limits| limits.per_month) {
@@ -151,7 +144,7 @@ pub(super) async fn show(
     Ok(respond(&page, StatusCode::OK))
 }
 
-fn back(id: &AgentId, done: &str) -> HttpResponse {
+pub(super) fn back(id: &AgentId, done: &str) -> HttpResponse {
     HttpResponse::SeeOther()
         .insert_header((header::LOCATION, format!("/dashboard/agents/{id}?done={done}")))
         .insert_header((header::CACHE_CONTROL, "no-store"))
@@ -159,10 +152,32 @@ fn back(id: &AgentId, done: &str) -> HttpResponse {
 }
 
 /// The agent that a form is about, if it is this account's.
-async fn own(app: &App, user: &User, id: &str) -> Result<Option<Agent>, Problem> {
+pub(super) async fn own(app: &App, user: &User, id: &str) -> Result<Option<Agent>, Problem> {
     let Ok(id) = id.parse::<AgentId>() else { return Ok(None) };
     let account = user.session.account.id.clone();
     Ok(app.db.read(move |conn| account::agent_by_id(conn, &account, &id)).await?)
+}
+
+/// How often a lost race is run again: purchases of the agent may be under way in other processes.
+const TRIES: u32 = 5;
+
+/// Writes what an owner decided about an agent; every process hears of it within a second, this one now.
+pub(super) async fn decided<T: Send + 'static>(
+    app: &App,
+    agent: &Agent,
+    work: impl Fn(&mut DbConnection, &AccountId, &AgentId) -> Result<T, DbError> + Clone + Send + 'static,
+) -> Result<T, Problem> {
+    let lane = agent.key.account_id.to_string();
+    let mut tries = TRIES;
+    let written = loop {
+        let (account, id, work) = (agent.key.account_id.clone(), agent.id.clone(), work.clone());
+        match app.db.write(&lane, move |conn| work(conn, &account, &id)).await {
+            Err(error) if idempotency::lost_race(&error) && tries > 0 => tries -= 1,
+            other => break other,
+        }
+    };
+    app.revocations.forget();
+    Ok(written?)
 }
 
 /// Pauses an agent, at once and everywhere.
@@ -173,10 +188,8 @@ pub(super) async fn pause(
     id: Path<String>,
 ) -> Result<HttpResponse, Problem> {
     let Some(agent) = own(&app, &user, &id).await? else { return Ok(no_such(&app, &user.session.account)) };
-    let (account, id, now) = (agent.key.account_id, agent.id.clone(), user.now);
-    let lane = account.to_string();
-    app.db.write(&lane, move |conn| account::pause(conn, &account, &id, "owner", now)).await?;
-    app.revocations.forget();
+    let now = user.now;
+    decided(&app, &agent, move |conn, account, id| account::pause(conn, account, id, "owner", now)).await?;
     Ok(back(&agent.id, "paused"))
 }
 
@@ -192,10 +205,8 @@ pub(super) async fn resume(
         Err(refused) => return Ok(refused.back_to(page_of(&id)).error_response()),
     };
     let Some(agent) = own(&app, &user, &id).await? else { return Ok(no_such(&app, &user.session.account)) };
-    let (account, id, now) = (agent.key.account_id, agent.id.clone(), user.now);
-    let lane = account.to_string();
-    app.db.write(&lane, move |conn| account::resume(conn, &account, &id, now)).await?;
-    app.revocations.forget();
+    let now = user.now;
+    decided(&app, &agent, move |conn, account, id| account::resume(conn, account, id, now)).await?;
     Ok(back(&agent.id, "resumed"))
 }
 
@@ -211,10 +222,9 @@ pub(super) async fn revoke(
     id: Path<String>,
 ) -> Result<HttpResponse, Problem> {
     let Some(agent) = own(&app, &user, &id).await? else { return Ok(no_such(&app, &user.session.account)) };
-    let (account, id, now) = (agent.key.account_id, agent.id.clone(), user.now);
-    let lane = account.to_string();
-    app.db.write(&lane, move |conn| authorization::revoke_agent(conn, (&account, &id), "owner", now)).await?;
-    app.revocations.forget();
+    let now = user.now;
+    decided(&app, &agent, move |conn, account, id| authorization::revoke_agent(conn, (account, id), "owner", now))
+        .await?;
     Ok(back(&agent.id, "revoked"))
 }
 
@@ -236,8 +246,7 @@ pub(super) async fn drop_scope(
     let scope: Scope = form.0.scope.parse().map_err(unknown)?;
     let (account, id, now) = (agent.key.account_id, agent.id.clone(), user.now);
     let lane = account.to_string();
-    let dropped =
-        app.db.write(&lane, move |conn| authorization::drop_scope(conn, (&account, &id), scope, now)).await;
+    let dropped = app.db.write(&lane, move |conn| authorization::drop_scope(conn, (&account, &id), scope, now)).await;
     app.revocations.forget();
     match dropped {
         Ok(()) => Ok(back(&agent.id, "narrowed")),
@@ -299,74 +308,4 @@ pub(super) async fn lower_cap(
         Err(ChangeBudgetError::Db(error)) => Err(error.into()),
         Err(other) => Err(Problem::new(&table::INTERNAL, "The cap.").because(other)),
     }
-}
-
-fn undo_page_of(id: &str) -> Onward {
-    format!("/dashboard/agents/{id}/undo").parse().unwrap_or_default()
-}
-
-fn undo_row(reach: owner::Reach) -> UndoRow {
-    let resource = reach.resource;
-    let becomes = match reach.becomes {
-        Unmaking::Removed => "It is removed, and its credentials stop working.",
-        Unmaking::TakenBack => "Its purchase is taken back if its money is not taken yet; else it is finished and removed.",
-        Unmaking::Nothing => "It is being removed already.",
-        Unmaking::Stuck => "It cannot be undone from here: a human at the provider has to look at it.",
-    };
-    let money = match reach.paid {
-        Some((money, true)) => format!("{money} was taken for it and is not given back by this."),
-        Some((money, false)) => format!("{money} is held for it, and is set free if it was not taken meanwhile."),
-        None => String::new(),
-    };
-    let plan = format!("{} / {}", resource.service, resource.plan);
-    let name = if resource.name.is_empty() { plan.clone() } else { resource.name };
-    UndoRow { name, plan, bought_at: resource.created_at, becomes, money }
-}
-
-/// Lists what undoing the last hour would reach.
-pub(super) async fn show_undo(
-    app: Data<App>,
-    human: Result<FreshlyLoggedIn, NotHuman>,
-    id: Path<String>,
-) -> Result<HttpResponse, Problem> {
-    let user: User = match human {
-        Ok(human) => human.into(),
-        Err(refused) => return Ok(refused.back_to(undo_page_of(&id)).error_response()),
-    };
-    let Some(agent) = own(&app, &user, &id).await? else { return Ok(no_such(&app, &user.session.account)) };
-    let now = user.now;
-    let found = app.db.read(move |conn| {
-        let orchestrator = agent_facts::orchestrator_of(conn, &agent)?;
-        let name = agent_facts::face(conn, &agent, &orchestrator)?.name;
-        Ok::<_, DbError>((name, owner::undo_preview(conn, agent, now)?))
-    });
-    let (name, undo) = found.await?;
-    let page = UndoPage {
-        frame: frame(&app, &user.session.account),
-        id: undo.agent.id.to_string(),
-        name,
-        rows: undo.reach.into_iter().map(undo_row).collect(),
-        more: undo.more,
-        since: now.minus(owner::UNDO_REACH),
-    };
-    Ok(respond(&page, StatusCode::OK))
-}
-
-/// Ends the agent, and undoes what it bought within the hour.
-pub(super) async fn undo(
-    app: Data<App>,
-    _from: SameSite,
-    human: Result<FreshlyLoggedIn, NotHuman>,
-    id: Path<String>,
-) -> Result<HttpResponse, Problem> {
-    let user: User = match human {
-        Ok(human) => human.into(),
-        Err(refused) => return Ok(refused.back_to(undo_page_of(&id)).error_response()),
-    };
-    let Some(agent) = own(&app, &user, &id).await? else { return Ok(no_such(&app, &user.session.account)) };
-    let (account, id, now) = (agent.key.account_id, agent.id.clone(), user.now);
-    let lane = account.to_string();
-    app.db.write(&lane, move |conn| owner::revoke_and_undo(conn, (&account, &id), now)).await?;
-    app.revocations.forget();
-    Ok(back(&agent.id, "undone"))
 }

@@ -1,10 +1,11 @@
 //! Everything that the overview shows, read together, and how it becomes the page.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use chrono::NaiveDate;
 use serde_json::Value;
 
+use super::agent_facts;
 use super::pages::{
     Activity, CapForm, Ceiling, CeilingKind, DaySpend, Frame, Ledger, LedgerRow, OverviewPage, Place, Provisional,
     ResourceCharge, ResourceRow, Resources,
@@ -43,6 +44,8 @@ pub(super) struct Facts {
     place: Place,
     can_resume: bool,
     trail: Vec<RecordedFact>,
+    /// What the agents of the trail are called, by how it names them.
+    agents: HashMap<String, String>,
     now: Timestamp,
 }
 
@@ -66,7 +69,19 @@ pub(super) async fn load(app: &App, user: &User, ledger: (Place, i64)) -> Result
         let spent = payment::spent_since(conn, &id, budget.own.period.start)?;
         let entries = payment::entries_before(conn, &id, before, LEDGER_ROWS)?;
         let trail = audit::latest(conn, &id, TRAIL_ROWS)?;
-        Ok::<_, DbError>(Facts { budget, orchestrator, resources, spent, entries, place, can_resume, trail, now })
+        let agents = agent_facts::names(conn, &id, &trail)?;
+        Ok::<_, DbError>(Facts {
+            budget,
+            orchestrator,
+            resources,
+            spent,
+            entries,
+            place,
+            can_resume,
+            trail,
+            agents,
+            now,
+        })
     });
     Ok(facts.await?)
 }
@@ -158,7 +173,13 @@ impl Facts {
             .chunk_by(|one, next| is_log_in(one) && is_log_in(next))
             .filter_map(|facts| match facts {
                 [latest, _, ..] => Some(log_ins(latest, facts)),
-                one => one.first().map(|fact| activity(fact, account, &self.orchestrator, self.budget.own.currency)),
+                one => one.first().map(|fact| {
+                    let told = activity(fact, account, &self.orchestrator, self.budget.own.currency);
+                    match self.agents.get(&fact.actor) {
+                        Some(name) => Activity { who: name.clone(), ..told },
+                        None => told,
+                    }
+                }),
             })
             .take(ACTIVITY_ROWS)
             .collect()
@@ -231,9 +252,18 @@ fn activity(fact: &RecordedFact, account: &AccountId, orchestrator: &Orchestrato
     // What only somebody who logged in can do.
     let owner_only = matches!(
         fact.action.as_str(),
-        "session.began" | "account.linked" | "link.widened" | "link.denied" | "budget.raised" | "spending.resumed"
+        "session.began"
+            | "account.linked"
+            | "link.widened"
+            | "link.denied"
+            | "budget.raised"
+            | "spending.resumed"
+            | "agent.resumed"
+            | "resource.remove_wanted"
     ) || fact.action.starts_with("passkey.");
-    let who = if fact.action == "session.began" || (here && owner_only) {
+    let who = if text("by") == "link" && here {
+        "A link of a mail".to_owned()
+    } else if fact.action == "session.began" || (here && owner_only) {
         "The owner".to_owned()
     } else if here {
         "This dashboard".to_owned()
@@ -276,6 +306,12 @@ fn activity(fact: &RecordedFact, account: &AccountId, orchestrator: &Orchestrato
         "resource.ready" => format!("made {} ready", text("name")),
         "resource.failed" => format!("could not buy {}: {}", text("name"), text("reason")),
         "resource.removed" => format!("removed {}", text("name")),
+        "resource.remove_wanted" => format!("asked to remove {}", text("name")),
+        "agent.paused" => "paused an agent".to_owned(),
+        "agent.resumed" => "let an agent go on".to_owned(),
+        "agent.revoked" => "ended what an agent may do".to_owned(),
+        "agent.narrowed" => format!("took {} from an agent", text("dropped")),
+        "agent.cap_lowered" => format!("lowered the cap of an agent to {}", money("after")),
         "resource.needs_attention" => format!("needs a human for {}", text("name")),
         "hold.settled" => format!("settled {} as {}", money("amount"), text("as")),
         "budget.raised" => format!("raised the cap from {} to {}", money("before"), money("after")),

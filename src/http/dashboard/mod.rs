@@ -4,6 +4,7 @@ pub(crate) mod onward;
 pub mod pages;
 
 mod agent_facts;
+mod agent_undo;
 mod agents;
 mod authorize;
 mod change;
@@ -38,7 +39,7 @@ pub(super) fn configure(config: &mut ServiceConfig) {
         .service(web::resource("/dashboard/agents/{id}/revoke").post(agents::revoke))
         .service(web::resource("/dashboard/agents/{id}/scope").post(agents::drop_scope))
         .service(web::resource("/dashboard/agents/{id}/cap").post(agents::lower_cap))
-        .service(web::resource("/dashboard/agents/{id}/undo").get(agents::show_undo).post(agents::undo))
+        .service(web::resource("/dashboard/agents/{id}/undo").get(agent_undo::show).post(agent_undo::undo))
         .service(web::resource("/dashboard/account").get(owner::show_account))
         .service(web::resource("/dashboard/export").get(owner::show_export).post(owner::export))
         .service(web::resource("/dashboard/close").get(owner::show_close).post(owner::close))

@@ -232,7 +232,8 @@ pub(super) async fn show_resource(
     let Some(mut page) = resource_page(&app, &user, &id).await? else { return Ok(no_such(&app, &user)) };
     let gone = matches!(page.row.state.as_str(), "removing" | "removed");
     if query.done.as_deref() == Some("removed") && gone {
-        page.notice = Some(Notice::Done("It is removed, or will be in a moment. Its credentials no longer work.".into()));
+        page.notice =
+            Some(Notice::Done("It is removed, or will be in a moment. Its credentials no longer work.".into()));
     }
     Ok(respond(&page, StatusCode::OK))
 }

@@ -16,7 +16,8 @@ use crate::http::problem::{Problem, table};
 use crate::payment::budget::{self, ChangeBudgetError};
 
 fn gone(app: &App) -> HttpResponse {
-    let text = "The address is not whole, the link is older than 30 days, or the account is closed. Nothing was changed.";
+    let text =
+        "The address is not whole, the link is older than 30 days, or the account is closed. Nothing was changed.";
     let steps = vec!["Log in. On your dashboard, under Agents, you can do the same.".to_owned()];
     let page = MessagePage {
         frame: Frame::anonymous(app.provider_name()),
@@ -59,8 +60,7 @@ async fn page(app: &App, link: &str, agent: Agent, notice: Option<Notice>) -> Re
         name: face.name,
         host: face.host,
         unverified: face.unverified,
-        going: agent.barred().is_none(),
-        ended: agent.revoked_at.is_some(),
+        standing: agent_facts::standing(&agent),
         stopped,
         action: format!("/safety/{link}"),
         notice,

@@ -9,7 +9,7 @@ mod view;
 
 pub use change::{ChangeBudgetError, ResumedBy, lower, lower_agent, raise, resume_spending, stop_spending};
 pub use store::{
-    AgentLimit, AgentMonth, CounterFacts, Limits, PlanLimit, TokenFacts, find_token, is_stopped, open_counters, remember_token,
-    spent_by_agents, tokens_of,
+    AgentLimit, AgentMonth, CounterFacts, Limits, PlanLimit, TokenFacts, find_token, is_stopped, open_counters,
+    remember_token, spent_by_agents, tokens_of,
 };
 pub use view::{Budget, Ceiling, binding, view};

@@ -255,7 +255,8 @@ fn agent_counter(
     // Whoever lowers the agent's cap waits, or came before.
     lock_account(conn, account)?;
     let cap = account::agent_by_id(conn, account, agent)?.and_then(|agent| agent.cap);
-    let limit = cap.map_or((currency, Amount::from_minor(i64::MAX).unwrap_or_default()), |cap| (cap.currency, cap.amount));
+    let limit =
+        cap.map_or((currency, Amount::from_minor(i64::MAX).unwrap_or_default()), |cap| (cap.currency, cap.amount));
     new_counter(conn, account, kind, agent.as_str(), limit, month, now)
 }
 

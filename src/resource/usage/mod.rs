@@ -7,5 +7,5 @@ mod record;
 mod store;
 
 pub use record::{Metering, Recorded, UsageError, UsageEvent, record};
-pub use store::{Total, totals_of};
 pub(super) use store::forget_totals;
+pub use store::{Total, totals_of};

@@ -6,8 +6,8 @@ use rust_decimal::Decimal;
 
 use super::UsageEvent;
 use crate::clock::Timestamp;
-use crate::db::{DbConnection, DbError};
 use crate::db::schema::{resources, usage_events, usage_totals};
+use crate::db::{DbConnection, DbError};
 use crate::ids::{AccountId, ResourceId};
 use crate::money::Amount;
 use crate::resource::{Resource, ResourceState};

@@ -31,6 +31,8 @@ use serde_json::{Value, json};
 use super::client::{Answer, Client};
 use super::databases::TestDb;
 
+/// What stands in a mail that tells of a new agent.
+const NEW_AGENT: &str = "A new agent may act for you";
 /// The provider's client id at the orchestrator.
 const CLIENT_ID: &str = "portreeve-test";
 
@@ -205,19 +207,31 @@ impl TestApp {
         resource::resume_due(&self.app().desk, self.app().clock.as_ref()).await.expect("the workers' turn");
     }
 
-    /// The mails so far, by the time they were asked for, as soon as there are `count`; each as its text.
+    /// The mails so far, by the time they were asked for, as soon as there are `count`; each as its text. Without those that
+    /// tell of a new agent.
     pub(crate) async fn mails(&self, count: usize) -> Vec<String> {
+        self.letters(count, |text| !text.contains(NEW_AGENT)).await
+    }
+
+    /// The mails that tell of a new agent, likewise.
+    pub(crate) async fn mails_of_agents(&self, count: usize) -> Vec<String> {
+        self.letters(count, |text| text.contains(NEW_AGENT)).await
+    }
+
+    async fn letters(&self, count: usize, wanted: fn(&str) -> bool) -> Vec<String> {
         let folder = self.folder.path().join("mail");
         for _ in 0..200 {
             login::deliver_due(&self.app().post, self.app().clock.as_ref()).await.expect("the mail's turn");
             let entries = std::fs::read_dir(&folder).expect("the mail's folder");
             let mut files: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
             files.retain(|path| path.extension().is_some_and(|extension| extension == "eml"));
-            if count <= files.len() {
-                files.sort();
-                let read = |path| std::fs::read_to_string(path).expect("a mail");
-                // Quoted-printable: a soft line break, and `=` itself.
-                return files.iter().map(|path| read(path).replace("=\r\n", "").replace("=3D", "=")).collect();
+            files.sort();
+            let read = |path| std::fs::read_to_string(path).expect("a mail");
+            // Quoted-printable: a soft line break, and `=` itself.
+            let mails = files.iter().map(|path| read(path).replace("=\r\n", "").replace("=3D", "="));
+            let mails: Vec<String> = mails.filter(|text| wanted(text)).collect();
+            if count <= mails.len() {
+                return mails;
             }
             // A worker of the provider itself may have claimed one.
             tokio::time::sleep(Duration::from_millis(25)).await;

@@ -249,13 +249,21 @@ pub struct SafetyPage {
     /// Whether nobody checked the name.
     pub unverified: bool,
     /// Whether it may act.
-    pub going: bool,
-    /// Whether it is ended.
-    pub ended: bool,
+    pub standing: AgentStanding,
     /// Whether new spending is stopped already.
     pub stopped: bool,
     /// The address that the buttons post below.
     pub action: String,
     /// What was done.
     pub notice: Option<Notice>,
+}
+
+impl SafetyPage {
+    fn going(&self) -> bool {
+        self.standing == AgentStanding::Going
+    }
+
+    fn ended(&self) -> bool {
+        matches!(self.standing, AgentStanding::Ended(_))
+    }
 }

@@ -29,9 +29,7 @@ mod resources;
 mod tests;
 
 pub use activity::Activity;
-pub use agents::{
-    Act, AgentPage, AgentStanding, AgentView, AgentsPage, SafetyPage, UndoPage, UndoRow,
-};
+pub use agents::{Act, AgentPage, AgentStanding, AgentView, AgentsPage, SafetyPage, UndoPage, UndoRow};
 pub(super) use ceiling::example_below;
 pub use ceiling::{CapForm, Ceiling, CeilingKind, Control};
 pub use consent::{ConsentPage, Effect};

@@ -149,7 +149,9 @@ impl From<GrantError> for TokenRefusal {
 impl From<Barred> for TokenRefusal {
     fn from(barred: Barred) -> Self {
         match barred {
-            Barred::Paused => bad("access_denied", "The owner of the account paused this agent. Stop, and ask your human."),
+            Barred::Paused => {
+                bad("access_denied", "The owner of the account paused this agent. Stop, and ask your human.")
+            }
             Barred::Revoked => bad("invalid_grant", "The owner of the account ended what this agent may do."),
         }
     }
