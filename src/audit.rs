@@ -83,26 +83,10 @@ pub fn before(
     id: &str,
     limit: i64,
 ) -> QueryResult<Vec<(String, String, RecordedFact)>> {
-    let mut query = audit_facts::table
-        .filter(audit_facts::account_id.eq(account))
-        .order(audit_facts::id.desc())
-        .limit(limit)
-        .select((
-            audit_facts::id,
-            audit_facts::subject,
-            audit_facts::at,
-            audit_facts::actor,
-            audit_facts::action,
-            audit_facts::detail,
-        ))
-        .into_boxed();
-    if !id.is_empty() {
-        query = query.filter(audit_facts::id.lt(id.to_owned()));
-    }
-    query.load::<Row>(conn)?.into_iter().map(recorded).collect()
+    page(conn, (account, None), id, limit)
 }
 
-/// What one actor did to an account, newest first, at most `limit`, before the fact named `id` (empty: the newest).
+/// What one actor did to an account, likewise.
 ///
 /// # Errors
 /// When the database fails or a stored detail is no JSON.
@@ -112,9 +96,17 @@ pub fn by_actor(
     id: &str,
     limit: i64,
 ) -> QueryResult<Vec<(String, String, RecordedFact)>> {
+    page(conn, (account, Some(actor)), id, limit)
+}
+
+fn page(
+    conn: &mut DbConnection,
+    (account, actor): (&AccountId, Option<&str>),
+    id: &str,
+    limit: i64,
+) -> QueryResult<Vec<(String, String, RecordedFact)>> {
     let mut query = audit_facts::table
         .filter(audit_facts::account_id.eq(account))
-        .filter(audit_facts::actor.eq(actor.to_owned()))
         .order(audit_facts::id.desc())
         .limit(limit)
         .select((
@@ -126,6 +118,9 @@ pub fn by_actor(
             audit_facts::detail,
         ))
         .into_boxed();
+    if let Some(actor) = actor {
+        query = query.filter(audit_facts::actor.eq(actor.to_owned()));
+    }
     if !id.is_empty() {
         query = query.filter(audit_facts::id.lt(id.to_owned()));
     }
