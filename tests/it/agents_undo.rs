@@ -10,6 +10,7 @@ use serde_json::json;
 use crate::agents::{only_page, pages_of};
 use crate::harness::app::{Agent, TestApp, fresh_key};
 use crate::harness::browser::Browser;
+use crate::harness::client::Answer;
 use crate::harness::driver::{Says, Script};
 use crate::harness::oauth::{OAuthClient, text, works};
 use crate::harness::on_four_threads;
@@ -44,7 +45,7 @@ async fn states(app: &TestApp, account: &str) -> Vec<(String, String, bool)> {
     all.into_iter().map(|row| (row.name.clone(), row.state.as_str().to_owned(), moving(&row))).collect()
 }
 
-async fn buys(app: &TestApp, agent: &Agent<'_>, token: &str, name: &str) -> crate::harness::client::Answer {
+async fn buys(app: &TestApp, agent: &Agent<'_>, token: &str, name: &str) -> Answer {
     let mut order = agent.order("postgres", "small");
     order["name"] = json!(name);
     app.stranger().with_token(token).post_once(&fresh_key(), "/v1/resources", &order).await
@@ -167,7 +168,7 @@ on_both! {
             ended.expect_status(303);
             let bought = answers.iter().filter(|answer| answer.status() == 201).count();
             let unclear = answers.iter().find(|answer| ![201, 401, 403, 503].contains(&answer.status()));
-            assert!(unclear.is_none(), "a clear answer: {}", unclear.map(|answer| answer.text()).unwrap_or_default());
+            assert!(unclear.is_none(), "a clear answer: {}", unclear.map(Answer::text).unwrap_or_default());
             // Whatever is bought from now on is refused, also where the memory is old.
             let late = there.post_once(&fresh_key(), "/v1/resources", &order).await;
             assert!([401, 403].contains(&late.status()), "{}", late.text());
