@@ -53,6 +53,8 @@ pub struct Agent {
     pub paused_at: Option<Timestamp>,
     /// Since when it may do nothing any more.
     pub revoked_at: Option<Timestamp>,
+    /// From when on what it bought is to be undone, while not all of that is noted.
+    pub undo_from: Option<Timestamp>,
 }
 
 /// Why an agent gets nothing.
@@ -134,6 +136,7 @@ fn begin(conn: &mut DbConnection, key: &AgentKey, name: Option<&str>, now: Times
         used_at: now,
         paused_at: None,
         revoked_at: None,
+        undo_from: None,
     };
     agent_store::insert(conn, &agent)?;
     announce(conn, &agent, now)?;
@@ -219,6 +222,31 @@ pub fn end_agent(
         record(conn, account, id, ("agent.revoked", by), json!({}), now)?;
     }
     Ok(ended)
+}
+
+/// Notes that what an agent bought from `from` on is to be undone. Call it inside `Db::write`.
+///
+/// # Errors
+/// When the database fails.
+pub fn begin_undo(
+    conn: &mut DbConnection,
+    account: &AccountId,
+    id: &AgentId,
+    from: Timestamp,
+    now: Timestamp,
+) -> Result<(), DbError> {
+    if agent_store::set_undo(conn, account, id, from)? {
+        record(conn, account, id, ("agent.undone", "owner"), json!({"from": from.to_rfc3339()}), now)?;
+    }
+    Ok(())
+}
+
+/// All of it is noted. Call it inside `Db::write`.
+///
+/// # Errors
+/// When the database fails.
+pub fn end_undo(conn: &mut DbConnection, agent: &Agent) -> Result<(), DbError> {
+    Ok(agent_store::clear_undo(conn, agent)?)
 }
 
 /// Narrows the scopes from `seen` to `to`. `false`: somebody else narrowed them meanwhile.

@@ -23,6 +23,7 @@ struct Row {
     used_at: Timestamp,
     paused_at: Option<Timestamp>,
     revoked_at: Option<Timestamp>,
+    undo_from: Option<Timestamp>,
 }
 
 impl From<Row> for Agent {
@@ -37,6 +38,7 @@ impl From<Row> for Agent {
             used_at: row.used_at,
             paused_at: row.paused_at,
             revoked_at: row.revoked_at,
+            undo_from: row.undo_from,
         }
     }
 }
@@ -188,6 +190,35 @@ pub(super) fn set_revoked(
         .filter(agents::revoked_at.is_null());
     let ended = (agents::revoked_at.eq(Some(now)), agents::paused_at.eq(None::<Timestamp>));
     Ok(diesel::update(standing).set(ended).execute(conn)? == 1)
+}
+
+/// An undoing that is under way keeps its beginning.
+pub(super) fn set_undo(
+    conn: &mut DbConnection,
+    account: &AccountId,
+    id: &AgentId,
+    from: Timestamp,
+) -> QueryResult<bool> {
+    let row = agents::table
+        .filter(agents::id.eq(id))
+        .filter(agents::account_id.eq(account))
+        .filter(agents::undo_from.is_null());
+    Ok(diesel::update(row).set(agents::undo_from.eq(Some(from))).execute(conn)? == 1)
+}
+
+pub(super) fn clear_undo(conn: &mut DbConnection, seen: &Agent) -> QueryResult<()> {
+    let row = agents::table.filter(agents::id.eq(&seen.id)).filter(agents::undo_from.eq(seen.undo_from));
+    diesel::update(row).set(agents::undo_from.eq(None::<Timestamp>)).execute(conn).map(drop)
+}
+
+/// Agents of which not all that is to be undone is noted, at most `limit`.
+///
+/// # Errors
+/// When the database fails.
+pub fn undoing(conn: &mut DbConnection, limit: i64) -> Result<Vec<Agent>, DbError> {
+    let rows: Vec<Row> =
+        agents::table.filter(agents::undo_from.is_not_null()).order(agents::undo_from).limit(limit).load(conn)?;
+    Ok(rows.into_iter().map(Agent::from).collect())
 }
 
 pub(super) fn set_scope(conn: &mut DbConnection, seen: &Agent, to: &str) -> QueryResult<bool> {

@@ -23,10 +23,10 @@ use crate::clock::Timestamp;
 use crate::ids::{AccountId, OrchestratorId};
 
 pub use agent::{
-    AdmitError, Agent, AgentKey, Barred, NOTICE as AGENT_NOTICE, act, admit, end_agent, lower_agent_cap, narrow_agent,
-    pause, resume, welcome,
+    AdmitError, Agent, AgentKey, Barred, NOTICE as AGENT_NOTICE, act, admit, begin_undo, end_agent, end_undo,
+    lower_agent_cap, narrow_agent, pause, resume, welcome,
 };
-pub use agent_store::{agent_by_id, agent_by_key, agent_of_link, agents_of, count_agents, paused_since};
+pub use agent_store::{agent_by_id, agent_by_key, agent_of_link, agents_of, count_agents, paused_since, undoing};
 pub use close::{CloseError, KEPT_LINKS, begin_closing, closing, finish_closing, release_closed};
 pub use decide::{Decision, EmailUse, Facts, Flags, decide};
 pub use freeze::{FreezeError, freeze};

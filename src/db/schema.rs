@@ -506,6 +506,7 @@ diesel::table! {
         used_at -> BigInt,
         paused_at -> Nullable<BigInt>,
         revoked_at -> Nullable<BigInt>,
+        undo_from -> Nullable<BigInt>,
     }
 }
 

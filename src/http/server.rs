@@ -189,6 +189,9 @@ async fn work(app: Data<App>) {
         if let Err(error) = resource::resume_due(&app.desk, app.clock.as_ref()).await {
             tracing::error!(error = %error, "operations could not be taken up");
         }
+        if let Err(error) = owner::undo_due(&app.db, now).await {
+            tracing::error!(error = %error, "what is to be undone could not be looked at");
+        }
         if let Err(error) = resource::remove_unwanted(&app.desk, &app.edition(), now).await {
             tracing::error!(error = %error, "what owners want gone could not be looked at");
         }

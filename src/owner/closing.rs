@@ -1,5 +1,5 @@
-//! Closing an account. One transaction ends everything that could still act, and notes that everything in it is to go;
-//! workers remove and settle; when nothing is left, the account is closed and its orchestrators are told.
+//! Closing an account. One transaction ends everything that could still act; workers note that everything in it is to go,
+//! remove and settle; when nothing is left, the account is closed and its orchestrators are told.
 
 use crate::account::{self, CloseError};
 use crate::authorization;
@@ -11,6 +11,8 @@ use crate::{login, resource};
 
 /// How many accounts are looked at in one turn.
 const BATCH: i64 = 64;
+/// How many of its resources are noted in one turn.
+const PIECE: i64 = 200;
 
 /// Why an account does not close.
 #[derive(Debug, thiserror::Error)]
@@ -49,8 +51,8 @@ pub fn ending(conn: &mut DbConnection, account: &AccountId) -> Result<Ending, Db
     })
 }
 
-/// Begins to close an account. From its commit on nobody logs in, no token works, nothing is spent; what was bought is
-/// noted to go. Call it inside `Db::write`.
+/// Begins to close an account. From its commit on nobody logs in, no token works, nothing is spent; what was bought
+/// goes: [`close_due`]. Call it inside `Db::write`.
 ///
 /// # Errors
 /// See [`CloseAccountError`]; the transaction must then be undone.
@@ -60,11 +62,10 @@ pub fn close(conn: &mut DbConnection, account: &AccountId, now: Timestamp) -> Re
     budget::stop_spending(conn, account, now)?;
     authorization::revoke_all_agents(conn, account, "closing", now)?;
     login::end_all(conn, account, now)?;
-    resource::unwant_all(conn, account, now)?;
     Ok(())
 }
 
-/// Closes the accounts in which nothing is left to settle. Answers how many.
+/// Notes that everything in accounts that are closing is to go, and closes those in which nothing is left to settle. Answers how many.
 ///
 /// # Errors
 /// When the database fails.
@@ -72,6 +73,9 @@ pub async fn close_due(db: &Db, now: Timestamp) -> Result<usize, DbError> {
     let waiting = db.read(|conn| account::closing(conn, BATCH)).await?;
     let mut closed = 0;
     for id in waiting {
+        let owner = id.clone();
+        let there = db.read(move |conn| resource::wanted_of_account(conn, &owner, PIECE)).await?;
+        resource::unwant(db, &id, there, now).await?;
         let lane = id.to_string();
         closed += usize::from(db.write(&lane, move |conn| finish(conn, &id, now)).await?);
     }

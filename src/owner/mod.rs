@@ -10,4 +10,4 @@ mod closing;
 mod undo;
 
 pub use closing::{CloseAccountError, Ending, close, close_due, ending};
-pub use undo::{Reach, UNDO_REACH, Undo, revoke_and_undo, undo_preview};
+pub use undo::{Reach, UNDO_REACH, Undo, revoke_and_undo, undo_due, undo_preview};

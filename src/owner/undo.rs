@@ -6,7 +6,7 @@ use chrono::TimeDelta;
 use crate::account::{self, Agent};
 use crate::authorization;
 use crate::clock::Timestamp;
-use crate::db::{DbConnection, DbError};
+use crate::db::{Db, DbConnection, DbError};
 use crate::ids::{AccountId, AgentId};
 use crate::money::Money;
 use crate::payment::charge::ChargeState;
@@ -16,6 +16,10 @@ use crate::resource::{self, Resource, Unmaking};
 pub const UNDO_REACH: TimeDelta = TimeDelta::hours(1);
 /// How many are listed; all are undone.
 const LISTED: i64 = 100;
+/// How many agents are looked at in one turn.
+const BATCH: i64 = 64;
+/// How far the clocks of our own processes may differ.
+const OWN_SKEW: TimeDelta = TimeDelta::seconds(5);
 
 /// One resource that would go.
 #[derive(Debug, Clone)]
@@ -55,8 +59,8 @@ pub fn undo_preview(conn: &mut DbConnection, agent: Agent, now: Timestamp) -> Re
     Ok(Undo { agent, reach, more })
 }
 
-/// Ends the agent, and notes what is to go: workers take it up. Repeating it reaches what was not there the first time.
-/// Answers how much was newly noted. Call it inside `Db::write`.
+/// Ends the agent, and notes that what it bought within the hour is to be undone: [`undo_due`] does the rest. Its row is
+/// locked by each purchase, so that none comes after this. Repeating it is safe. Call it inside `Db::write`.
 ///
 /// # Errors
 /// When the database fails.
@@ -64,9 +68,37 @@ pub fn revoke_and_undo(
     conn: &mut DbConnection,
     (account, id): (&AccountId, &AgentId),
     now: Timestamp,
-) -> Result<usize, DbError> {
-    let Some(agent) = account::agent_by_id(conn, account, id)? else { return Ok(0) };
-    // First the agent: its row is locked by each purchase, so that none comes after this that is not seen.
+) -> Result<(), DbError> {
     authorization::revoke_agent(conn, (account, id), "owner", now)?;
-    resource::unwant_made_by(conn, &agent.key, now.minus(UNDO_REACH), now)
+    account::begin_undo(conn, account, id, now.minus(UNDO_REACH), now)
+}
+
+/// Marks what is to be undone, agent by agent, until all of it is marked; [`resource::remove_unwanted`] does the rest.
+/// Answers how many agents that were.
+///
+/// # Errors
+/// When the database fails; what is left is found again.
+pub async fn undo_due(db: &Db, now: Timestamp) -> Result<usize, DbError> {
+    let waiting = db.read(|conn| account::undoing(conn, BATCH)).await?;
+    let count = waiting.len();
+    for agent in waiting {
+        mark(db, agent, now).await?;
+    }
+    Ok(count)
+}
+
+async fn mark(db: &Db, agent: Agent, now: Timestamp) -> Result<(), DbError> {
+    let Some(from) = agent.undo_from else { return Ok(()) };
+    // Not what it buys when its owner lets it come back.
+    let within = (from, from.plus(UNDO_REACH).plus(OWN_SKEW));
+    loop {
+        let key = agent.key.clone();
+        let ids = db.read(move |conn| resource::wanted_of_agent(conn, &key, within, LISTED)).await?;
+        if ids.is_empty() {
+            break;
+        }
+        resource::unwant(db, &agent.key.account_id, ids, now).await?;
+    }
+    let lane = agent.key.account_id.to_string();
+    db.write(&lane, move |conn| account::end_undo(conn, &agent)).await
 }

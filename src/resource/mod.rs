@@ -44,7 +44,7 @@ pub use rotate::{LONGEST_OVERLAP, RotateError, rotate};
 pub use sale::price_under;
 pub use settle::{SettleError, Verdict, settle_hold};
 pub use store::{by_id, is_worked_on, list, owner_of};
-pub use unwanted::{Unmaking, made_by, remove_unwanted, unmaking, unwant_all, unwant_made_by};
+pub use unwanted::{Unmaking, made_by, remove_unwanted, unmaking, unwant, wanted_of_account, wanted_of_agent};
 pub use unwanted_store::{all_ended, count_present, made_since};
 pub use wire_store::holder;
 

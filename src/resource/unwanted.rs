@@ -1,5 +1,5 @@
-//! What an owner wants gone: noted on the resource, in the transaction that decides it. A worker does the rest, again and
-//! again until it is done, whatever dies meanwhile.
+//! What an owner wants gone: noted on the resource. A worker does the rest, again and again until it is done, whatever dies
+//! meanwhile.
 //!
 //! What is being bought is taken back while its money is only set aside; what is paid is made and then removed. What
 //! something else needs goes after it.
@@ -14,13 +14,11 @@ use super::{Desk, Resource, ResourceState, store};
 use crate::account::AgentKey;
 use crate::catalog::Edition;
 use crate::clock::Timestamp;
-use crate::db::{DbConnection, DbError};
-use crate::ids::AccountId;
+use crate::db::{Db, DbConnection, DbError};
+use crate::ids::{AccountId, ResourceId};
 
 /// How many are taken up in one turn.
 const BATCH: i64 = 32;
-/// How many are worked on at once; the rest when it is due.
-const HURRIED: i64 = 1_000;
 /// When what could not be removed is tried again.
 const LATER: TimeDelta = TimeDelta::seconds(30);
 
@@ -66,29 +64,39 @@ pub fn made_by(
     Ok(made)
 }
 
-/// The owner wants everything gone that an agent bought since `since`. Answers how much that is. Call it inside `Db::write`.
+/// What an agent bought in `[since, until]` and nobody has noted to go yet, at most `limit`.
 ///
 /// # Errors
 /// When the database fails.
-pub fn unwant_made_by(
+pub fn wanted_of_agent(
     conn: &mut DbConnection,
     agent: &AgentKey,
-    since: Timestamp,
-    now: Timestamp,
-) -> Result<usize, DbError> {
-    let made = unwanted_store::ids_made_by(conn, agent, since, HURRIED)?;
-    unwanted_store::hurry(conn, &agent.account_id, made, now)?;
-    Ok(unwanted_store::mark_made_by(conn, agent, since, now)?)
+    within: (Timestamp, Timestamp),
+    limit: i64,
+) -> Result<Vec<ResourceId>, DbError> {
+    Ok(unwanted_store::wanted_of_agent(conn, agent, within, limit)?)
 }
 
-/// The owner wants everything gone. Call it inside `Db::write`.
+/// What an account has and nobody has noted to go yet, at most `limit`.
 ///
 /// # Errors
 /// When the database fails.
-pub fn unwant_all(conn: &mut DbConnection, account: &AccountId, now: Timestamp) -> Result<(), DbError> {
-    let there = unwanted_store::ids_present(conn, account, HURRIED)?;
-    unwanted_store::hurry(conn, account, there, now)?;
-    Ok(unwanted_store::mark_all(conn, account, now)?)
+pub fn wanted_of_account(conn: &mut DbConnection, account: &AccountId, limit: i64) -> Result<Vec<ResourceId>, DbError> {
+    Ok(unwanted_store::wanted_of_account(conn, account, limit)?)
+}
+
+/// Notes that the owner wants these gone: each in a write of its own, because they may be worked on at this moment, by
+/// processes that hold several of them.
+///
+/// # Errors
+/// When the database fails; what was noted stays so.
+pub async fn unwant(db: &Db, account: &AccountId, ids: Vec<ResourceId>, now: Timestamp) -> Result<(), DbError> {
+    for id in ids {
+        let owner = account.clone();
+        let note = move |conn: &mut DbConnection| Ok::<_, DbError>(unwanted_store::mark(conn, &owner, &id, now)?);
+        db.write(account.as_str(), note).await?;
+    }
+    Ok(())
 }
 
 /// Removes what is unwanted and can be removed now. Answers how many were tried.

@@ -45,54 +45,52 @@ pub fn made_since(conn: &mut DbConnection, agent: &AgentKey, since: Timestamp) -
         .get_result(conn)?)
 }
 
-pub(super) fn mark_made_by(
+pub(super) fn wanted_of_agent(
     conn: &mut DbConnection,
     agent: &AgentKey,
-    since: Timestamp,
-    now: Timestamp,
-) -> QueryResult<usize> {
-    let made = resources::table
+    (since, until): (Timestamp, Timestamp),
+    limit: i64,
+) -> QueryResult<Vec<ResourceId>> {
+    resources::table
         .filter(resources::account_id.eq(&agent.account_id))
         .filter(resources::orchestrator_id.eq(&agent.orchestrator_id))
         .filter(resources::client.eq(&agent.client))
         .filter(resources::created_at.ge(since))
+        .filter(resources::created_at.le(until))
         .filter(resources::state.ne_all(GONE))
-        .filter(resources::unwanted_at.is_null());
-    diesel::update(made).set(resources::unwanted_at.eq(Some(now))).execute(conn)
-}
-
-pub(super) fn mark_all(conn: &mut DbConnection, account: &AccountId, now: Timestamp) -> QueryResult<()> {
-    let there = resources::table
-        .filter(resources::account_id.eq(account))
-        .filter(resources::state.ne_all(GONE))
-        .filter(resources::unwanted_at.is_null());
-    diesel::update(there).set(resources::unwanted_at.eq(Some(now))).execute(conn).map(drop)
-}
-
-/// What is not gone, newest first.
-pub(super) fn ids_present(conn: &mut DbConnection, account: &AccountId, limit: i64) -> QueryResult<Vec<ResourceId>> {
-    resources::table
-        .filter(resources::account_id.eq(account))
-        .filter(resources::state.ne_all(GONE))
+        .filter(resources::unwanted_at.is_null())
         .order(resources::id.desc())
         .select(resources::id)
         .limit(limit)
         .load(conn)
 }
 
-/// Work on what is unwanted goes on now, not when it is due. Operations come before resources, as where they are driven.
-pub(super) fn hurry(
+pub(super) fn wanted_of_account(
     conn: &mut DbConnection,
     account: &AccountId,
-    unwanted: Vec<ResourceId>,
-    now: Timestamp,
-) -> QueryResult<()> {
+    limit: i64,
+) -> QueryResult<Vec<ResourceId>> {
+    resources::table
+        .filter(resources::account_id.eq(account))
+        .filter(resources::state.ne_all(GONE))
+        .filter(resources::unwanted_at.is_null())
+        .order(resources::id.desc())
+        .select(resources::id)
+        .limit(limit)
+        .load(conn)
+}
+
+/// Notes one, and lets the work on it go on now, not when it is due. The operation comes before its resource, as where it is
+/// driven.
+pub(super) fn mark(conn: &mut DbConnection, account: &AccountId, id: &ResourceId, now: Timestamp) -> QueryResult<()> {
     let open = operations::table
         .filter(operations::account_id.eq(account))
-        .filter(operations::resource_id.eq_any(unwanted))
+        .filter(operations::resource_id.eq(id))
         .filter(operations::verb.eq("create"))
         .filter(operations::finished_at.is_null());
-    diesel::update(open).set(operations::next_try_at.eq(Some(now))).execute(conn).map(drop)
+    diesel::update(open).set(operations::next_try_at.eq(Some(now))).execute(conn)?;
+    let row = resources::table.find((account, id)).filter(resources::unwanted_at.is_null());
+    diesel::update(row).set(resources::unwanted_at.eq(Some(now))).execute(conn).map(drop)
 }
 
 /// What is unwanted and can be removed, the longest first.

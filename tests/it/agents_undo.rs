@@ -2,7 +2,8 @@
 
 use chrono::TimeDelta;
 use futures_util::future::{join, join_all};
-use portreeve::ids::AccountId;
+use portreeve::ids::{AccountId, AgentId};
+use portreeve::owner;
 use portreeve::resource::{self, ResourceState};
 use portreeve::simulator::{Fault, SettlementVerb};
 use serde_json::json;
@@ -18,6 +19,7 @@ use crate::harness::on_four_threads;
 /// The states of all resources, by name, as soon as none is on its way.
 async fn settled(app: &TestApp, account: &str) -> Vec<(String, String)> {
     for _ in 0..200 {
+        owner::undo_due(&app.app().db, app.now()).await.unwrap();
         let edition = app.app().edition();
         resource::remove_unwanted(&app.app().desk, &edition, app.now()).await.unwrap();
         app.workers_turn().await;
@@ -69,15 +71,15 @@ on_both! {
         script.says("create", Says::Pending);
         buys(&app, &ada, &token, "on its way").await.expect_status(202);
         assert_eq!(ada.spent_and_held().await, (2_700, 900));
-        let owner = Browser::of_owner(&ada).await;
-        let page = pages_of(&owner).await.remove(0);
-        let listed = owner.get(&format!("{page}/undo")).await.expect_status(200).text();
+        let browser = Browser::of_owner(&ada).await;
+        let page = pages_of(&browser).await.remove(0);
+        let listed = browser.get(&format!("{page}/undo")).await.expect_status(200).text();
         for (name, there) in [("<b>new</b>", true), ("<b>on its way</b>", true), ("<b>old</b>", false), ("<b>others</b>", false)] {
             assert_eq!(listed.contains(name), there, "{name}: {listed}");
         }
         assert!(listed.contains("$9.00 was taken for it and is not given back") && listed.contains("$9.00 is held for it"), "{listed}");
         assert_eq!(works(&app, &token).await, 200, "looking changes nothing");
-        owner.submits(&format!("{page}/undo"), &[]).await.expect_status(303);
+        browser.submits(&format!("{page}/undo"), &[]).await.expect_status(303);
         assert_eq!(works(&app, &token).await, 401);
         script.says("create", Says::Yes);
         let mut states = settled(&app, &ada.account).await;
@@ -86,7 +88,7 @@ on_both! {
         assert_eq!(states, expected.map(|(name, state)| (name.to_owned(), state.to_owned())));
         assert_eq!((ada.spent_and_held().await, app.issuer_says()), ((2_700, 0), (0, 2_700)), "what was held is free");
         // Once more: nothing more happens.
-        owner.submits(&format!("{page}/undo"), &[]).await.expect_status(303);
+        browser.submits(&format!("{page}/undo"), &[]).await.expect_status(303);
         assert_eq!(settled(&app, &ada.account).await.len(), 4);
         app.stop().await;
     }
@@ -100,10 +102,11 @@ on_both! {
         let token = text(&tokens, "access_token");
         buys(&app, &ada, token, "one").await.expect_status(201);
         script.says("remove", Says::Nothing);
-        let owner = Browser::of_owner(&ada).await;
-        let page = pages_of(&owner).await.remove(0);
-        owner.submits(&format!("{page}/undo"), &[]).await.expect_status(303);
-        let account = ada.account.clone();
+        // It is decided, and the process dies.
+        let page = pages_of(&Browser::of_owner(&ada).await).await.remove(0);
+        let (id, account): (AgentId, String) = (page.rsplit('/').next().unwrap().parse().unwrap(), ada.account.clone());
+        let (of, now) = (account.parse::<AccountId>().unwrap(), app.now());
+        app.app().db.write(&account, move |conn| owner::revoke_and_undo(conn, (&of, &id), now)).await.unwrap();
         let app = app.restart(|_| ()).await;
         assert_eq!(settled(&app, &account).await, [("one".to_owned(), "removed".to_owned())]);
         app.stop().await;
@@ -117,9 +120,9 @@ on_both! {
         app.fails(SettlementVerb::Authorize, Fault::TimeOutAfterEffect, 1);
         buys(&app, &ada, text(&tokens, "access_token"), "one").await.expect_status(202);
         assert_eq!(ada.spent_and_held().await, (0, 900));
-        let owner = Browser::of_owner(&ada).await;
-        let page = pages_of(&owner).await.remove(0);
-        owner.submits(&format!("{page}/undo"), &[]).await.expect_status(303);
+        let browser = Browser::of_owner(&ada).await;
+        let page = pages_of(&browser).await.remove(0);
+        browser.submits(&format!("{page}/undo"), &[]).await.expect_status(303);
         let states = settled(&app, &ada.account).await;
         assert_eq!(states, [("one".to_owned(), "failed".to_owned())]);
         assert_eq!((ada.spent_and_held().await, app.issuer_says()), ((0, 0), (0, 0)));
@@ -134,9 +137,9 @@ on_both! {
         let page = only_page(&link).await;
         link.get(&format!("{page}/undo")).await.expect_status(403);
         link.submits(&format!("{page}/undo"), &[]).await.expect_status(403);
-        let owner = Browser::of_owner(&ada).await;
+        let browser = Browser::of_owner(&ada).await;
         app.pass(TimeDelta::minutes(6));
-        let asked = owner.submits(&format!("{page}/undo"), &[]).await.expect_status(403).text();
+        let asked = browser.submits(&format!("{page}/undo"), &[]).await.expect_status(403).text();
         assert!(asked.contains("log in once more"), "{asked}");
         let edition = app.app().edition();
         resource::remove_unwanted(&app.app().desk, &edition, app.now()).await.unwrap();
@@ -155,8 +158,8 @@ on_both! {
             let token = text(&tokens, "access_token");
             let here = app.stranger().with_token(token);
             let there = crate::harness::client::Client::new(&format!("http://{}", other.address)).with_token(token);
-            let owner = Browser::of_owner(&ada).await;
-            let page = pages_of(&owner).await.remove(0);
+            let browser = Browser::of_owner(&ada).await;
+            let page = pages_of(&browser).await.remove(0);
             let order = ada.order("sandbox", "free");
             let keys: Vec<String> = (0..24).map(|_| fresh_key()).collect();
             let purchases = join_all(keys.iter().enumerate().map(|(number, key)| {
@@ -164,7 +167,7 @@ on_both! {
                 client.post_once(key, "/v1/resources", &order)
             }));
             let undo = format!("{page}/undo");
-            let (answers, ended) = join(purchases, owner.submits(&undo, &[])).await;
+            let (answers, ended) = join(purchases, browser.submits(&undo, &[])).await;
             ended.expect_status(303);
             let bought = answers.iter().filter(|answer| answer.status() == 201).count();
             let unclear = answers.iter().find(|answer| ![201, 401, 403, 503].contains(&answer.status()));

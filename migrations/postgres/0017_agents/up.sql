@@ -14,10 +14,13 @@ CREATE TABLE agents (
     used_at BIGINT NOT NULL,
     paused_at BIGINT,
     revoked_at BIGINT,
+    -- What it bought within an hour from here on is to be undone, and not all of it is noted yet.
+    undo_from BIGINT,
     PRIMARY KEY (account_id, orchestrator_id, client)
 );
 CREATE UNIQUE INDEX agents_by_id ON agents (id);
 CREATE INDEX agents_paused ON agents (paused_at) WHERE paused_at IS NOT NULL;
+CREATE INDEX agents_undoing ON agents (undo_from) WHERE undo_from IS NOT NULL;
 CREATE INDEX grants_by_agent ON grants (account_id, client, expires_at);
 CREATE INDEX refresh_tokens_by_agent ON refresh_tokens (account_id, client);
 CREATE INDEX audit_facts_by_actor ON audit_facts (account_id, actor, id);

@@ -82,5 +82,9 @@ pub(super) async fn undo(
     let Some(agent) = own(&app, &user, &id).await? else { return Ok(no_such(&app, &user.session.account)) };
     let now = user.now;
     decided(&app, &agent, move |conn, account, id| owner::revoke_and_undo(conn, (account, id), now)).await?;
+    // It is decided; what fails here is taken up by a worker.
+    if let Err(error) = owner::undo_due(&app.db, now).await {
+        tracing::error!(error = %error, "an undoing is left to a worker");
+    }
     Ok(back(&agent.id, "undone"))
 }

@@ -310,6 +310,7 @@ fn activity(fact: &RecordedFact, account: &AccountId, orchestrator: &Orchestrato
         "agent.paused" => "paused an agent".to_owned(),
         "agent.resumed" => "let an agent go on".to_owned(),
         "agent.revoked" => "ended what an agent may do".to_owned(),
+        "agent.undone" => "asked to undo what an agent bought within the hour".to_owned(),
         "agent.narrowed" => format!("took {} from an agent", text("dropped")),
         "agent.cap_lowered" => format!("lowered the cap of an agent to {}", money("after")),
         "resource.needs_attention" => format!("needs a human for {}", text("name")),
