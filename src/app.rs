@@ -11,10 +11,10 @@ use secrecy::ExposeSecret as _;
 use url::Url;
 
 use crate::attestation::request_signature::{PublicKeyCache, SecretBook};
-use crate::authorization::{ClientDocuments, Confirmation, Nonces, RedirectWithCode, StepUp};
+use crate::authorization::{ClientDocuments, Confirmation, Nonces, RedirectWithCode, Revocations, StepUp, Successors};
 use crate::catalog::{self, Catalog, DriverKind, Edition, ServiceId, Version};
 use crate::clock::{Clock, Timestamp};
-use crate::config::{Config, LimitsConfig, WireConfig};
+use crate::config::{Config, LimitsConfig, OAuthConfig, WireConfig};
 use crate::db::{Db, DbError, DbSettings};
 use crate::fetch::{Fetch, FetchSettings};
 use crate::idempotency;
@@ -54,7 +54,7 @@ pub struct App {
     pub confirmation: Arc<dyn Confirmation>,
     /// Outgoing calls.
     pub fetch: Fetch,
-    /// The documents of public clients.
+    /// What stands at addresses of clients.
     pub client_documents: ClientDocuments,
     /// What buying and keeping resources needs.
     pub desk: Desk,
@@ -76,6 +76,12 @@ pub struct App {
     pub limits: LimitsConfig,
     /// Whether a proxy in front says who calls.
     pub behind_tls_proxy: bool,
+    /// What our authorization server lets in.
+    pub oauth: OAuthConfig,
+    /// Makes of refresh tokens their successors.
+    pub successors: Successors,
+    /// Which tokens ended before their time, as this process remembers it.
+    pub revocations: Revocations,
     /// What DPoP proofs must carry.
     pub nonces: Nonces,
     /// How fresh and strong the log-in must be before what cannot be taken back.
@@ -212,8 +218,6 @@ impl App {
             audience: format!("{base_url}/v1"),
             wire_audience: format!("{base_url}/provisioning"),
             confirmation: Arc::new(RedirectWithCode),
-            fetch,
-            client_documents,
             desk,
             answer_sealer: Arc::new(Sealer::new(&master, "answers")?),
             person_sealer: Arc::new(person_sealer(&master)?),
@@ -224,6 +228,11 @@ impl App {
             wire: config.wire.clone(),
             limits: config.limits.clone(),
             behind_tls_proxy: config.server.behind_tls_proxy,
+            oauth: config.oauth.clone(),
+            client_documents,
+            fetch,
+            successors: Successors::new(&*master.derive("refresh tokens")?),
+            revocations: Revocations::default(),
             nonces: Nonces::new(&*master.derive("dpop nonces")?),
             step_up: step_up(config)?,
             upstream: upstream(config, base_url, &provider)?,

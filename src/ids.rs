@@ -236,6 +236,10 @@ kinds! {
     WireSecret => WireSecretId, "whs";
     /// A request for an account that waits for a human.
     AccountRequest => AccountRequestId, "areq";
+    /// An OAuth client with a registration here.
+    Client => ClientId, "client";
+    /// What a human allowed a client.
+    Consent => ConsentId, "cons";
     /// One step of a log-in.
     LogInStep => LogInStepId, "lis";
     /// An event waiting to be told to the outside.

@@ -28,7 +28,7 @@ pub use link::{LinkError, LinkedBy, ceiling_of, link, widen};
 pub use open::{AssertionUse, OpenError, Opening, PastUse, facts, forget_uses, open, past_use, record_replay};
 pub use opening_limit::{CountError, count_opening, forget_openings};
 pub use state::{AccountState, InvalidTransition};
-pub use store::{allowed, by_id, by_link, ids_after, subjects, with_address};
+pub use store::{allowed, by_id, by_link, ids_after, subjects, unusable_since, with_address};
 
 /// The customer record at the provider.
 #[derive(Clone, PartialEq, Eq)]

@@ -319,6 +319,19 @@ pub fn ids_after(conn: &mut DbConnection, after: Option<&AccountId>, limit: i64)
     Ok(query.load(conn)?)
 }
 
+/// Accounts that were frozen or closed after `since`, at most `limit`.
+///
+/// # Errors
+/// When the database fails.
+pub fn unusable_since(conn: &mut DbConnection, since: Timestamp, limit: i64) -> Result<Vec<AccountId>, DbError> {
+    Ok(accounts::table
+        .filter(accounts::state.eq_any(["frozen", "closed"]))
+        .filter(accounts::changed_at.gt(since))
+        .select(accounts::id)
+        .limit(limit)
+        .load(conn)?)
+}
+
 /// The oldest accounts with this canonical address, at most `limit`: for whoever proved that the address is theirs, never
 /// for anybody's word about it.
 ///

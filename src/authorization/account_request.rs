@@ -148,7 +148,7 @@ impl From<NoRandomness> for AccountRequestError {
 /// What is given for an account, not yet written down.
 #[derive(Debug)]
 enum Given {
-    Code(NewCode),
+    Code(Box<NewCode>),
     Tokens(Box<Issued>),
 }
 
@@ -404,7 +404,7 @@ fn prepare(
     // Tokens at once would pass by the proof that the client said it will give.
     if asked.settings.account_answer == AccountAnswer::Code || asked.code_challenge.is_some() || !asked.signed {
         let (code, row) = NewCode::generate(&holder, asked.code_challenge.as_ref(), now)?;
-        return Ok((AccountAnswered::Code { code: code.expose().to_owned() }, Given::Code(row)));
+        return Ok((AccountAnswered::Code { code: code.expose().to_owned() }, Given::Code(Box::new(row))));
     }
     let lifetime = asked.settings.profile.access_token_lifetime;
     let issued = wire_grant::issue(parts.signer, &holder, None, lifetime, now)?;

@@ -45,6 +45,9 @@ impl NewCode {
             issued_at: now,
             expires_at: now.plus(CODE_LIFETIME),
             used_at: None,
+            consent_id: None,
+            redirect_uri: None,
+            bound_to: None,
         };
         Ok((code, Self { row }))
     }
@@ -183,7 +186,7 @@ pub async fn redeem(
 async fn look(db: &Db, hash: SecretHash, now: Timestamp) -> Result<(CodeRow, WireSettings), RedeemError> {
     db.read(move |conn| {
         let row = wire_store::code(conn, &hash)?.ok_or(RedeemError::Spent)?;
-        if row.used_at.is_some() || row.expires_at <= now {
+        if row.used_at.is_some() || row.expires_at <= now || row.consent_id.is_some() {
             return Err(RedeemError::Spent);
         }
         let settings = standing(conn, &row.account_id, &row.orchestrator_id)?.map_err(RedeemError::Unusable)?;

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::code::NewCode;
 use super::pkce::CodeChallenge;
+use super::request;
 use super::scope::Scopes;
 use super::wire_grant::Holder;
 use super::wire_store;
@@ -264,5 +265,7 @@ pub fn deny(conn: &mut DbConnection, question: &Question, now: Timestamp) -> Res
 /// # Errors
 /// When the database fails.
 pub fn forget_ended(conn: &mut DbConnection, now: Timestamp, limit: i64) -> Result<usize, DbError> {
-    Ok(wire_store::delete_ended_before(conn, now.minus(chrono::TimeDelta::days(1)), limit)?)
+    let end = now.minus(chrono::TimeDelta::days(1));
+    let of_wire = wire_store::delete_ended_before(conn, end, limit)?;
+    Ok(of_wire.max(request::delete_ended_before(conn, end, limit)?))
 }

@@ -92,7 +92,8 @@ pub async fn refresh(
 
 async fn look(db: &Db, hash: SecretHash) -> Result<(RefreshRow, WireSettings), RefreshError> {
     db.read(move |conn| {
-        let row = wire_store::refresh(conn, &hash)?.ok_or(RefreshError::Spent)?;
+        let row =
+            wire_store::refresh(conn, &hash)?.filter(|row| row.consent_id.is_none()).ok_or(RefreshError::Spent)?;
         let settings = standing(conn, &row.account_id, &row.orchestrator_id)?.map_err(RefreshError::Unusable)?;
         Ok((row, settings))
     })

@@ -6,7 +6,7 @@ use super::consent::{AccountRequest, RequestState};
 use crate::clock::Timestamp;
 use crate::db::schema::{account_requests, authorization_codes, refresh_tokens};
 use crate::db::{DbConnection, DbError};
-use crate::ids::{AccountId, AccountRequestId, GrantId, OrchestratorId};
+use crate::ids::{AccountId, AccountRequestId, ConsentId, GrantId, OrchestratorId};
 use crate::secret::SecretHash;
 
 /// How many living tokens of one family are looked at: more than one there never is.
@@ -25,6 +25,11 @@ pub(super) struct CodeRow {
     pub(super) issued_at: Timestamp,
     pub(super) expires_at: Timestamp,
     pub(super) used_at: Option<Timestamp>,
+    /// What the human allowed; `None`: the code is of the provisioning wire.
+    pub(super) consent_id: Option<ConsentId>,
+    pub(super) redirect_uri: Option<String>,
+    /// RFC 7638 thumbprint of the key that redeems it.
+    pub(super) bound_to: Option<String>,
 }
 
 /// A refresh token as it is kept.
@@ -42,6 +47,10 @@ pub(super) struct RefreshRow {
     pub(super) expires_at: Timestamp,
     pub(super) replaced_at: Option<Timestamp>,
     pub(super) revoked_at: Option<Timestamp>,
+    /// What the human allowed; `None`: the token is of the provisioning wire.
+    pub(super) consent_id: Option<ConsentId>,
+    /// RFC 7638 thumbprint of the key that must be proven with it.
+    pub(super) bound_to: Option<String>,
 }
 
 pub(super) fn insert_code(conn: &mut DbConnection, row: &CodeRow) -> QueryResult<()> {
@@ -68,6 +77,15 @@ pub(super) fn insert_refresh(conn: &mut DbConnection, row: &RefreshRow) -> Query
 
 pub(super) fn refresh(conn: &mut DbConnection, hash: &SecretHash) -> QueryResult<Option<RefreshRow>> {
     refresh_tokens::table.find(hash).first(conn).optional()
+}
+
+/// A token that was not used yet is good until `end`.
+pub(super) fn prolong_refresh(conn: &mut DbConnection, hash: &SecretHash, end: Timestamp) -> QueryResult<()> {
+    let unused = refresh_tokens::table
+        .find(hash)
+        .filter(refresh_tokens::replaced_at.is_null())
+        .filter(refresh_tokens::revoked_at.is_null());
+    diesel::update(unused).set(refresh_tokens::expires_at.eq(end)).execute(conn).map(drop)
 }
 
 /// Whether this call replaced a token that was still good.

@@ -30,6 +30,8 @@ pub struct Config {
     pub static_driver: StaticDriverConfig,
     /// The provisioning wire of orchestrators.
     pub wire: WireConfig,
+    /// Our authorization server.
+    pub oauth: OAuthConfig,
     /// How often anybody may do what.
     pub limits: LimitsConfig,
     /// Outgoing mail.
@@ -197,6 +199,16 @@ impl TryFrom<String> for WirePrefix {
     }
 }
 
+/// Our authorization server: whom it lets in besides the clients that the operator registered.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OAuthConfig {
+    /// Whether a client may name itself by the URL of its metadata.
+    pub client_documents: bool,
+    /// Whether a client may register itself (RFC 7591). Nobody checks what it says.
+    pub dynamic_registration: bool,
+}
+
 /// How often one address may do what nobody has to sign for. Every rate is also the burst; zero: no limit.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -207,6 +219,10 @@ pub struct LimitsConfig {
     pub orchestrator_accounts_per_hour: u32,
     /// Requests for a token by one address.
     pub address_tokens_per_hour: u32,
+    /// Authorization requests by one address.
+    pub address_requests_per_hour: u32,
+    /// Clients registered by one address.
+    pub address_registrations_per_hour: u32,
     /// Log-ins begun by one address.
     pub address_log_ins_per_hour: u32,
     /// Mails with a log-in link to one address of mail.
@@ -318,10 +334,16 @@ token_exchanges_per_hour = 20
 resource_creates_per_hour = 20
 orchestrator_requests_per_hour = 36000
 
+[oauth]
+client_documents = true
+dynamic_registration = false
+
 [limits]
 address_accounts_per_hour = 3600
 orchestrator_accounts_per_hour = 36000
 address_tokens_per_hour = 7200
+address_requests_per_hour = 3600
+address_registrations_per_hour = 20
 address_log_ins_per_hour = 60
 email_log_ins_per_hour = 6
 

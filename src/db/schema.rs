@@ -125,6 +125,7 @@ diesel::table! {
         issued_at -> BigInt,
         expires_at -> BigInt,
         revoked_at -> Nullable<BigInt>,
+        consent_id -> Nullable<Text>,
     }
 }
 
@@ -278,6 +279,21 @@ diesel::table! {
         changing_to -> Nullable<Text>,
         generation -> BigInt,
         old_credentials_until -> Nullable<BigInt>,
+        allowance_id -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    allowances (account_id, id) {
+        account_id -> Text,
+        id -> Text,
+        currency -> Nullable<Text>,
+        per_month -> Nullable<BigInt>,
+        single -> Nullable<BigInt>,
+        ends_at -> Nullable<BigInt>,
+        offers -> Nullable<Text>,
+        max_count -> Nullable<BigInt>,
+        made -> BigInt,
     }
 }
 
@@ -406,6 +422,9 @@ diesel::table! {
         issued_at -> BigInt,
         expires_at -> BigInt,
         used_at -> Nullable<BigInt>,
+        consent_id -> Nullable<Text>,
+        redirect_uri -> Nullable<Text>,
+        bound_to -> Nullable<Text>,
     }
 }
 
@@ -421,6 +440,52 @@ diesel::table! {
         issued_at -> BigInt,
         expires_at -> BigInt,
         replaced_at -> Nullable<BigInt>,
+        revoked_at -> Nullable<BigInt>,
+        consent_id -> Nullable<Text>,
+        bound_to -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    clients (id) {
+        id -> Text,
+        origin -> Text,
+        metadata -> Text,
+        secret_hash -> Nullable<Text>,
+        account_id -> Nullable<Text>,
+        introspects -> Bool,
+        created_at -> BigInt,
+        last_used_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    authorization_requests (handle_hash) {
+        handle_hash -> Text,
+        client -> Text,
+        request -> Text,
+        state -> Text,
+        account_id -> Nullable<Text>,
+        created_at -> BigInt,
+        expires_at -> BigInt,
+        decided_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    consents (id) {
+        id -> Text,
+        account_id -> Text,
+        orchestrator_id -> Text,
+        client -> Text,
+        client_digest -> Text,
+        resource -> Text,
+        scope -> Text,
+        details -> Text,
+        auth_time -> Nullable<BigInt>,
+        acr -> Nullable<Text>,
+        created_at -> BigInt,
+        used_at -> BigInt,
         revoked_at -> Nullable<BigInt>,
     }
 }

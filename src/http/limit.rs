@@ -51,6 +51,10 @@ pub(crate) enum Limit {
     AddressAccounts,
     /// Tokens asked for by an address.
     AddressTokens,
+    /// Authorization requests by an address.
+    AddressRequests,
+    /// Clients that an address registers.
+    AddressRegistrations,
     /// Accounts opened through an orchestrator: counted in the database, by all processes together.
     OrchestratorAccounts,
     /// Log-ins begun by an address.
@@ -61,7 +65,7 @@ pub(crate) enum Limit {
 
 impl Limit {
     /// What is counted here.
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 11] = [
         Self::AccountRequests,
         Self::UnsignedRequests,
         Self::TokenExchanges,
@@ -69,6 +73,8 @@ impl Limit {
         Self::Orchestrator,
         Self::AddressAccounts,
         Self::AddressTokens,
+        Self::AddressRequests,
+        Self::AddressRegistrations,
         Self::AddressLogIns,
         Self::EmailLogIns,
     ];
@@ -83,6 +89,8 @@ impl Limit {
             Self::Orchestrator => "orchestrator",
             Self::AddressAccounts => "address-accounts",
             Self::AddressTokens => "address-tokens",
+            Self::AddressRequests => "address-requests",
+            Self::AddressRegistrations => "address-registrations",
             Self::OrchestratorAccounts => "orchestrator-accounts",
             Self::AddressLogIns => "address-log-ins",
             Self::EmailLogIns => "email-log-ins",
@@ -97,6 +105,8 @@ impl Limit {
             Self::Orchestrator => app.wire.orchestrator_requests_per_hour,
             Self::AddressAccounts => app.limits.address_accounts_per_hour,
             Self::AddressTokens => app.limits.address_tokens_per_hour,
+            Self::AddressRequests => app.limits.address_requests_per_hour,
+            Self::AddressRegistrations => app.limits.address_registrations_per_hour,
             Self::OrchestratorAccounts => app.limits.orchestrator_accounts_per_hour,
             Self::AddressLogIns => app.limits.address_log_ins_per_hour,
             Self::EmailLogIns => app.limits.email_log_ins_per_hour,
@@ -105,7 +115,14 @@ impl Limit {
 
     /// Whether a full memory refuses: accounts are not opened uncounted, and mails are not sent.
     fn fails_closed(self) -> bool {
-        matches!(self, Self::AccountRequests | Self::UnsignedRequests | Self::AddressAccounts | Self::EmailLogIns)
+        matches!(
+            self,
+            Self::AccountRequests
+                | Self::UnsignedRequests
+                | Self::AddressAccounts
+                | Self::AddressRegistrations
+                | Self::EmailLogIns
+        )
     }
 }
 

@@ -24,13 +24,14 @@ use wire::{provisioning, v1};
 /// Reads the body of a token request as the endpoint does.
 #[cfg(fuzzing)]
 pub fn fuzz_token_request(bytes: &[u8]) {
-    drop(serde_urlencoded::from_bytes::<wire::oauth::TokenRequest>(bytes));
+    drop(serde_urlencoded::from_bytes::<wire::oauth::token::TokenRequest>(bytes));
 }
 
 /// Every public route. A path is one resource with all its methods, so that a refusal of another one can list them;
 /// HEAD comes with GET (`request_log`).
 fn routes(config: &mut ServiceConfig, app: &App) {
     provisioning::configure(config, app);
+    wire::oauth::configure(config, app);
     config
         // Discovery: everybody.
         .configure(wire::well_known::configure)

@@ -126,6 +126,7 @@ pub fn serve(
     tasks.push(tokio::spawn(work(app.clone())));
     tasks.push(tokio::spawn(keep_catalog(app.clone())));
     tasks.push(tokio::spawn(tell(app.clone())));
+    tasks.push(tokio::spawn(keep_revocations(app.clone())));
     tasks.push(tokio::spawn(send_mail(app.clone())));
     Ok(Running { address, app, public: handle, private: private_handle, tasks, draining })
 }
@@ -135,6 +136,19 @@ async fn keep_catalog(app: Data<App>) {
     loop {
         refresh_catalog(&app).await;
         tokio::time::sleep(CATALOG_TURN).await;
+    }
+}
+
+/// Reads which tokens ended, so that none outlives its revocation by a second, whichever process revoked it.
+async fn keep_revocations(app: Data<App>) {
+    loop {
+        let (began, now) = (std::time::Instant::now(), app.clock.now());
+        match app.db.read(move |conn| authorization::read_ended(conn, now)).await {
+            Ok(ended) => app.revocations.take_up(ended, began),
+            // What is remembered grows old, and then the database is asked about each token.
+            Err(error) => tracing::error!(error = %error, "revocations could not be read"),
+        }
+        tokio::time::sleep(authorization::REVOCATION_TURN).await;
     }
 }
 
@@ -180,7 +194,8 @@ async fn work(app: Data<App>) {
                 account::forget_uses(conn, now)?;
                 account::forget_openings(conn, now)?;
                 login::forget_ended(conn, now)?;
-                authorization::forget_ended(conn, now, PIECE)
+                let clients = authorization::forget_unused(conn, now, PIECE)?;
+                Ok(clients.max(authorization::forget_ended(conn, now, PIECE)?))
             })
             .await;
         }

@@ -29,7 +29,7 @@ pub use profile::{
     CatalogShape, DeepLinkShape, NextCursor, OrganizationSpelling, PaidShape, Profile, ResourceEcho, UnknownProfile,
     UpdatesShape,
 };
-pub use store::{by_id, by_issuer, by_name_or_id, list};
+pub use store::{by_id, by_issuer, by_name_or_id, list, suspended};
 pub use wire::{AccountAnswer, SignatureMode, WireSecret, WireSettings};
 pub use wire_store::{
     add_secret, retire_secret, secrets, secrets_of, set_wire, unsigned_wires, wire_by_client_id, wire_of,

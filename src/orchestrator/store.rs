@@ -156,3 +156,12 @@ pub(super) fn clear_suspended(conn: &mut DbConnection, id: &OrchestratorId) -> Q
         .execute(conn)?;
     Ok(changed == 1)
 }
+
+/// The suspended ones, at most `limit`.
+///
+/// # Errors
+/// When the database fails.
+pub fn suspended(conn: &mut DbConnection, limit: i64) -> Result<Vec<OrchestratorId>, DbError> {
+    let suspended = orchestrators::table.filter(orchestrators::suspended_at.is_not_null());
+    Ok(suspended.select(orchestrators::id).limit(limit).load(conn)?)
+}

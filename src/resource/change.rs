@@ -324,6 +324,8 @@ fn charge(
         names,
         now,
         until: now.plus(DEADLINE),
+        // Whoever changes it is the orchestrator, not the agent that bought it.
+        allowance: None,
     };
     Ok(pay::pay(conn, &bill, token)?.map(|token| token.id))
 }

@@ -7,6 +7,8 @@ pub mod drivers;
 pub mod usage;
 
 mod advance;
+mod allowance;
+mod allowance_store;
 mod buy;
 mod change;
 mod change_store;
@@ -25,6 +27,7 @@ mod store;
 mod wire_store;
 
 pub use advance::{AdvanceError, Progress, advance, resume_due};
+pub use allowance::{Allowance, AllowanceError, allow};
 pub use buy::{BuyError, Purchase, Wanted, buy, charge_of, of_key, paid, standing};
 pub use change::{Change, ChangeError, Changed, change_plan, changed_before};
 pub use constraints::ConstraintError;
@@ -148,6 +151,8 @@ pub struct Resource {
     pub price_parent: Option<String>,
     /// How often its credentials were replaced.
     pub generation: i64,
+    /// Within whose allowance it was bought: an agent's that a human allowed something.
+    pub allowance_id: Option<String>,
 }
 
 /// The provider's platforms, by the driver's kind.

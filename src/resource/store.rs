@@ -32,6 +32,7 @@ pub(super) struct NewResource<'a> {
     pub(super) changed_at: Timestamp,
     pub(super) project_id: Option<&'a str>,
     pub(super) price_parent: Option<&'a str>,
+    pub(super) allowance_id: Option<&'a str>,
 }
 
 pub(super) fn insert(conn: &mut DbConnection, row: &NewResource<'_>) -> QueryResult<()> {
@@ -59,6 +60,7 @@ struct ResourceRow {
     project_id: Option<String>,
     price_parent: Option<String>,
     generation: i64,
+    allowance_id: Option<String>,
 }
 
 /// A stored word that this program does not know.
@@ -97,6 +99,7 @@ impl TryFrom<ResourceRow> for Resource {
             project_id: row.project_id,
             price_parent: row.price_parent,
             generation: row.generation,
+            allowance_id: row.allowance_id,
         })
     }
 }

@@ -121,6 +121,7 @@ struct Counts {
 
 fn request(assertion: &str) -> ExchangeRequest {
     ExchangeRequest {
+        client: None,
         assertion: assertion.to_owned(),
         scope: None,
         resource: None,

@@ -542,3 +542,36 @@ fn linking_silently_is_warned_of_when_it_is_set_and_at_every_start() {
     child.wait().unwrap();
     assert!(begun.iter().any(|line| line.contains("links existing accounts silently")), "{begun:?}");
 }
+
+#[test]
+fn clients_are_added_listed_given_new_secrets_and_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    assert!(run(folder, &["init"]).status.success());
+    let json = |arguments: &[&str]| -> Value {
+        let output = run(folder, arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", told(&output));
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let add =
+        ["--json", "client", "add", "Pilot", "--redirect-uri", "https://a.example/cb", "--auth", "client_secret_basic"];
+    let added = json(&add);
+    let (id, secret) = (added["client_id"].as_str().unwrap(), added["client_secret"].as_str().unwrap());
+    assert!(id.starts_with("client_") && secret.starts_with("cs_") && added["origin"] == "operator", "{added}");
+    let listed = json(&["--json", "client", "list"]);
+    assert_eq!((&listed["client_id"], listed.get("client_secret")), (&added["client_id"], None), "{listed}");
+    let renewed = json(&["--json", "client", "rotate", id]);
+    assert_ne!(renewed["client_secret"], added["client_secret"]);
+    assert_eq!(json(&["--json", "client", "remove", id])["removed"], added["client_id"]);
+    assert_eq!(run(folder, &["client", "remove", id]).status.code(), Some(3));
+    assert_eq!(run(folder, &["client", "rotate", id]).status.code(), Some(3));
+    for bad in [
+        &["client", "add", "Pilot", "--redirect-uri", "http://a.example/cb"][..],
+        &["client", "add", "Pilot"],
+        &["client", "add", "Pilot", "--redirect-uri", "https://a.example/cb", "--auth", "password"],
+        &["client", "add", "Pilot", "--redirect-uri", "https://a.example/cb", "--auth", "private_key_jwt"],
+    ] {
+        let output = run(folder, bad);
+        assert_eq!(output.status.code(), Some(5), "{bad:?}: {}", told(&output));
+    }
+}

@@ -56,7 +56,7 @@ on_both! {
                 accounts_per_hour: other.limits.orchestrator_accounts_per_hour,
             };
             let (assertion, request_hash) = (app.id_token(&user(name)), format!("there {name}"));
-            let request = ExchangeRequest { assertion, scope: None, resource: None, request_hash, proof: None };
+            let request = ExchangeRequest { assertion, scope: None, resource: None, request_hash, proof: None, client: None };
             authorization::exchange(parts, request, app.now()).await
         };
         let here = async |name: &str| {

@@ -127,6 +127,7 @@ on_both! {
             name: "another".to_owned(),
             configuration: json!({}),
             placement: None,
+            allowance: None,
             information: Vec::new(),
             again: false,
         };

@@ -9,12 +9,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
-use portreeve::app::{self, App};
+use portreeve::app::{self, App, HOUSE};
 use portreeve::catalog;
 use portreeve::clock::{Clock as _, SystemClock};
 use portreeve::config::{Config, Layers};
 use portreeve::fetch::{Fetch, FetchSettings, Outgoing};
 use portreeve::ids::RequestId;
+use portreeve::login::{self, Authentication, Method, NewSession};
 use portreeve::money::{Amount, Currency, Money};
 use portreeve::secret::{NoRandomness, Secret};
 use portreeve::signing::{KeyOrigin, MasterKey};
@@ -147,7 +148,9 @@ pub(crate) async fn run(args: &DemoArgs, json: bool) -> Result<(), Failure> {
     let options = WalkOptions { user: user.clone(), wire: Some(wire), ..WalkOptions::default() };
     let report = walk(args, json, &provider_base, &simulator, &platform, &options, &head, &base_url).await?;
     if json && !args.once {
-        say(&ready((&base_url, &folder.path), &simulator, &platform, &user, &report).await?.to_string())?;
+        let mut line = ready((&base_url, &folder.path), &simulator, &platform, &user, &report).await?;
+        log_in(&running.app, &mut line).await?;
+        say(&line.to_string())?;
     }
     let ok = report.ok;
     if !args.once {
@@ -208,6 +211,9 @@ fn config(folder: &Path, base_url: &str, platform_url: &str) -> Result<Config, F
         ("usage.meter_key_file", path("meter.key")),
         ("catalog.folder", path("catalog")),
         ("outgoing.special_hosts", "127.0.0.1,[::1],localhost".to_owned()),
+        // Whoever tries a client of their own needs no other command.
+        ("oauth.dynamic_registration", "true".to_owned()),
+        ("wire.generic_cimd_loopback", "true".to_owned()),
         ("mail.smtp_url", String::new()),
         ("mail.folder", path("mail")),
         ("login.oidc.issuer", String::new()),
@@ -249,6 +255,19 @@ async fn walk(
     Ok(report)
 }
 
+/// Adds a browser session of the human, as if they had logged in just now: for programs that drive the pages.
+async fn log_in(app: &App, line: &mut Value) -> Result<(), Failure> {
+    let account = line.get("account_id").and_then(Value::as_str).unwrap_or("").parse()?;
+    let (session, now) = (Secret::generate("ses").map_err(Failure::failed)?, app.clock.now());
+    let authentication = Authentication { method: Method::MailLink, at: now };
+    let new = NewSession { hash: session.hash(), account, authentication, replaces: None };
+    app.db.write(HOUSE, move |conn| login::begin(conn, &new, now)).await?;
+    if let Value::Object(members) = line {
+        members.insert("session".to_owned(), json!(session.expose()));
+    }
+    Ok(())
+}
+
 /// What a program that drives the demo needs: links, a token for the same account, and the numbers to expect.
 async fn ready(
     (base_url, folder): (&str, &Path),
@@ -288,6 +307,7 @@ async fn ready(
         "platform_url": platform.url,
         "dashboard_url": report.links.dashboard,
         "access_token": token,
+        "account_id": account.pointer("/account/id"),
         "purchase": {"service": "domain", "plan": "dot-dev", "payment_token": payment, "configuration": {"domain_name": "fieldnotes.dev"}},
         "expected": {"spent": shown("spent"), "held": shown("held"), "cap": shown("ceiling"), "left": shown("remaining")},
     }))

@@ -10,12 +10,13 @@ use super::onward::Onward;
 use super::pages::{CONTENT_SECURITY_POLICY, ConsentPage, Effect, Frame, MessagePage, respond};
 use crate::account::{self, Account};
 use crate::app::App;
-use crate::authorization::{self, Answered, ConsentError, NewCode, Question, RequestState, Scope};
+use crate::authorization::{self, Answered, ConsentError, NewCode, Question, RequestState, Scope, Scopes};
 use crate::db::DbError;
 use crate::http::caller::{FreshlyLoggedIn, LoggedIn, NotHuman, SameSite, User};
 use crate::http::problem::{Problem, table};
 use crate::login::NotProven;
 use crate::money::Money;
+use crate::orchestrator::Orchestrator;
 use crate::payment::budget;
 use crate::secret::Secret;
 
@@ -270,7 +271,7 @@ fn log_in_first(app: &App, question: &Question, refused: &NotHuman) -> HttpRespo
     answer
 }
 
-fn name_of(account: &Account) -> String {
+pub(super) fn name_of(account: &Account) -> String {
     account.email.clone().unwrap_or_else(|| account.id.to_string())
 }
 
@@ -311,12 +312,15 @@ async fn ask(app: &App, question: &Question, account: &Account, query: &StateQue
     let origin = settings.and_then(|settings| app.confirmation.origin(settings));
     let page = ConsentPage {
         frame: Frame { provider: app.provider_name(), user: Some(name_of(account)) },
-        orchestrator: question.orchestrator.name.to_string(),
+        asker: question.orchestrator.name.to_string(),
         client: (request.client != request.orchestrator_id.as_str()).then(|| request.client.clone()),
-        email: asked_email(question),
+        proven: None,
+        warnings: Vec::new(),
+        email: Some(asked_email(question)),
         account: name_of(&question.owner),
         monthly,
-        effects: effects(question),
+        limits: Vec::new(),
+        effects: effects(&request.scopes, false),
         asked_at: request.created_at,
         until: request.expires_at,
         returns_to: callback.and_then(|url| url.host_str()).map(str::to_owned),
@@ -328,39 +332,49 @@ async fn ask(app: &App, question: &Question, account: &Account, query: &StateQue
             .map(|state| format!("?state={state}"))
             .unwrap_or_default(),
     };
-    let mut answer = respond(&page, StatusCode::OK);
+    Ok(shown(&page, origin.as_deref()))
+}
+
+/// The page. Its form may lead to `origin`, which its policy must say: browsers apply it to what the form leads to.
+pub(super) fn shown(page: &ConsentPage, origin: Option<&str>) -> HttpResponse {
+    let mut answer = respond(page, StatusCode::OK);
     let policy = origin
         .map(|origin| CONTENT_SECURITY_POLICY.replace("form-action 'self'", &format!("form-action 'self' {origin}")));
     if let Some(policy) = policy.and_then(|policy| header::HeaderValue::from_str(&policy).ok()) {
         answer.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
     }
-    // The address carries the confirmation secret: it must not leave with the next click.
+    // The address carries a secret: it must not leave with the next click.
     let none = header::HeaderValue::from_static("no-referrer");
     answer.headers_mut().insert(header::REFERRER_POLICY, none);
-    Ok(answer)
+    answer
 }
 
 /// The cap that it has already, or the one that it would get.
 async fn ceiling(app: &App, question: &Question) -> Result<Money, Problem> {
-    let (account, orchestrator) = (question.owner.id.clone(), question.orchestrator.id.clone());
+    cap_of(app, &question.owner, &question.orchestrator).await
+}
+
+/// What `account` may spend through `orchestrator` in a month.
+pub(super) async fn cap_of(app: &App, owner: &Account, orchestrator: &Orchestrator) -> Result<Money, Problem> {
+    let (account, orchestrator_id) = (owner.id.clone(), orchestrator.id.clone());
     let now = app.clock.now();
-    match app.db.read(move |conn| budget::view(conn, &account, &orchestrator, now)).await {
+    match app.db.read(move |conn| budget::view(conn, &account, &orchestrator_id, now)).await {
         Ok(budget) => Ok(Money { amount: budget.own.ceiling, currency: budget.own.currency }),
-        Err(DbError::Query(diesel::result::Error::NotFound)) => Ok(Money {
-            amount: account::ceiling_of(&question.owner, &question.orchestrator),
-            currency: question.orchestrator.currency,
-        }),
+        Err(DbError::Query(diesel::result::Error::NotFound)) => {
+            Ok(Money { amount: account::ceiling_of(owner, orchestrator), currency: orchestrator.currency })
+        }
         Err(error) => Err(error.into()),
     }
 }
 
-fn effects(question: &Question) -> Vec<Effect> {
+/// What scopes allow, in words; those that can be unticked carry their names.
+pub(super) fn effects(scopes: &Scopes, untick: bool) -> Vec<Effect> {
     let known = [
         (Scope::ResourcesWrite, "Create and remove", "resources of this account"),
         (Scope::ResourcesRead, "See", "the resources of this account and how they are used"),
         (Scope::BudgetRead, "See", "the budget and the ledger"),
         (Scope::DashboardLink, "Make", "one-use links that log a browser in to your dashboard"),
     ];
-    let allowed = known.into_iter().filter(|(scope, ..)| question.request.scopes.contains(*scope));
-    allowed.map(|(_, verb, rest)| Effect { verb, rest }).collect()
+    let allowed = known.into_iter().filter(|(scope, ..)| scopes.contains(*scope));
+    allowed.map(|(scope, verb, rest)| Effect { verb, rest, scope: untick.then(|| scope.as_str()) }).collect()
 }

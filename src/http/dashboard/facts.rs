@@ -238,7 +238,9 @@ fn activity(fact: &RecordedFact, account: &AccountId, orchestrator: &Orchestrato
         "This dashboard".to_owned()
     } else if fact.action == "dashboard.opened" {
         "Somebody".to_owned()
-    } else if fact.actor == "system" {
+    } else if fact.actor.starts_with("client:") {
+        "A program".to_owned()
+    } else if fact.actor == "system" || fact.actor == "house" {
         "Portreeve".to_owned()
     } else if fact.action == "account.linked" || fact.action == "link.asked" {
         text("orchestrator")
@@ -261,6 +263,9 @@ fn activity(fact: &RecordedFact, account: &AccountId, orchestrator: &Orchestrato
         }
         "account.linked" if here => format!("allowed {} to act for this account", text("orchestrator")),
         "account.linked" => "was linked to this account by the provider's rule".to_owned(),
+        "consent.given" => format!("allowed {} to act for this account", text("client_name")),
+        "consent.refused" => format!("refused {}", text("client_name")),
+        "consent.revoked" => format!("ended what a program was allowed: {}", text("reason")),
         "link.widened" => format!("allowed {} to do more", text("orchestrator")),
         "link.denied" => format!("refused {}", text("orchestrator")),
         "resource.bought" if fact.detail.get("amount").and_then(Value::as_i64) == Some(0) => {

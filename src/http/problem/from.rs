@@ -14,7 +14,8 @@ use crate::payment::hold::{CapRefusal, CounterKind};
 use crate::payment::token::PaymentTokenError;
 use crate::resource::usage::UsageError;
 use crate::resource::{
-    AdvanceError, BuyError, InformationNeeded, OpenCredentialsError, PayError, RemoveError, ResourceState,
+    AdvanceError, AllowanceError, BuyError, InformationNeeded, OpenCredentialsError, PayError, RemoveError,
+    ResourceState,
 };
 
 impl From<DbError> for Problem {
@@ -87,6 +88,11 @@ impl From<ExchangeError> for Problem {
                 Self::new(&table::INVALID_ATTESTATION, "The identity token is not believed.").because(error)
             }
             error @ ExchangeError::ProofUsed => Self::new(&table::INVALID_PROOF, format!("{error}.")),
+            error @ (ExchangeError::OtherClient | ExchangeError::OtherKey | ExchangeError::ClientReplayed) => {
+                Self::new(&table::INVALID_ATTESTATION, "The assertion was not given to whoever presents it.")
+                    .because(error)
+            }
+            error @ ExchangeError::Unauthorized => Self::new(&table::BAD_REQUEST, format!("{error}.")),
             ExchangeError::Replayed => {
                 Self::new(&table::INVALID_ATTESTATION, "The identity token was used before.").because("replayed")
             }
@@ -181,7 +187,10 @@ impl From<BuyError> for Problem {
             BuyError::Pay(error) => error.into(),
             BuyError::KeyReused(_) => key_reused(),
             BuyError::Advance(error) => error.into(),
-            BuyError::Db(error) => error.into(),
+            BuyError::Allowance(AllowanceError::Db(error)) | BuyError::Db(error) => error.into(),
+            BuyError::Allowance(error) => {
+                Self::new(&table::NOT_ALLOWED, format!("{error}.")).next("tell_human", table::NOT_ALLOWED.human)
+            }
             other @ (BuyError::Seal(_) | BuyError::Inconsistent(_)) => internal(&other),
         }
     }

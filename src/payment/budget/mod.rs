@@ -9,6 +9,7 @@ mod view;
 
 pub use change::{ChangeBudgetError, ResumedBy, lower, raise, resume_spending, stop_spending};
 pub use store::{
-    CounterFacts, PlanLimit, TokenFacts, find_token, is_stopped, open_counters, remember_token, tokens_of,
+    AgentLimit, CounterFacts, Limits, PlanLimit, TokenFacts, find_token, is_stopped, open_counters, remember_token,
+    tokens_of,
 };
 pub use view::{Budget, Ceiling, binding, view};

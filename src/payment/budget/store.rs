@@ -61,6 +61,28 @@ pub struct PlanLimit<'a> {
     pub per_month: Amount,
 }
 
+/// The most that one agent may spend in a calendar month, as its human allowed it.
+#[derive(Debug, Clone)]
+pub struct AgentLimit {
+    /// Names what was allowed.
+    pub id: String,
+    /// Of what.
+    pub currency: Currency,
+    /// How much.
+    pub per_month: Amount,
+}
+
+/// What a spending must pass besides the account's budget.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits<'a> {
+    /// The limit of the payment token.
+    pub token: Option<&'a TokenFacts>,
+    /// The plan's own.
+    pub plan: Option<&'a PlanLimit<'a>>,
+    /// The agent's.
+    pub agent: Option<&'a AgentLimit>,
+}
+
 pub(super) fn budget(
     conn: &mut DbConnection,
     account: &AccountId,
@@ -217,7 +239,7 @@ pub(super) fn reopen_counters(conn: &mut DbConnection, account: &AccountId, now:
 }
 
 /// The counters that a spending of this account must pass at `now`, made where the period is new: the budget first, then
-/// the payment token, then the plan's own limit. Call it inside `Db::write`; a unique violation means that somebody made the row meanwhile: call again.
+/// the payment token, then the plan's own limit, then the agent's. Call it inside `Db::write`; a unique violation means that somebody made the row meanwhile: call again.
 ///
 /// # Errors
 /// When the database fails.
@@ -225,11 +247,10 @@ pub fn open_counters(
     conn: &mut DbConnection,
     account: &AccountId,
     orchestrator: &OrchestratorId,
-    token: Option<&TokenFacts>,
-    plan: Option<&PlanLimit<'_>>,
+    limits: &Limits<'_>,
     now: Timestamp,
 ) -> Result<Vec<CounterFacts>, DbError> {
-    let mut open = Vec::with_capacity(3);
+    let mut open = Vec::with_capacity(4);
     let month = Period::month_of(now);
     let found = find_counter(conn, account, CounterKind::Budget, orchestrator.as_str(), month)?;
     open.push(if let Some(found) = found {
@@ -240,7 +261,7 @@ pub fn open_counters(
         let ceiling = if stopped { Amount::ZERO } else { set.ceiling };
         new_counter(conn, account, CounterKind::Budget, orchestrator.as_str(), (set.currency, ceiling), month, now)?
     });
-    if let Some(token) = token {
+    if let Some(token) = limits.token {
         let period = token.recurrence.period(token.created_at, token.expires_at, now);
         let kind = CounterKind::PaymentToken;
         open.push(if let Some(found) = find_counter(conn, account, kind, token.id.as_str(), period)? {
@@ -250,14 +271,16 @@ pub fn open_counters(
             new_counter(conn, account, kind, token.id.as_str(), limit, period, now)?
         });
     }
-    if let Some(plan) = plan {
-        let kind = CounterKind::Plan;
-        open.push(if let Some(found) = find_counter(conn, account, kind, plan.resource_id.as_str(), month)? {
-            set_plan_ceiling(conn, account, &found.id, plan.per_month)?;
+    let plan = limits.plan.map(|plan| (CounterKind::Plan, plan.resource_id.as_str(), (plan.currency, plan.per_month)));
+    let agent = limits.agent.map(|agent| (CounterKind::Agent, agent.id.as_str(), (agent.currency, agent.per_month)));
+    for (kind, subject, limit) in [plan, agent].into_iter().flatten() {
+        open.push(if let Some(found) = find_counter(conn, account, kind, subject, month)? {
+            if kind == CounterKind::Plan {
+                set_plan_ceiling(conn, account, &found.id, limit.1)?;
+            }
             found
         } else {
-            let limit = (plan.currency, plan.per_month);
-            new_counter(conn, account, kind, plan.resource_id.as_str(), limit, month, now)?
+            new_counter(conn, account, kind, subject, limit, month, now)?
         });
     }
     Ok(open)

@@ -87,6 +87,12 @@ impl TestApp {
         app.expect("the provider starts")
     }
 
+    /// The same, listening elsewhere: it is the same issuer.
+    pub(crate) async fn another_listening_process(&self) -> Running {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        http::serve(self.another_process().await, &self.config.server, listener, None).expect("it listens")
+    }
+
     /// The provider ends and starts again on the same database and address, with something of it replaced.
     pub(crate) async fn restart(self, bend: impl FnOnce(&mut App)) -> Self {
         let Self { clock, simulator, platform, orchestrator, base, meter_key, running, config, folder } = self;

@@ -37,6 +37,7 @@ pub(crate) mod browser;
 pub(crate) mod client;
 pub(crate) mod databases;
 pub(crate) mod driver;
+pub(crate) mod oauth;
 pub(crate) mod program;
 pub(crate) mod receiver;
 pub(crate) mod tenant;

@@ -239,6 +239,38 @@ fn rendered(page: &impl Template) -> String {
     page.render().unwrap()
 }
 
+fn consent(text: &str) -> ConsentPage {
+    ConsentPage {
+        frame: frame(),
+        asker: text.into(),
+        client: Some(text.into()),
+        proven: Some(text.into()),
+        warnings: vec!["Nobody checked its name."],
+        email: Some(text.into()),
+        account: text.into(),
+        monthly: None,
+        limits: vec![text.into()],
+        effects: vec![
+            Effect { verb: "See", rest: "the budget", scope: Some("budget:read") },
+            Effect { verb: "See", rest: "the resources", scope: None },
+        ],
+        asked_at: Timestamp::from_seconds(1_800_000_000),
+        until: Timestamp::from_seconds(1_800_000_600),
+        returns_to: Some(text.into()),
+        action: "/consent/oreq_x".into(),
+        query: String::new(),
+    }
+}
+
+#[test]
+fn consent_can_be_given_in_part_and_no_is_as_near_as_yes() {
+    let html = rendered(&consent("Codex Seven"));
+    assert_eq!(html.matches("type=\"checkbox\"").count(), 1);
+    assert!(html.contains("formaction=\"/consent/oreq_x/deny\">Deny</button>") && html.contains(">Allow</button>"));
+    assert!(!html.contains("autofocus"), "neither is chosen for the human");
+    assert_eq!(html.matches("<form").count(), 2, "the answer, and the log-out");
+}
+
 fn every_page() -> Vec<(&'static str, String)> {
     let nobody = || Frame::anonymous("Acme Cloud");
     let link = |gone| LinkPage { frame: nobody(), action: "/d/3q2X".into(), gone };
@@ -272,6 +304,8 @@ fn every_page() -> Vec<(&'static str, String)> {
         ("problem", rendered(&ProblemPage { frame: nobody(), problem: problem() })),
         ("problem-hostile", rendered(&ProblemPage { frame: nobody(), problem: hostile_problem() })),
         ("problems", rendered(&ProblemIndexPage { frame: nobody(), problems: vec![problem(), second] })),
+        ("consent", rendered(&consent("Codex Seven"))),
+        ("consent-hostile", rendered(&consent(HOSTILE))),
         ("consent-needed", rendered(&ConsentNeededPage { frame: nobody() })),
         ("home", rendered(&home("Acme Cloud", four_services()))),
         ("home-hostile", rendered(&home(HOSTILE, vec![service(HOSTILE, HOSTILE, HOSTILE)]))),

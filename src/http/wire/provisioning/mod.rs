@@ -34,7 +34,7 @@ fn endpoints(config: &mut ServiceConfig) {
         .configure(account_requests::configure)
         .configure(resources::configure)
         .configure(deep_links::configure)
-        .service(web::resource("/oauth/token").post(super::oauth::token).default_service(web::to(nothing_here)));
+        .service(web::resource("/oauth/token").post(super::oauth::token::token).default_service(web::to(nothing_here)));
 }
 
 /// A path (and query) as it stands under `/`.

@@ -32,7 +32,7 @@ pub(crate) async fn create_deep_link(
     caller: Caller<DashboardLink>,
     key: Key,
 ) -> Result<HttpResponse, Problem> {
-    let (account, now) = (caller.access.account.id.clone(), caller.now);
+    let (account, now) = (caller.token.account_id.clone(), caller.now);
     let secret = Secret::generate("dl")?;
     let answer = DeepLinkResponse {
         url: format!("{}/d/{}", app.base_url, secret.expose()),

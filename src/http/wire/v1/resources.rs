@@ -22,6 +22,7 @@ use crate::http::wire::personal_fact;
 use crate::idempotency::Keyed;
 use crate::ids::ResourceId;
 use crate::money::{Amount, Money};
+use crate::orchestrator;
 use crate::payment::budget;
 use crate::payment::token::{self, PaymentToken};
 use crate::resource::{self, Purchase, Resource, ResourceState, Shown, Wanted};
@@ -133,7 +134,7 @@ pub(crate) async fn create_resource(
 
 /// A retry finds what its first request made, also when the catalog or the payment token have moved on since.
 async fn done_before(app: &App, caller: &Caller<ResourcesWrite>, keyed: &Keyed) -> Result<Option<Wanted>, Problem> {
-    let (account, keyed, now) = (caller.access.account.id.clone(), keyed.clone(), caller.now);
+    let (account, keyed, now) = (caller.token.account_id.clone(), keyed.clone(), caller.now);
     Ok(app.db.read(move |conn| resource::of_key(conn, &account, &keyed, now)).await?)
 }
 
@@ -171,13 +172,15 @@ fn purchase(
             .with("wrong", json!(each))
     })?;
     Ok(Purchase {
-        account_id: caller.access.account.id.clone(),
-        orchestrator_id: caller.access.orchestrator.id.clone(),
+        account_id: caller.token.account_id.clone(),
+        orchestrator_id: caller.token.orchestrator_id.clone(),
         edition: edition.clone(),
         plan: offer.name(),
         name: name(request)?,
         configuration: Value::Object(configuration),
         placement: None,
+        // What a human allowed within limits is counted under its name.
+        allowance: caller.token.details.as_ref().and(caller.token.consent_id.as_ref()).map(ToString::to_string),
         information: information(app, caller, request)?,
         again: false,
     })
@@ -189,7 +192,7 @@ fn information(
     caller: &Caller<ResourcesWrite>,
     request: &CreateResourceRequest,
 ) -> Result<Vec<SealedFact>, Problem> {
-    let (account, orchestrator) = (&caller.access.account.id, &caller.access.orchestrator.id);
+    let (account, orchestrator) = (&caller.token.account_id, &caller.token.orchestrator_id);
     let bad = |why| Problem::new(&table::BAD_REQUEST, why).with("field", "information");
     let said = request.information.iter().flatten().filter(|(_, said)| !said.is_null());
     said.map(|(name, said)| {
@@ -217,16 +220,23 @@ fn name(request: &CreateResourceRequest) -> Result<String, Problem> {
 
 /// Verifies the payment token before any transaction is open.
 async fn payer(app: &App, caller: &Caller<ResourcesWrite>, presented: &str) -> Result<PaymentToken, Problem> {
-    let (account, orchestrator) = (caller.access.account.id.clone(), caller.access.orchestrator.id.clone());
-    let subjects = app.db.read(move |conn| account::subjects(conn, &account, &orchestrator)).await?;
+    let (account, orchestrator) = (caller.token.account_id.clone(), caller.token.orchestrator_id.clone());
+    let (orchestrator, subjects) = app
+        .db
+        .read(move |conn| {
+            let found = orchestrator::by_id(conn, &orchestrator)?.ok_or(diesel::result::Error::NotFound)?;
+            let subjects = account::subjects(conn, &account, &orchestrator)?;
+            Ok::<_, DbError>((found, subjects))
+        })
+        .await?;
     let presented = Secret::presented(presented);
-    Ok(token::verify(&presented, &caller.access.orchestrator, &subjects, &app.keys, caller.now).await?)
+    Ok(token::verify(&presented, &orchestrator, &subjects, &app.keys, caller.now).await?)
 }
 
 /// The answer for a purchase, new or repeated: made from what became of the resource.
 async fn bought(app: &App, caller: &Caller<ResourcesWrite>, wanted: &Wanted) -> Result<HttpResponse, Problem> {
     let (account, orchestrator, id, now) =
-        (caller.access.account.id.clone(), caller.access.orchestrator.id.clone(), wanted.id.clone(), caller.now);
+        (caller.token.account_id.clone(), caller.token.orchestrator_id.clone(), wanted.id.clone(), caller.now);
     let (resource, hold, budget) = app
         .db
         .read(move |conn| {
@@ -276,7 +286,7 @@ pub(crate) async fn get_resource(
     caller: Caller<ResourcesRead>,
     path: Path<String>,
 ) -> Result<HttpResponse, Problem> {
-    let (account, id) = (caller.access.account.id.clone(), resource_id(&path)?);
+    let (account, id) = (caller.token.account_id.clone(), resource_id(&path)?);
     let found = app.db.read(move |conn| resource::by_id(conn, &account, &id)).await?;
     let resource = found.ok_or_else(|| Problem::new(&table::NOT_FOUND, "The account has no such resource."))?;
     Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(ResourceView::from(&resource)))
@@ -293,7 +303,7 @@ pub(crate) async fn list_resources(
     page: Query<PageQuery>,
 ) -> Result<HttpResponse, Problem> {
     let (limit, before) = (page.limit()?, page.cursor::<ResourceId>()?);
-    let account = caller.access.account.id.clone();
+    let account = caller.token.account_id.clone();
     let found = app.db.read(move |conn| resource::list(conn, &account, before.as_ref(), limit)).await?;
     let full = i64::try_from(found.len()).is_ok_and(|count| count == limit);
     let page = ResourcePage {
@@ -313,7 +323,7 @@ pub(crate) async fn delete_resource(
     caller: Caller<ResourcesRemove>,
     path: Path<String>,
 ) -> Result<HttpResponse, Problem> {
-    let (account, id) = (caller.access.account.id.clone(), resource_id(&path)?);
+    let (account, id) = (caller.token.account_id.clone(), resource_id(&path)?);
     resource::remove(&app.desk, app.edition(), (&account, &id), caller.now).await?;
     let found = app.db.read(move |conn| resource::by_id(conn, &account, &id)).await?;
     let resource = found.ok_or_else(|| Problem::new(&table::NOT_FOUND, "The account has no such resource."))?;

@@ -1,7 +1,7 @@
 //! Public clients: nobody signs for them, they prove themselves with PKCE, and nobody is matched with anybody.
 
 use crate::app::App;
-use crate::authorization::ClientDocumentError;
+use crate::authorization::{DocumentError, is_document_url};
 use crate::clock::Timestamp;
 use crate::db::DbError;
 use crate::http::wire::provisioning::envelope::{Refusal, Typed};
@@ -26,12 +26,11 @@ pub(super) async fn orchestrator_of(
             Ok::<_, DbError>((orchestrator::wire_by_client_id(conn, &name)?, orchestrator::unsigned_wires(conn)?))
         })
         .await?;
-    let is_url = client_id.starts_with("https://") || client_id.starts_with("http://");
     let by_name = registered.into_iter().find(|settings| settings.signature_mode == SignatureMode::Unsigned);
     let settings = match by_name {
         Some(settings) => Some(settings),
-        None if is_url && app.wire.generic_cimd => {
-            app.client_documents.verify(client_id, now).await.map_err(disbelieved)?;
+        None if is_document_url(client_id) && app.wire.generic_cimd => {
+            app.client_documents.client(client_id, now).await.map_err(disbelieved)?;
             unsigned.into_iter().next()
         }
         None => None,
@@ -45,12 +44,10 @@ pub(super) async fn orchestrator_of(
     }
 }
 
-fn disbelieved(error: ClientDocumentError) -> Refusal<Typed> {
-    match error {
-        ClientDocumentError::Unavailable(_) => {
-            Refusal::new(StatusCode::BAD_GATEWAY, "proxy_failed", "The client's document cannot be fetched.")
-                .because(error)
-        }
-        error => unknown(&format!("`client_id`: {error}.")).because(error),
+fn disbelieved(error: DocumentError) -> Refusal<Typed> {
+    if error.is_passing() {
+        let message = "The client's document cannot be fetched.";
+        return Refusal::new(StatusCode::BAD_GATEWAY, "proxy_failed", message).because(error);
     }
+    unknown(&format!("`client_id`: {error}.")).because(error)
 }

@@ -57,6 +57,7 @@ pub(crate) async fn create_resource(
         name: prefix.map_or_else(|| service_id.to_owned(), |prefix| format!("{prefix} {service_id}")),
         configuration: Value::Object(configuration),
         placement: Some(placement),
+        allowance: None,
         information: body::sealed(&app, &caller, &person)?,
         again,
         edition: edition.clone(),

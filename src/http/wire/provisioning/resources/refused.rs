@@ -110,7 +110,7 @@ pub(super) fn purchase(error: BuyError, named: Named) -> Refusal<Status> {
         BuyError::KeyReused(_) => key_reused(named),
         BuyError::Db(error) => error.into(),
         BuyError::Advance(error) => error.into(),
-        other @ (BuyError::Seal(_) | BuyError::Inconsistent(_)) => Refusal::broken(other),
+        other @ (BuyError::Seal(_) | BuyError::Inconsistent(_) | BuyError::Allowance(_)) => Refusal::broken(other),
     }
 }
 
