@@ -53,7 +53,7 @@ pub use grant::{Access, AccessError, Grant, access, revoke};
 pub use introspection::{Revoked, Revoker, TokenParts, introspect, revoke_token};
 pub use oauth_grant::{
     Asking, CodeRedemption, Given, GrantError, GrantParts, Successors, client_credentials, code_is_of_consent,
-    redeem_code, refresh_consent, refresh_is_of_consent,
+    redeem_code, refresh_consent, refresh_is_of_consent, use_up,
 };
 pub use pkce::{CodeChallenge, CodeVerifier, InvalidChallenge, InvalidVerifier};
 pub use refresh::{RefreshError, refresh, refresh_owner};

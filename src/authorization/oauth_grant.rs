@@ -160,7 +160,10 @@ pub fn refresh_is_of_consent(conn: &mut DbConnection, token: &SecretHash) -> Res
 }
 
 /// Uses up what is good once: the client's statement, and the proof.
-pub(super) fn use_up(
+///
+/// # Errors
+/// When one was used before, or the database fails.
+pub fn use_up(
     conn: &mut DbConnection,
     statement: Option<&SingleUse>,
     proof: Option<&VerifiedProof>,

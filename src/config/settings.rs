@@ -207,6 +207,8 @@ pub struct OAuthConfig {
     pub client_documents: bool,
     /// Whether a client may register itself (RFC 7591). Nobody checks what it says.
     pub dynamic_registration: bool,
+    /// Whether writing to an account, which can spend, needs a token that is bound to a key (DPoP, RFC 9449).
+    pub bound_tokens_to_write: bool,
 }
 
 /// How often one address may do what nobody has to sign for. Every rate is also the burst; zero: no limit.
@@ -337,6 +339,7 @@ orchestrator_requests_per_hour = 36000
 [oauth]
 client_documents = true
 dynamic_registration = false
+bound_tokens_to_write = false
 
 [limits]
 address_accounts_per_hour = 3600

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use crate::harness::app::{TestApp, user};
 use crate::harness::browser::Browser;
-use crate::harness::oauth::{CHALLENGE, OAuthClient, REDIRECT, answered, form, refused, text, works};
+use crate::harness::oauth::{CHALLENGE, OAuthClient, REDIRECT, VERIFIER, answered, form, refused, text, works};
+use crate::proofs::Holder;
 
 /// Where the browser is led that asks for a page: it must be a redirect that tells nobody where it came from.
 async fn led_to(browser: &Browser, page: &str) -> String {
@@ -252,6 +253,40 @@ on_both! {
         let uri = text(&late, "request_uri");
         let answer = client.http.get(&format!("/oauth/authorize?{}", form(&[("client_id", &client.id), ("request_uri", uri)]))).await;
         assert_eq!(answer.status(), 400);
+        app.stop().await;
+    }
+
+    async fn a_proof_that_is_pushed_binds_the_code_to_its_key(db: TestDb) {
+        let app = TestApp::start(&db).await;
+        let ada = app.agent().await;
+        let client = OAuthClient::public(&app).await;
+        let (holder, thief) = (Holder::es256(), Holder::es256());
+        let fields = [("response_type", "code"), ("client_id", client.id.as_str()), ("redirect_uri", REDIRECT),
+            ("code_challenge", CHALLENGE), ("code_challenge_method", "S256"), ("scope", "budget:read")];
+        let proven = async |holder: &Holder, path: &str, fields: &[(&str, &str)]| {
+            let proof = holder.proof_for(&app, "POST", path, None);
+            client.http.send(client.outgoing(path, fields).header("dpop", proof)).await
+        };
+        let named = |holder: &Holder| holder.thumbprint();
+        let other = named(&thief);
+        let both: Vec<_> = fields.iter().copied().chain([("dpop_jkt", other.as_str())]).collect();
+        refused(&proven(&holder, "/oauth/par", &both).await, 400, "invalid_request");
+        let elsewhere = holder.proof_for(&app, "POST", "/oauth/token", None);
+        let answer = client.http.send(client.outgoing("/oauth/par", &fields).header("dpop", elsewhere)).await;
+        refused(&answer, 400, "invalid_dpop_proof");
+        let once = holder.proof_for(&app, "POST", "/oauth/par", None);
+        let push = || client.http.send(client.outgoing("/oauth/par", &fields).header("dpop", once.clone()));
+        let pushed = push().await.expect_status(201).json();
+        refused(&push().await, 400, "invalid_dpop_proof");
+        let open = form(&[("client_id", &client.id), ("request_uri", text(&pushed, "request_uri"))]);
+        let page = client.http.get(&format!("/oauth/authorize?{open}")).await.expect_status(303);
+        let allow = format!("{}/allow", page.header("location"));
+        let answer = answered(&Browser::of_owner(&ada).await.submits(&allow, &[("scope", "budget:read")]).await, REDIRECT);
+        let code = [("grant_type", "authorization_code"), ("code", text(&answer, "code")), ("code_verifier", VERIFIER),
+            ("client_id", client.id.as_str())];
+        refused(&client.http.post_form("/oauth/token", &code).await, 400, "invalid_dpop_proof");
+        refused(&proven(&thief, "/oauth/token", &code).await, 400, "invalid_grant");
+        assert_eq!(proven(&holder, "/oauth/token", &code).await.expect_status(200).json()["token_type"], "DPoP");
         app.stop().await;
     }
 

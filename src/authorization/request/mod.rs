@@ -11,6 +11,7 @@ mod store;
 
 use serde::{Deserialize, Serialize};
 
+use super::dpop::VerifiedProof;
 use super::pkce::CodeChallenge;
 use super::scope::Scopes;
 
@@ -48,6 +49,25 @@ pub struct AuthorizationRequest {
     pub bound_to: Option<String>,
     /// How many seconds ago the human may have logged in, when the client cares.
     pub max_age: Option<i64>,
+}
+
+impl AuthorizationRequest {
+    /// Binds the code to the key that was proven when the request was pushed (RFC 9449 §10.1).
+    ///
+    /// # Errors
+    /// When the request names another key in `dpop_jkt`.
+    pub fn bind(&mut self, proof: Option<&VerifiedProof>) -> Result<(), Refusal> {
+        let Some(proof) = proof else { return Ok(()) };
+        match &self.bound_to {
+            Some(named) if *named != proof.thumbprint => {
+                Err(Refusal::new("invalid_request", "`dpop_jkt` names another key than the `DPoP` header proves."))
+            }
+            _ => {
+                self.bound_to = Some(proof.thumbprint.clone());
+                Ok(())
+            }
+        }
+    }
 }
 
 mod as_words {

@@ -114,6 +114,10 @@ async fn check<N: Needs>(request: &HttpRequest) -> Result<(VerifiedToken, Timest
         other => refused(other.to_string()),
     })?;
     enough(&believed.scopes, N::SCOPES, &challenge, scheme)?;
+    if app.oauth.bound_tokens_to_write && scheme == Scheme::Bearer && N::SCOPES.contains(&Scope::ResourcesWrite) {
+        let problem = Problem::new(&table::BOUND_TOKEN, "The access token is not bound to a key.");
+        return Err(challenge.error(problem, Scheme::Dpop, "invalid_token"));
+    }
     if N::STEP_UP && !app.step_up.is_met(&believed.log_in, now) {
         let problem = Problem::new(&table::STEP_UP, "The log-in behind the access token does not suffice for this.");
         return Err(challenge.step_up(problem, scheme, &app.step_up));

@@ -37,6 +37,9 @@ problems! {
     INVALID_PROOF: "invalid_dpop_proof" 401 "The DPoP proof does not hold",
         "The proof is malformed, is about another request, token or time, is signed with another key than the token's, or was used before.",
         agent "Sign a new proof for exactly this request (RFC 9449 section 4.2) and send it again.", human "", retry false;
+    BOUND_TOKEN: "bound_token_needed" 401 "A token that is bound to a key is needed",
+        "What may spend takes a token that is bound to a key of yours here, so that a stolen token is of no use.",
+        agent "Get a token with a DPoP proof (RFC 9449 section 5), and send a proof with every call.", human "", retry false;
     STEP_UP: "insufficient_user_authentication" 401 "A fresher or stronger log-in is needed",
         "What is asked for cannot be taken back, and the log-in behind the access token is too old or too weak for it. The challenge says what is needed.",
         agent "Ask your human to log in again at the orchestrator as the challenge says, then get a new token with the new identity token (POST /v1/accounts).",
