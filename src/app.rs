@@ -168,7 +168,13 @@ impl App {
         let wire_sealer = Arc::new(wire_sealer(&master)?);
         let files = Arc::new(RwLock::new(catalog));
         let desk = desk(&master, &db, &ring, &fetch, drivers, &files)?;
-        let courier = Courier { db: db.clone(), fetch: fetch.clone(), sealer: wire_sealer.clone() };
+        let courier = Courier {
+            db: db.clone(),
+            fetch: fetch.clone(),
+            sealer: wire_sealer.clone(),
+            ring: ring.clone(),
+            issuer: base_url.to_owned(),
+        };
         Ok(Self {
             clock,
             db,

@@ -227,6 +227,8 @@ kinds! {
     WireSecret => WireSecretId, "whs";
     /// A request for an account that waits for a human.
     AccountRequest => AccountRequestId, "areq";
+    /// That we believe somebody no longer, since an instant.
+    Distrust => DistrustId, "dis";
     /// An event waiting to be told to the outside.
     OutboxEvent => OutboxEventId, "evt";
     /// One HTTP request.

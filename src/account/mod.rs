@@ -16,11 +16,15 @@ use crate::clock::Timestamp;
 use crate::ids::{AccountId, OrchestratorId};
 
 pub use decide::{Decision, EmailUse, Facts, Flags, decide};
-pub use freeze::{FreezeError, freeze};
+pub use freeze::{FreezeError, freeze, thaw};
 pub use link::{LinkError, LinkedBy, ceiling_of, link};
-pub use open::{AssertionUse, OpenError, Opening, PastUse, facts, forget_uses, open, past_use, record_replay};
+pub use open::{
+    AssertionUse, OpenError, Opening, PastUse, facts, forget_uses, note_delegation, open, past_use, record_replay,
+};
 pub use state::{AccountState, InvalidTransition};
-pub use store::{by_id, by_link, ids_after, stopped_in, subjects};
+pub use store::{
+    by_id, by_link, distrust_email, ids_after, linked_orchestrators, lock, stopped_in, subjects, with_email_through,
+};
 
 /// The customer record at the provider.
 #[derive(Clone, PartialEq, Eq)]

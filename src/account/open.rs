@@ -15,7 +15,7 @@ use crate::audit::{self, Fact};
 use crate::clock::Timestamp;
 use crate::db::{DbConnection, DbError};
 use crate::ids::AccountId;
-use crate::orchestrator::Orchestrator;
+use crate::orchestrator::{self, Belief, Orchestrator, Statement};
 use crate::outbox;
 
 use chrono::TimeDelta;
@@ -87,6 +87,9 @@ pub enum OpenError {
     /// The assertion was used already: look at [`past_use`].
     #[error("the assertion was used already")]
     AlreadyUsed,
+    /// Whoever stated it is distrusted.
+    #[error("the statement is not believed any more")]
+    Distrusted,
     /// The facts changed since the answer was prepared: look again.
     #[error("the facts changed at the same moment")]
     Changed,
@@ -187,7 +190,43 @@ pub fn open(conn: &mut DbConnection, opening: &Opening, now: Timestamp) -> Resul
             insert_account(conn, opening, *email, *flags, now)?;
         }
     }
-    Ok(())
+    stand_by(conn, opening, now)
+}
+
+/// Remembers on whose word it was done, and asks, now that everything is written, whether that word still counts.
+fn stand_by(conn: &mut DbConnection, opening: &Opening, now: Timestamp) -> Result<(), OpenError> {
+    let statement = opening.attestation.statement();
+    let account = match &opening.decision {
+        Decision::Use(account) | Decision::Link(account) => Some(account),
+        Decision::Open { .. } => Some(&opening.account_id),
+        _ => None,
+    };
+    match account {
+        Some(account) => note_delegation(conn, &statement, account, now),
+        None => believe(conn, &statement),
+    }
+}
+
+fn believe(conn: &mut DbConnection, statement: &Statement<'_>) -> Result<(), OpenError> {
+    match orchestrator::is_disbelieved(conn, statement)? {
+        Belief::Stands => Ok(()),
+        Belief::Distrusted => Err(OpenError::Distrusted),
+    }
+}
+
+/// Remembers that somebody's word was taken about `account`, and then asks whether it still counts. Call it at the end of
+/// the transaction that acts on that word.
+///
+/// # Errors
+/// When it does not count, or the database fails; the transaction must then be undone.
+pub fn note_delegation(
+    conn: &mut DbConnection,
+    statement: &Statement<'_>,
+    account: &AccountId,
+    now: Timestamp,
+) -> Result<(), OpenError> {
+    store::note_delegation(conn, statement, account, now).map_err(|error| OpenError::of(error, OpenError::Changed))?;
+    believe(conn, statement)
 }
 
 /// Records that an assertion was presented again, by another request or too late.

@@ -15,7 +15,7 @@ use crate::audit::{self, Fact};
 use crate::clock::Timestamp;
 use crate::db::{Db, DbConnection, DbError};
 use crate::ids::{AccountId, AccountRequestId, OrchestratorId};
-use crate::orchestrator::{self, Orchestrator, WireSettings};
+use crate::orchestrator::{self, Belief, Orchestrator, Statement, WireSettings};
 use crate::secret::Secret;
 use crate::signing::{SealError, Sealer};
 
@@ -203,6 +203,12 @@ pub fn allow(
             account::link(conn, (&question.orchestrator, person), &request.account_id, by, now)
                 .map_err(ConsentError::Link)?;
         }
+    }
+    // Which key signed the question is no matter here: with the key's distrust its questions were closed.
+    let (orchestrator, tenant, subject) = (&request.orchestrator_id, &request.tenant, &request.subject);
+    let statement = Statement { orchestrator, key: None, tenant, subject };
+    if orchestrator::is_disbelieved(conn, &statement)? == Belief::Distrusted {
+        return Err(ConsentError::Closed);
     }
     Ok(code.map_or(Ok(()), |code| code.insert(conn))?)
 }

@@ -20,6 +20,7 @@ mod step_up;
 mod store;
 mod wire_grant;
 mod wire_store;
+mod withdraw_store;
 
 pub use access_token::{ACCESS_TOKEN_LIFETIME, LogIn, TokenError, VerifiedToken, verify_access_token};
 pub use account_request::{
@@ -39,3 +40,4 @@ pub use refresh::{RefreshError, refresh, refresh_owner};
 pub use scope::{InvalidScope, Scope, Scopes};
 pub use step_up::StepUp;
 pub use wire_grant::{Holder, IssueError, REFRESH_TOKEN_LIFETIME, WireSigner, WireTokens};
+pub use withdraw_store::{Withdrawn, withdraw};

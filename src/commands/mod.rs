@@ -12,6 +12,8 @@ mod orchestrator;
 mod orchestrator_sim;
 mod outbox;
 mod serve;
+mod stream;
+mod takeover;
 mod wire;
 
 use std::io::Write as _;

@@ -46,6 +46,7 @@ fn routes(config: &mut ServiceConfig, app: &App) {
         .service(web::resource("/v1/budget").get(v1::budget::get_budget))
         .service(web::resource("/v1/ledger").get(v1::budget::list_ledger))
         .service(web::resource("/v1/deep-links").post(v1::deep_links::create_deep_link))
+        .service(web::resource("/security-events").post(wire::security_events::push))
         // The provider's own platform.
         .service(web::resource("/v1/usage").post(v1::usage::record_usage))
         // Users.

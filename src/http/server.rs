@@ -18,10 +18,13 @@ use crate::clock::Timestamp;
 use crate::config::ServerConfig;
 use crate::db::DbConnection;
 use crate::signing::SigningError;
-use crate::{account, authorization, catalog, orchestrator, resource};
+use crate::{account, authorization, catalog, orchestrator, resource, takeover};
 
 /// How often the workers look for work.
 const TURN: Duration = Duration::from_secs(1);
+
+/// For how long security events are remembered: longer than they are taken.
+const EVENT_MEMORY: chrono::TimeDelta = chrono::TimeDelta::days(45);
 
 /// How often the catalog is looked at: is it due to be issued again, did another process publish?
 const CATALOG_TURN: Duration = Duration::from_secs(15);
@@ -120,6 +123,7 @@ pub fn serve(
     tasks.push(tokio::spawn(work(app.clone())));
     tasks.push(tokio::spawn(keep_catalog(app.clone())));
     tasks.push(tokio::spawn(tell(app.clone())));
+    tasks.push(tokio::spawn(guard(app.clone())));
     Ok(Running { address, app, public: handle, private: private_handle, tasks, draining })
 }
 
@@ -146,6 +150,26 @@ async fn tell(app: Data<App>) {
     }
 }
 
+/// Goes on with distrusts that nobody finished, and asks for security events, in its own time: neither waits for anything
+/// else.
+async fn guard(app: Data<App>) {
+    let parts = takeover::PollParts {
+        db: app.db.clone(),
+        keys: app.keys.clone(),
+        fetch: app.fetch.clone(),
+        sealer: app.wire_sealer.clone(),
+    };
+    loop {
+        if let Err(error) = takeover::resume_unfinished(&app.db, app.clock.as_ref()).await {
+            tracing::error!(error = %error, "a distrust could not go on");
+        }
+        if let Err(error) = takeover::poll_due(&parts, app.clock.as_ref()).await {
+            tracing::error!(error = %error, "security events could not be polled");
+        }
+        tokio::time::sleep(TURN).await;
+    }
+}
+
 /// What nobody waits for: unfinished operations, old assertions and proofs.
 async fn work(app: Data<App>) {
     let mut turn = 0_u64;
@@ -157,6 +181,7 @@ async fn work(app: Data<App>) {
         if turn % 3600 == 60 {
             let forgotten = app.db.write(crate::app::HOUSE, move |conn| {
                 account::forget_uses(conn, now)?;
+                orchestrator::forget_events(conn, now.minus(EVENT_MEMORY))?;
                 authorization::forget_ended(conn, now)
             });
             if let Err(error) = forgotten.await {

@@ -4,8 +4,10 @@
 //! stored. Refuses: a link that was used, and a session of an account that is frozen or closed.
 
 mod deep_link;
+mod ending_store;
 mod session;
 mod store;
 
 pub use deep_link::{DeepLinkError, LIFETIME as LINK_LIFETIME, LinkState, NewLink, make, redeem, state};
+pub use ending_store::end_since;
 pub use session::{LIFETIME as SESSION_LIFETIME, Session, end, find};

@@ -15,6 +15,8 @@ mod link;
 mod pay;
 mod placement;
 mod progress;
+mod quarantine;
+mod quarantine_store;
 mod read;
 mod remove;
 mod rotate;
@@ -31,6 +33,7 @@ pub use link::{Link, LinkError, link};
 pub use pay::PayError;
 pub use placement::{Environment, InvalidEnvironment, InvalidTheirName, Placement, TheirName};
 pub use progress::{Came, came_of, came_of_purchase};
+pub use quarantine::{made_or_renewed, quarantine, release};
 pub use read::{OpenCredentialsError, Shown, open_credentials, public_values};
 pub use remove::{RemoveError, remove};
 pub use rotate::{LONGEST_OVERLAP, RotateError, rotate};
@@ -146,6 +149,8 @@ pub struct Resource {
     pub price_parent: Option<String>,
     /// How often its credentials were replaced.
     pub generation: i64,
+    /// Since when it is held back: nobody uses, changes or removes it.
+    pub quarantined_at: Option<Timestamp>,
 }
 
 /// The provider's platforms, by the driver's kind.

@@ -130,7 +130,7 @@ pub(super) fn pay(
     let limit = bill.sale.per_month.map(|_| &limit);
     let counters = budget::open_counters(conn, account, orchestrator, Some(&token), limit, now)?;
     same_currency(&counters, currency)?;
-    if budget::is_stopped(conn, account)? {
+    if budget::is_stopped(conn, account)? || budget::is_stopped_through(conn, account, orchestrator)? {
         return Err(PayError::Stopped);
     }
     if Amount::ZERO < bill.due {

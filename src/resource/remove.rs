@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 use serde_json::json;
 
 use super::store::{self, NewOperation};
-use super::{AdvanceError, Desk, Resource, ResourceState, advance};
+use super::{AdvanceError, Desk, Resource, ResourceState, advance, quarantine_store};
 use crate::audit::{self, Fact};
 use crate::clock::Timestamp;
 use crate::db::{DbConnection, DbError};
@@ -58,6 +58,9 @@ fn begin(
     now: Timestamp,
 ) -> Result<bool, RemoveError> {
     let from = [ResourceState::Ready, ResourceState::Suspended];
+    if quarantine_store::is_quarantined(conn, account, id)? {
+        return Err(RemoveError::Busy(ResourceState::Suspended));
+    }
     if !store::set_state(conn, (account, id), &from, ResourceState::Removing, None, now)? {
         let resource = store::by_id(conn, account, id)?.ok_or(RemoveError::NotFound)?;
         return match resource.state {

@@ -59,7 +59,11 @@ struct ResourceRow {
     project_id: Option<String>,
     price_parent: Option<String>,
     generation: i64,
+    quarantined_at: Option<Timestamp>,
 }
+
+/// Why a resource that is held back is not to be used.
+const QUARANTINED: &str = "quarantined";
 
 /// A stored word that this program does not know.
 #[derive(Debug, thiserror::Error)]
@@ -78,6 +82,13 @@ impl TryFrom<ResourceRow> for Resource {
 
     fn try_from(row: ResourceRow) -> Result<Self, DbError> {
         let state = ResourceState::from_word(&row.state).ok_or_else(|| corrupt("resources.state", &row.id))?;
+        // Held back, it is what it was to its workers, and suspended to everybody else.
+        let (state, state_reason) = match (row.quarantined_at, state) {
+            (Some(_), ResourceState::Ready | ResourceState::Changing) => (ResourceState::Suspended, QUARANTINED),
+            (Some(_), state) => (state, QUARANTINED),
+            (None, state) => (state, ""),
+        };
+        let state_reason = if state_reason.is_empty() { row.state_reason } else { Some(state_reason.to_owned()) };
         Ok(Self {
             account_id: row.account_id,
             id: row.id,
@@ -87,7 +98,7 @@ impl TryFrom<ResourceRow> for Resource {
             name: row.name,
             catalog_version: row.catalog_version,
             state,
-            state_reason: row.state_reason,
+            state_reason,
             hold_id: row.hold_id,
             payment_token_id: row.payment_token_id,
             configuration: row.configuration,
@@ -97,6 +108,7 @@ impl TryFrom<ResourceRow> for Resource {
             project_id: row.project_id,
             price_parent: row.price_parent,
             generation: row.generation,
+            quarantined_at: row.quarantined_at,
         })
     }
 }

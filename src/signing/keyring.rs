@@ -24,16 +24,19 @@ pub enum KeyPurpose {
     Metadata,
     /// Our own assertions as a client of orchestrators.
     ClientAssertion,
+    /// Security events that we tell orchestrators.
+    SecurityEvent,
 }
 
 impl KeyPurpose {
     /// Every purpose with the algorithms it needs.
-    pub const ALL: [(Self, Algorithm); 5] = [
+    pub const ALL: [(Self, Algorithm); 6] = [
         (Self::Catalog, Algorithm::Es256),
         (Self::Catalog, Algorithm::EdDsa),
         (Self::AccessToken, Algorithm::Es256),
         (Self::Metadata, Algorithm::Es256),
         (Self::ClientAssertion, Algorithm::Es256),
+        (Self::SecurityEvent, Algorithm::Es256),
     ];
 
     /// The word that is stored.
@@ -44,6 +47,7 @@ impl KeyPurpose {
             Self::AccessToken => "access_token",
             Self::Metadata => "metadata",
             Self::ClientAssertion => "client_assertion",
+            Self::SecurityEvent => "security_event",
         }
     }
 }

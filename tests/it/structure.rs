@@ -33,6 +33,10 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("login", &["mechanisms", "account"]),
     ("payment", &["mechanisms", "orchestrator", "account"]),
     ("resource", &["mechanisms", "catalog", "account", "payment"]),
+    (
+        "takeover",
+        &["mechanisms", "orchestrator", "attestation", "account", "authorization", "login", "payment", "resource"],
+    ),
     ("onboarding", &["mechanisms", "account", "payment", "resource"]),
     // Above the features.
     ("app", &["mechanisms", "config", "telemetry", "features"]),
@@ -65,6 +69,7 @@ const GROUPS: &[(&str, &[&str])] = &[
             "login",
             "payment",
             "resource",
+            "takeover",
             "onboarding",
         ],
     ),

@@ -170,6 +170,9 @@ impl From<BuyError> for Problem {
             BuyError::UnknownPlan => Self::new(&table::UNKNOWN_PLAN, "`plan` is not in the catalog."),
             BuyError::Constraint(error) => Self::new(&table::NOT_ALONE, format!("{error}.")),
             BuyError::Pay(error) => error.into(),
+            error @ BuyError::Distrusted => {
+                Self::new(&table::ACCOUNT_UNUSABLE, "Nothing is bought through this orchestrator.").because(error)
+            }
             BuyError::KeyReused(_) => key_reused(),
             BuyError::Advance(error) => error.into(),
             BuyError::Db(error) => error.into(),

@@ -5,10 +5,13 @@
 
 mod change;
 mod store;
+mod through;
 mod view;
 
 pub use change::{ChangeBudgetError, lower, resume_spending, stop_spending};
 pub use store::{
-    CounterFacts, PlanLimit, TokenFacts, find_token, is_stopped, open_counters, remember_token, tokens_of,
+    CounterFacts, PlanLimit, TokenFacts, find_token, is_stopped, is_stopped_through, open_counters, remember_token,
+    tokens_of,
 };
+pub use through::{resume_through, stop_through};
 pub use view::{Budget, Ceiling, binding, view};
