@@ -17,6 +17,8 @@
 )]
 
 mod postgres;
+#[path = "../postgres/mod.rs"]
+mod server;
 mod ways;
 
 use std::time::Duration;
