@@ -160,7 +160,6 @@ on_both! {
     async fn what_was_made_since_is_held_back_what_was_made_before_runs_on_and_all_can_be_given_back(db: TestDb) {
         let app = TestApp::start(&db).await;
         let other = app.another_orchestrator("Elsewhere", &app.simulator.settlement_url).await;
-        let (stranger, theirs) = elsewhere(&app, &other, &user("zoe")).await;
         let mut old = app.agent_of(&user("old")).await;
         let before = id_of(&old.buys("sandbox", "free").await.expect_status(201));
         app.pass(TimeDelta::hours(1));
@@ -168,6 +167,7 @@ on_both! {
         app.pass(TimeDelta::minutes(1));
         old.logs_in_again().await;
         let (after, _) = old.gets_the_weather().await;
+        let (stranger, theirs) = elsewhere(&app, &other, &user("zoe")).await;
         let new = app.agent_of(&user("new")).await;
         let bought = id_of(&new.buys("sandbox", "free").await.expect_status(201));
         let late = app.id_token(&user("late"));
