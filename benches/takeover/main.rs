@@ -9,10 +9,8 @@
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
-    clippy::indexing_slicing,
     clippy::print_stdout,
-    clippy::disallowed_methods,
-    reason = "a bench prints, reads the clock, and ends where something is not as it should be"
+    reason = "a bench prints, and ends where something is not as it should be"
 )]
 
 #[path = "../postgres/mod.rs"]
@@ -25,7 +23,7 @@ use diesel::prelude::*;
 use portreeve::authorization::{self, LogIn, VerifiedToken};
 use portreeve::clock::{Clock as _, SystemClock, Timestamp};
 use portreeve::db::schema::{
-    accounts, budgets, counters, delegations, deep_links, grants, identity_links, refresh_tokens, resources, sessions,
+    accounts, budgets, counters, deep_links, delegations, grants, identity_links, refresh_tokens, resources, sessions,
 };
 use portreeve::db::{Db, DbConnection, DbError, DbSettings};
 use portreeve::ids::{AccountId, CounterId, GrantId, OrchestratorId, ResourceId};
@@ -78,7 +76,8 @@ async fn drill(name: &str, whose: WhoseDistrust, count: usize, url: &str) {
     assert_eq!(alive(&second, &all).await, count, "every token works before");
 
     let begun_at = Instant::now();
-    let new = NewDistrust { orchestrator_id: known.id, since, whose, depth: Depth::Things, cause: "operator".to_owned() };
+    let new =
+        NewDistrust { orchestrator_id: known.id, since, whose, depth: Depth::Things, cause: "operator".to_owned() };
     let begun = db.write("house", move |conn| orchestrator::begin(conn, &new, SystemClock.now())).await.unwrap();
     let disbelieved = begun_at.elapsed();
     let (watched, seen) = (second.clone(), all.clone());

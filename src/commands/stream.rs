@@ -1,6 +1,6 @@
 //! `portreeve orchestrator stream …`: security events, in and out.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use portreeve::app::{self, HOUSE};
@@ -9,7 +9,7 @@ use portreeve::clock::{Clock as _, SystemClock, Timestamp};
 use portreeve::config::Config;
 use portreeve::db::{Db, DbError};
 use portreeve::ids::OrchestratorId;
-use portreeve::orchestrator::{self, StreamSettings, StreamToken};
+use portreeve::orchestrator::{self, Orchestrator, StreamSettings, StreamToken};
 use portreeve::secret::Secret;
 use portreeve::signing::Sealer;
 use serde_json::json;
@@ -78,17 +78,14 @@ fn address(name: &str, text: &str) -> Result<Option<Url>, Failure> {
     text.parse().map(Some).map_err(|error| Failure::invalid(format!("{name}: {error}")))
 }
 
-fn sealed(sealer: &Sealer, id: &OrchestratorId, which: StreamToken, file: &PathBuf) -> Result<Option<String>, Failure> {
+fn sealed(sealer: &Sealer, id: &OrchestratorId, which: StreamToken, file: &Path) -> Result<Option<String>, Failure> {
     let text = std::fs::read_to_string(file).map(zeroize::Zeroizing::new).map_err(|error| Failure::at(file, &error))?;
     Ok(Some(sealer.seal(&StreamSettings::place(id, which), text.trim().as_bytes())?))
 }
 
-async fn set(args: SetArgs, db: &Db, config: &Config, now: Timestamp, json: bool) -> Result<(), Failure> {
-    let known = find(db, args.which.clone()).await?;
-    let sealer = app::wire_sealer(&app::master_key(config)?)?;
-    let id = known.id.clone();
-    let found = db.read(move |conn| orchestrator::stream_of(conn, &id)).await?;
-    let mut settings = found.unwrap_or_else(|| StreamSettings {
+/// Before anything was set.
+fn unset(known: &Orchestrator, now: Timestamp) -> StreamSettings {
+    StreamSettings {
         orchestrator_id: known.id.clone(),
         audience: known.client_id.clone(),
         accepts_push: false,
@@ -100,13 +97,17 @@ async fn set(args: SetArgs, db: &Db, config: &Config, now: Timestamp, json: bool
         sealed_send_token: None,
         verified_at: None,
         changed_at: now,
-    });
+    }
+}
+
+/// What was named takes the place of what was set.
+fn apply(settings: &mut StreamSettings, args: &SetArgs, sealer: &Sealer, now: Timestamp) -> Result<(), Failure> {
     settings.changed_at = now;
-    if let Some(audience) = args.audience {
+    if let Some(audience) = &args.audience {
         if audience.is_empty() || audience.len() > 255 || !audience.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(Failure::invalid("--audience has 1 to 255 visible ASCII characters"));
         }
-        settings.audience = audience;
+        settings.audience.clone_from(audience);
     }
     settings.accepts_push = args.push.unwrap_or(settings.accepts_push);
     if let Some(text) = &args.poll_url {
@@ -116,12 +117,23 @@ async fn set(args: SetArgs, db: &Db, config: &Config, now: Timestamp, json: bool
     if let Some(text) = &args.send_url {
         settings.send_url = address("--send-url", text)?;
     }
+    let id = settings.orchestrator_id.clone();
     if let Some(file) = &args.poll_token_file {
-        settings.sealed_poll_token = sealed(&sealer, &known.id, StreamToken::Poll, file)?;
+        settings.sealed_poll_token = sealed(sealer, &id, StreamToken::Poll, file)?;
     }
     if let Some(file) = &args.send_token_file {
-        settings.sealed_send_token = sealed(&sealer, &known.id, StreamToken::Send, file)?;
+        settings.sealed_send_token = sealed(sealer, &id, StreamToken::Send, file)?;
     }
+    Ok(())
+}
+
+async fn set(args: SetArgs, db: &Db, config: &Config, now: Timestamp, json: bool) -> Result<(), Failure> {
+    let known = find(db, args.which.clone()).await?;
+    let sealer = app::wire_sealer(&app::master_key(config)?)?;
+    let id = known.id.clone();
+    let found = db.read(move |conn| orchestrator::stream_of(conn, &id)).await?;
+    let mut settings = found.unwrap_or_else(|| unset(&known, now));
+    apply(&mut settings, &args, &sealer, now)?;
     let made = if args.new_push_token { Some(Secret::generate("set")?) } else { None };
     if let Some(token) = &made {
         settings.push_token_hash = Some(token.hash());

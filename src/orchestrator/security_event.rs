@@ -114,7 +114,7 @@ pub(super) async fn send(
 fn refusal(answer: &Incoming) -> String {
     let body: Option<Value> = answer.json().ok();
     let err = body.as_ref().and_then(|body| body.get("err")).and_then(Value::as_str).unwrap_or("no reason");
-    let err: String = err.chars().filter(|c| c.is_ascii_graphic()).take(60).collect();
+    let err: String = err.chars().filter(char::is_ascii_graphic).take(60).collect();
     format!("it answered {}: {err}", answer.status)
 }
 

@@ -60,12 +60,12 @@ impl StreamSettings {
     /// # Errors
     /// When it cannot be opened.
     pub fn open_token(&self, sealer: &Sealer, which: StreamToken) -> Result<Option<Zeroizing<String>>, SealError> {
-        let sealed = match which {
+        let kept = match which {
             StreamToken::Poll => &self.sealed_poll_token,
             StreamToken::Send => &self.sealed_send_token,
         };
-        let Some(sealed) = sealed else { return Ok(None) };
-        let opened = sealer.open(&Self::place(&self.orchestrator_id, which), sealed)?;
+        let Some(kept) = kept else { return Ok(None) };
+        let opened = sealer.open(&Self::place(&self.orchestrator_id, which), kept)?;
         Ok(Some(Zeroizing::new(String::from_utf8_lossy(&opened).into_owned())))
     }
 }

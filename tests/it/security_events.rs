@@ -44,11 +44,12 @@ async fn set(app: &TestApp, settings: StreamSettings) {
 
 /// A SET of the simulated issuer: an ID token made over.
 fn event(issuer: &str, user: &User, uri: &str, detail: Value) -> IdTokenSpec {
+    let events = serde_json::Map::from_iter([(uri.to_owned(), detail)]);
     let nothing = ["sub", "exp", "email", "email_verified", "auth_time", "tenant"];
     let spec = nothing.into_iter().fold(IdTokenSpec::of(user), |spec, claim| spec.claim(claim, Value::Null));
     spec.header("typ", json!("secevent+jwt"))
         .claim("sub_id", json!({"format": "iss_sub", "iss": issuer, "sub": user.subject}))
-        .claim("events", json!({uri: detail}))
+        .claim("events", Value::Object(events))
 }
 
 fn minted(simulator: &Simulator, spec: &IdTokenSpec) -> String {
