@@ -147,7 +147,7 @@ async fn under_way(db: &Db, new: &NewDistrust) -> Result<Option<Distrust>, Failu
         }
         match page.last() {
             Some(last) if i64::try_from(page.len()).is_ok_and(|length| length == PAGE) => {
-                before = Some(last.id.clone())
+                before = Some(last.id.clone());
             }
             _ => return Ok(None),
         }
@@ -247,7 +247,7 @@ pub(crate) async fn distrusts(which: &str, db: &Db, json: bool) -> Result<(), Fa
         }
         match page.last() {
             Some(last) if i64::try_from(page.len()).is_ok_and(|length| length == PAGE) => {
-                before = Some(last.id.clone())
+                before = Some(last.id.clone());
             }
             _ => return Ok(()),
         }
@@ -377,7 +377,7 @@ pub(crate) async fn blast_radius(args: BlastRadiusArgs, db: &Db, json: bool) -> 
         }
         match page.last() {
             Some(last) if i64::try_from(page.len()).is_ok_and(|length| length == PAGE) => {
-                after = last.account_id.to_string()
+                after = last.account_id.to_string();
             }
             _ => break,
         }
