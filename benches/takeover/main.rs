@@ -132,7 +132,7 @@ fn one(
     now: Timestamp,
 ) -> Result<VerifiedToken, DbError> {
     let minute = chrono::TimeDelta::minutes(10);
-    let at = if number % 2 == 0 { since.plus(minute) } else { since.minus(minute) };
+    let at = if number.is_multiple_of(2) { since.plus(minute) } else { since.minus(minute) };
     let (account, grant, subject) = (AccountId::new(at), GrantId::new(now), format!("user-{number}"));
     let later = now.plus(chrono::TimeDelta::days(30));
     diesel::insert_into(accounts::table)
@@ -189,7 +189,7 @@ fn one(
         ))
         .execute(conn)?;
     hold(conn, orchestrator, (&account, &grant), number, now)?;
-    if number % 2 == 0 {
+    if number.is_multiple_of(2) {
         buy(conn, orchestrator, &account, at)?;
     }
     Ok(VerifiedToken {
