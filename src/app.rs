@@ -8,15 +8,18 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use secrecy::ExposeSecret as _;
+use url::Url;
 
 use crate::attestation::request_signature::{PublicKeyCache, SecretBook};
-use crate::authorization::{Confirmation, Nonces, RedirectWithCode, StepUp};
+use crate::authorization::{ClientDocuments, Confirmation, Nonces, RedirectWithCode, Revocations, StepUp, Successors};
 use crate::catalog::{self, Catalog, DriverKind, Edition, ServiceId, Version};
 use crate::clock::{Clock, Timestamp};
-use crate::config::{Config, LimitsConfig, WireConfig};
+use crate::config::{Config, LimitsConfig, OAuthConfig, WireConfig};
 use crate::db::{Db, DbError, DbSettings};
 use crate::fetch::{Fetch, FetchSettings};
 use crate::idempotency;
+use crate::login::{NotMine, PostOffice, RelyingParty, Upstream};
+use crate::mail::{Mailer, MailerError};
 use crate::orchestrator::{Courier, KeyCache};
 use crate::payment::cashier::Cashier;
 use crate::payment::settlement::Settlement;
@@ -51,10 +54,14 @@ pub struct App {
     pub confirmation: Arc<dyn Confirmation>,
     /// Outgoing calls.
     pub fetch: Fetch,
+    /// What stands at addresses of clients.
+    pub client_documents: ClientDocuments,
     /// What buying and keeping resources needs.
     pub desk: Desk,
     /// Seals answers that are kept for retries.
     pub answer_sealer: Arc<Sealer>,
+    /// Seals what is known about persons.
+    pub person_sealer: Arc<Sealer>,
     /// Seals the secrets of the provisioning wire.
     pub wire_sealer: Arc<Sealer>,
     /// The secrets with which orchestrators sign.
@@ -69,10 +76,24 @@ pub struct App {
     pub limits: LimitsConfig,
     /// Whether a proxy in front says who calls.
     pub behind_tls_proxy: bool,
+    /// What our authorization server lets in.
+    pub oauth: OAuthConfig,
+    /// Makes of refresh tokens their successors.
+    pub successors: Successors,
+    /// Which tokens ended before their time, as this process remembers it.
+    pub revocations: Revocations,
     /// What DPoP proofs must carry.
     pub nonces: Nonces,
     /// How fresh and strong the log-in must be before what cannot be taken back.
     pub step_up: StepUp,
+    /// What sends the mails of log-ins.
+    pub post: PostOffice,
+    /// Seals what steps of log-ins know.
+    pub log_in_sealer: Arc<Sealer>,
+    /// The provider's own OpenID provider, and what people call it.
+    pub upstream: Option<(Upstream, String)>,
+    /// What passkeys are for; `None`: our address has no host name.
+    pub relying_party: Option<RelyingParty>,
     /// Of the secret with which the provider's platform reports usage.
     pub meter_key: SecretHash,
     folder: PathBuf,
@@ -102,6 +123,15 @@ pub enum StartError {
     /// A class that no challenge could carry.
     #[error("each of `step_up.acr_values` is visible ASCII without `\"`, `\\` and spaces")]
     AcrValues,
+    /// Outgoing mail.
+    #[error(transparent)]
+    Mailer(#[from] MailerError),
+    /// The provider's own OpenID provider.
+    #[error("`login.oidc.issuer` must be the issuer's https address, and `login.oidc.client_id` our id there")]
+    Upstream,
+    /// Passkeys.
+    #[error("passkeys cannot be set up for this address: {0}")]
+    Passkeys(String),
     /// Sealing.
     #[error(transparent)]
     Seal(#[from] SealError),
@@ -159,6 +189,7 @@ impl App {
             _ => publish(&db, &ring, &catalog, base_url, now).await?,
         };
         let fetch = outgoing(config)?;
+        let client_documents = ClientDocuments::new(&outgoing_settings(config), config.wire.generic_cimd_loopback)?;
         // The keys of the second signature may take ten seconds.
         let patient = Fetch::new(&FetchSettings {
             special_hosts: config.outgoing.special_hosts.clone(),
@@ -175,6 +206,16 @@ impl App {
             ring: ring.clone(),
             issuer: base_url.to_owned(),
         };
+        let log_in_sealer = Arc::new(Sealer::new(&master, "log-ins")?);
+        let provider = edition.document.provider.name.to_string();
+        let post = PostOffice {
+            db: db.clone(),
+            mailer: mailer(config, base_url, &provider)?,
+            sealer: log_in_sealer.clone(),
+            base_url: base_url.to_owned(),
+            provider: provider.clone(),
+            not_mine: NotMine::new(&*master.derive("not mine")?),
+        };
         Ok(Self {
             clock,
             db,
@@ -184,9 +225,9 @@ impl App {
             audience: format!("{base_url}/v1"),
             wire_audience: format!("{base_url}/provisioning"),
             confirmation: Arc::new(RedirectWithCode),
-            fetch,
             desk,
             answer_sealer: Arc::new(Sealer::new(&master, "answers")?),
+            person_sealer: Arc::new(person_sealer(&master)?),
             wire_secrets: SecretBook::new(wire_sealer.clone()),
             wire_keys: PublicKeyCache::new(patient, wire_sealer.clone()),
             wire_sealer,
@@ -194,8 +235,18 @@ impl App {
             wire: config.wire.clone(),
             limits: config.limits.clone(),
             behind_tls_proxy: config.server.behind_tls_proxy,
+            oauth: config.oauth.clone(),
+            client_documents,
+            fetch,
+            successors: Successors::new(&*master.derive("refresh tokens")?),
+            revocations: Revocations::default(),
             nonces: Nonces::new(&*master.derive("dpop nonces")?),
             step_up: step_up(config)?,
+            upstream: upstream(config, base_url, &provider)?,
+            relying_party: RelyingParty::new(base_url, &provider)
+                .map_err(|error| StartError::Passkeys(error.to_string()))?,
+            post,
+            log_in_sealer,
             meter_key: meter_key(config)?.hash(),
             folder: config.catalog.folder.clone(),
             files,
@@ -294,6 +345,7 @@ pub fn check(config: &Config) -> Result<(), StartError> {
     let master = master_key(config)?;
     meter_key(config)?;
     step_up(config)?;
+    upstream(config, "https://localhost", "")?;
     drivers(config, &master).map(drop)
 }
 
@@ -364,12 +416,42 @@ fn word(kind: DriverKind) -> &'static str {
     }
 }
 
-fn outgoing(config: &Config) -> Result<Fetch, reqwest::Error> {
-    Fetch::new(&FetchSettings {
+/// What sends mail, as configured.
+fn mailer(config: &Config, base_url: &str, provider: &str) -> Result<Mailer, MailerError> {
+    let host = Url::parse(base_url).ok().and_then(|url| url.domain().map(str::to_owned));
+    let from = match config.mail.from.as_str() {
+        "" => format!("no-reply@{}", host.as_deref().unwrap_or("localhost")),
+        from => from.to_owned(),
+    };
+    Mailer::new(&config.mail.smtp_url, config.mail.folder.as_deref(), (provider, &from))
+}
+
+/// The provider's own OpenID provider, as configured.
+fn upstream(config: &Config, base_url: &str, provider: &str) -> Result<Option<(Upstream, String)>, StartError> {
+    let oidc = &config.login.oidc;
+    if oidc.issuer.is_empty() {
+        return Ok(None);
+    }
+    let client = (oidc.client_id.as_str(), oidc.client_secret.clone());
+    if oidc.client_id.is_empty() {
+        return Err(StartError::Upstream);
+    }
+    let back = format!("{base_url}/login/upstream/back");
+    let upstream = Upstream::new(Fetch::new(&outgoing_settings(config))?, &oidc.issuer, client, back);
+    let name = if oidc.name.is_empty() { provider.to_owned() } else { oidc.name.clone() };
+    Ok(Some((upstream.map_err(|_not_a_url| StartError::Upstream)?, name)))
+}
+
+fn outgoing_settings(config: &Config) -> FetchSettings {
+    FetchSettings {
         special_hosts: config.outgoing.special_hosts.clone(),
         timeout: Duration::from_secs(config.outgoing.timeout_seconds),
         ..FetchSettings::default()
-    })
+    }
+}
+
+fn outgoing(config: &Config) -> Result<Fetch, reqwest::Error> {
+    Fetch::new(&outgoing_settings(config))
 }
 
 fn cashier(master: &MasterKey, db: &Db, ring: &Arc<KeyRing>, fetch: &Fetch) -> Result<Cashier, SealError> {
@@ -438,6 +520,14 @@ pub fn platform_key(master: &MasterKey) -> Result<zeroize::Zeroizing<[u8; 32]>, 
 /// When the key cannot be derived.
 pub fn wire_sealer(master: &MasterKey) -> Result<Sealer, SealError> {
     Sealer::new(master, "provisioning wire")
+}
+
+/// What seals what is known about persons.
+///
+/// # Errors
+/// When the key cannot be derived.
+pub fn person_sealer(master: &MasterKey) -> Result<Sealer, SealError> {
+    Sealer::new(master, "persons")
 }
 
 /// The configured master key, or the one in its file.

@@ -4,12 +4,17 @@
 //! Addresses are judged inside the resolver that the connection uses, so that a name cannot answer one address to the
 //! check and another to the connection.
 
+mod documents;
+
+pub use documents::{Bounds, DocumentError, Documents, Read};
+
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Method};
@@ -150,23 +155,55 @@ pub struct Fetch {
     max_body: usize,
 }
 
+/// Where the addresses of a name come from: the edge of the process, so that tests can play a resolver that lies.
+pub trait Lookup: Send + Sync + 'static {
+    /// All addresses of a name.
+    fn lookup(&self, name: String) -> BoxFuture<'static, std::io::Result<Vec<IpAddr>>>;
+}
+
+/// The machine's own resolver.
+#[derive(Debug, Clone, Copy)]
+pub struct SystemLookup;
+
+impl Lookup for SystemLookup {
+    fn lookup(&self, name: String) -> BoxFuture<'static, std::io::Result<Vec<IpAddr>>> {
+        Box::pin(async move {
+            let found = tokio::net::lookup_host((name, 0)).await?;
+            Ok(found.map(|address| address.ip()).collect())
+        })
+    }
+}
+
 impl Fetch {
     /// Builds the client.
     ///
     /// # Errors
     /// When the TLS library cannot be set up.
-    #[expect(clippy::disallowed_methods, reason = "the one place that builds an outgoing client")]
     pub fn new(settings: &FetchSettings) -> Result<Self, reqwest::Error> {
+        Self::with_lookup(settings, Arc::new(SystemLookup))
+    }
+
+    /// Builds the client over a resolver.
+    ///
+    /// # Errors
+    /// When the TLS library cannot be set up.
+    #[expect(clippy::disallowed_methods, reason = "the one place that builds an outgoing client")]
+    pub fn with_lookup(settings: &FetchSettings, lookup: Arc<dyn Lookup>) -> Result<Self, reqwest::Error> {
         let special_hosts = Arc::new(settings.special_hosts.iter().cloned().collect::<HashSet<_>>());
         let client = Client::builder()
             .redirect(Policy::none())
             .no_proxy()
             .timeout(settings.timeout)
             .connect_timeout(settings.timeout.min(Duration::from_secs(3)))
-            .dns_resolver(Arc::new(JudgingResolver { special_hosts: special_hosts.clone() }))
+            .dns_resolver(Arc::new(JudgingResolver { special_hosts: special_hosts.clone(), lookup }))
             .user_agent(concat!("portreeve/", env!("CARGO_PKG_VERSION")))
             .build()?;
         Ok(Self { client, special_hosts, max_body: settings.max_body })
+    }
+
+    /// Whether the configuration lets a host be a special address.
+    pub(crate) fn may_be_special(&self, host: &str) -> bool {
+        self.special_hosts.contains(host)
     }
 
     /// Sends one request and reads the whole answer. Statuses are not judged; redirects are not followed.
@@ -174,6 +211,14 @@ impl Fetch {
     /// # Errors
     /// See [`FetchError`]: `Refused` and `NotSent` had no effect; after `AnswerLost` and `TooLarge` nobody knows.
     pub async fn send(&self, outgoing: Outgoing) -> Result<Incoming, FetchError> {
+        self.send_within(outgoing, self.max_body).await
+    }
+
+    /// As [`Self::send`], with a limit of its own on the answer's body, in bytes.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub async fn send_within(&self, outgoing: Outgoing, max_body: usize) -> Result<Incoming, FetchError> {
         let shown = shown(&outgoing.url);
         self.judge(&outgoing.url, &shown)?;
         let mut request = self.client.request(outgoing.method, outgoing.url);
@@ -195,8 +240,8 @@ impl Fetch {
         let mut chunks = answer.bytes_stream();
         while let Some(chunk) = chunks.next().await {
             let chunk = chunk.map_err(|error| FetchError::AnswerLost(shown.clone(), error))?;
-            if body.len() + chunk.len() > self.max_body {
-                return Err(FetchError::TooLarge(shown, self.max_body));
+            if body.len() + chunk.len() > max_body {
+                return Err(FetchError::TooLarge(shown, max_body));
             }
             body.extend_from_slice(&chunk);
         }
@@ -213,7 +258,7 @@ impl Fetch {
         match url.scheme() {
             "https" => {}
             "http" if special => {}
-            _ => return refused("only https is allowed"),
+            _ => return refused("only https is allowed, but for the hosts in `outgoing.special_hosts`"),
         }
         let address = match url.host() {
             Some(Host::Ipv4(address)) => Some(IpAddr::V4(address)),
@@ -222,7 +267,9 @@ impl Fetch {
             None => return refused("it has no host"),
         };
         if !special && address.is_some_and(is_special) {
-            return refused("the address is special (loopback, private, link-local or the like)");
+            return refused(
+                "the address is special (loopback, private, link-local or the like), and not named in `outgoing.special_hosts`",
+            );
         }
         Ok(())
     }
@@ -238,18 +285,20 @@ fn shown(url: &Url) -> String {
 
 struct JudgingResolver {
     special_hosts: Arc<HashSet<String>>,
+    lookup: Arc<dyn Lookup>,
 }
 
 impl Resolve for JudgingResolver {
     fn resolve(&self, name: Name) -> Resolving {
         let special = self.special_hosts.contains(name.as_str());
+        let found = self.lookup.lookup(name.as_str().to_owned());
         Box::pin(async move {
-            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            let found = found.await?;
             // One bad address rejects the whole answer.
-            if !special && found.iter().any(|address| is_special(address.ip())) {
+            if !special && found.iter().copied().any(is_special) {
                 return Err("the name leads to a special address".into());
             }
-            let addresses: Addrs = Box::new(found.into_iter());
+            let addresses: Addrs = Box::new(found.into_iter().map(|address| SocketAddr::new(address, 0)));
             Ok(addresses)
         })
     }

@@ -76,6 +76,15 @@ impl<Of: Named> Id<Of> {
     pub fn as_str(&self) -> &str {
         &self.text
     }
+
+    /// The UUID that the text stands for.
+    #[must_use]
+    pub fn as_uuid(&self) -> Uuid {
+        let digits = self.text.bytes().skip(Of::PREFIX.len() + 1);
+        let places = digits.filter_map(|digit| ALPHABET.iter().position(|known| *known == digit));
+        let bits = places.fold(0_u128, |bits, place| (bits << 5) | u128::try_from(place).unwrap_or(0));
+        Uuid::from_u128(bits)
+    }
 }
 
 /// The bits of a version 7 UUID with our counter in front of its random part. A process begins at a random place in the
@@ -229,6 +238,14 @@ kinds! {
     AccountRequest => AccountRequestId, "areq";
     /// That we believe somebody no longer, since an instant.
     Distrust => DistrustId, "dis";
+    /// What is wrong with an account, as somebody says.
+    Case => CaseId, "case";
+    /// An OAuth client with a registration here.
+    Client => ClientId, "client";
+    /// What a human allowed a client.
+    Consent => ConsentId, "cons";
+    /// One step of a log-in.
+    LogInStep => LogInStepId, "lis";
     /// An event waiting to be told to the outside.
     OutboxEvent => OutboxEventId, "evt";
     /// One HTTP request.

@@ -5,6 +5,7 @@
 // Ground: imports nothing of ours.
 pub mod clock;
 pub mod ids;
+pub mod mail;
 pub mod money;
 pub mod secret;
 pub mod unseen;
@@ -15,6 +16,7 @@ pub mod config;
 pub mod db;
 pub mod fetch;
 pub mod idempotency;
+pub mod openid;
 pub mod outbox;
 pub mod signing;
 pub mod telemetry;

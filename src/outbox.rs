@@ -28,7 +28,7 @@ const WAITS: [TimeDelta; 9] = [
 ];
 
 /// How long a claim holds: longer than a try can take.
-const CLAIM: TimeDelta = TimeDelta::seconds(60);
+pub const CLAIM: TimeDelta = TimeDelta::seconds(60);
 
 /// The longest reason that is kept, in characters.
 const MAX_REASON: usize = 200;
@@ -124,6 +124,20 @@ pub fn append(
     now: Timestamp,
 ) -> QueryResult<()> {
     insert(conn, kind, account_id, payload, now).map(drop)
+}
+
+/// The same, for whoever hangs a delivery of their own on the event: its id.
+///
+/// # Errors
+/// When the insert fails; the caller's transaction is then undone.
+pub fn append_for(
+    conn: &mut DbConnection,
+    kind: &'static str,
+    account_id: Option<&AccountId>,
+    payload: &Value,
+    now: Timestamp,
+) -> QueryResult<OutboxEventId> {
+    insert(conn, kind, account_id, payload, now)
 }
 
 /// Appends an event that one orchestrator is to be told of. Where the operator set no address for it, nothing is
@@ -294,34 +308,57 @@ pub enum Try {
     Later(Timestamp),
 }
 
+/// What becomes of a delivery after a try.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct After {
+    /// How it stands.
+    pub state: DeliveryState,
+    /// When it is tried next.
+    pub next_try_at: Option<Timestamp>,
+    /// Why the try failed, cut to a bounded length.
+    pub last_error: Option<String>,
+    /// How often it was tried.
+    pub attempts: i64,
+}
+
+impl Try {
+    /// What becomes of a delivery that was tried `tried_before` times, and now ended like this.
+    #[must_use]
+    pub fn after(&self, tried_before: i64, now: Timestamp) -> After {
+        let wait = usize::try_from(tried_before).ok().and_then(|tried| WAITS.get(tried));
+        let tries = tried_before + 1;
+        let (state, next_try_at, error, attempts) = match self {
+            Self::Delivered => (DeliveryState::Delivered, None, None, tries),
+            Self::Failed(reason) => match wait {
+                Some(wait) => (DeliveryState::Pending, Some(now.plus(*wait)), Some(reason), tries),
+                None => (DeliveryState::Dead, None, Some(reason), tries),
+            },
+            Self::Refused(reason) => (DeliveryState::Dead, None, Some(reason), tries),
+            Self::Nobody => (DeliveryState::Dropped, None, None, tries),
+            Self::Later(at) => (DeliveryState::Pending, Some(*at), None, tried_before),
+        };
+        let last_error = error.map(|reason| reason.chars().take(MAX_REASON).collect::<String>());
+        After { state, next_try_at, last_error, attempts }
+    }
+}
+
 /// Records how the try of a claimed delivery ended. A claim that ended meanwhile is left to whoever has it now.
 ///
 /// # Errors
 /// When the database fails.
 pub fn record(conn: &mut DbConnection, claimed: &Delivery, ended: &Try, now: Timestamp) -> QueryResult<()> {
     let tries = claimed.attempts + 1;
-    let wait = usize::try_from(claimed.attempts).ok().and_then(|tried| WAITS.get(tried));
-    let (state, next, error, attempts) = match ended {
-        Try::Delivered => (DeliveryState::Delivered, None, None, tries),
-        Try::Failed(reason) => match wait {
-            Some(wait) => (DeliveryState::Pending, Some(now.plus(*wait)), Some(reason), tries),
-            None => (DeliveryState::Dead, None, Some(reason), tries),
-        },
-        Try::Refused(reason) => (DeliveryState::Dead, None, Some(reason), tries),
-        Try::Nobody => (DeliveryState::Dropped, None, None, tries),
-        Try::Later(at) => (DeliveryState::Pending, Some(*at), None, claimed.attempts),
-    };
-    let error = error.map(|reason| reason.chars().take(MAX_REASON).collect::<String>());
+    let after = ended.after(claimed.attempts, now);
     let row = outbox_deliveries::table
         .find((&claimed.event_id, &claimed.orchestrator_id))
         .filter(outbox_deliveries::attempts.eq(tries))
         .filter(outbox_deliveries::state.eq(DeliveryState::Pending.as_str()));
     diesel::update(row)
         .set((
-            outbox_deliveries::state.eq(state.as_str()),
-            outbox_deliveries::next_try_at.eq(next),
-            outbox_deliveries::last_error.eq(error),
-            outbox_deliveries::attempts.eq(attempts),
+            outbox_deliveries::state.eq(after.state.as_str()),
+            outbox_deliveries::next_try_at.eq(after.next_try_at),
+            outbox_deliveries::last_error.eq(after.last_error),
+            outbox_deliveries::attempts.eq(after.attempts),
             outbox_deliveries::changed_at.eq(now),
         ))
         .execute(conn)

@@ -15,7 +15,7 @@ use portreeve::money::{Amount, Currency, Money};
 use portreeve::payment::hold::{Ceilings, CounterKind, HoldRequest, Movement, Outcome, move_money};
 use portreeve::payment::{self, audit_chain};
 
-use crate::postgres;
+use crate::pgbench::pgbench;
 
 const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
 const ROWS: usize = 1_000;
@@ -123,7 +123,7 @@ impl Scene {
     /// Lets `callers` callers write for `time`, each its next hold when its last is answered, spread over `rows` rows.
     pub(crate) async fn measure(&self, way: Way, rows: usize, callers: usize, time: Duration) -> Measured {
         if way == Way::Pgbench {
-            return postgres::pgbench(&self.url, rows, callers, time);
+            return pgbench(&self.url, rows, callers, time);
         }
         let start = Instant::now();
         let callers = (0..callers).map(|caller| {
@@ -208,7 +208,7 @@ fn seed(conn: &mut DbConnection, purse: &Purse) -> QueryResult<()> {
         account_id: purse.account.clone(),
         id: purse.counter.clone(),
         kind: CounterKind::Budget,
-        subject: "bench".to_owned(),
+        subject: orchestrator.to_string(),
         currency: Currency::USD,
         period: Period::month_of(NOW),
         ceiling: Amount::from_minor(i64::MAX / 2).unwrap(),

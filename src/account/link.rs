@@ -63,19 +63,20 @@ pub fn ceiling_of(account: &Account, orchestrator: &Orchestrator) -> Amount {
 }
 
 /// Links the person (tenant, subject) of an orchestrator to an account, with a budget for that orchestrator if there is
-/// none yet, and tells the owner. Call it inside `Db::write`.
+/// none yet, and tells the owner. `allowed` is what the owner allows, as scopes are written; `None`: nobody was asked, and
+/// whatever the orchestrator asks for is given. Call it inside `Db::write`.
 ///
 /// # Errors
 /// See [`LinkError`].
 pub fn link(
     conn: &mut DbConnection,
     (orchestrator, (tenant, subject)): (&Orchestrator, (&str, &str)),
-    account: &AccountId,
+    (account, allowed): (&AccountId, Option<&str>),
     (by, actor): (LinkedBy, &str),
     now: Timestamp,
 ) -> Result<(), LinkError> {
     let person = (&orchestrator.id, tenant, subject);
-    store::insert_link(conn, person, account, now).map_err(LinkError::of)?;
+    store::insert_link(conn, person, (account, allowed), now).map_err(LinkError::of)?;
     let owner = store::by_id(conn, account)?.ok_or(DbError::Query(QueryError::NotFound))?;
     if !owner.state.is_usable() {
         return Err(LinkError::Unusable(owner.state.as_str()));
@@ -87,7 +88,7 @@ pub fn link(
     }
     let detail = json!({
         "orchestrator_id": orchestrator.id, "orchestrator": orchestrator.name.as_str(), "by": by.as_str(),
-        "currency": orchestrator.currency, "ceiling": ceiling.minor(),
+        "currency": orchestrator.currency, "ceiling": ceiling.minor(), "scopes": allowed,
     });
     let fact = Fact {
         actor: actor.to_owned(),
@@ -101,4 +102,28 @@ pub fn link(
         "orchestrator_id": orchestrator.id, "orchestrator": orchestrator.name.as_str(), "by": by.as_str(),
     });
     outbox::append(conn, "account.linked", Some(account), &notice, now).map_err(LinkError::of)
+}
+
+/// The owner allows a person's orchestrator `allowed`, which is more than before. Call it inside `Db::write`.
+///
+/// # Errors
+/// When the database fails.
+pub fn widen(
+    conn: &mut DbConnection,
+    (orchestrator, (tenant, subject)): (&Orchestrator, (&str, &str)),
+    account: &AccountId,
+    allowed: &str,
+    now: Timestamp,
+) -> Result<(), DbError> {
+    store::set_allowed(conn, (&orchestrator.id, tenant, subject), allowed)?;
+    let fact = Fact {
+        actor: format!("user:{account}"),
+        action: "link.widened",
+        account_id: Some(account),
+        subject: account.to_string(),
+        detail: json!({
+            "orchestrator_id": orchestrator.id, "orchestrator": orchestrator.name.as_str(), "scopes": allowed,
+        }),
+    };
+    Ok(audit::append(conn, &fact, now)?)
 }

@@ -6,8 +6,12 @@
 
 mod decide;
 mod freeze;
+mod information;
+mod information_store;
 mod link;
 mod open;
+mod opening_limit;
+mod opening_store;
 mod state;
 mod store;
 
@@ -17,13 +21,18 @@ use crate::ids::{AccountId, OrchestratorId};
 
 pub use decide::{Decision, EmailUse, Facts, Flags, decide};
 pub use freeze::{FreezeError, freeze, thaw};
-pub use link::{LinkError, LinkedBy, ceiling_of, link};
-pub use open::{
-    AssertionUse, OpenError, Opening, PastUse, facts, forget_uses, note_delegation, open, past_use, record_replay,
+pub use information::{
+    InvalidFact, PersonalFact, PersonalField, SealedFact, UnknownField, information, lacking, remember,
 };
+pub use link::{LinkError, LinkedBy, ceiling_of, link, widen};
+pub use open::{
+    AssertionUse, OPENED_LETTER, OpenError, Opening, PastUse, facts, forget_uses, note_delegation, open, past_use, record_replay,
+};
+pub use opening_limit::{CountError, count_opening, forget_openings};
 pub use state::{AccountState, InvalidTransition};
 pub use store::{
-    by_id, by_link, distrust_email, ids_after, linked_orchestrators, lock, stopped_in, subjects, with_email_through,
+    allowed, by_id, by_link, distrust_email, ids_after, linked_orchestrators, lock, subjects, unusable_since,
+    with_address, with_email_through,
 };
 
 /// The customer record at the provider.

@@ -10,13 +10,13 @@ use serde_json::json;
 use super::decide::{Decision, EmailUse, Facts, Flags, decide};
 use super::link::{LinkError, LinkedBy, link};
 use super::store::{self, NewAccount, UseRow};
-use crate::attestation::Attestation;
+use crate::attestation::{Attestation, EmailTrust};
 use crate::audit::{self, Fact};
 use crate::clock::Timestamp;
 use crate::db::{DbConnection, DbError};
 use crate::ids::AccountId;
 use crate::orchestrator::{self, Belief, Orchestrator, Statement};
-use crate::outbox;
+use crate::{mail, outbox};
 
 use chrono::TimeDelta;
 
@@ -24,6 +24,8 @@ use chrono::TimeDelta;
 const SAME_ANSWER: TimeDelta = TimeDelta::seconds(30);
 /// How much longer than it could be accepted the use of an assertion is remembered: clocks differ.
 const REMEMBER_LONGER: TimeDelta = TimeDelta::seconds(120);
+/// The letter that tells a human of their new account.
+pub const OPENED_LETTER: &str = "mail.account_opened";
 /// How many accounts with the same address are looked at.
 const MAX_SAME_EMAIL: i64 = 32;
 
@@ -271,7 +273,7 @@ fn link_owner(conn: &mut DbConnection, opening: &Opening, owner: &AccountId, now
     let Opening { attestation, orchestrator, .. } = opening;
     let person = (attestation.tenant.as_str(), attestation.subject.as_str());
     let actor = format!("orchestrator:{}", orchestrator.id);
-    link(conn, (orchestrator, person), owner, (LinkedBy::Policy, &actor), now).map_err(|error| match error {
+    link(conn, (orchestrator, person), (owner, None), (LinkedBy::Policy, &actor), now).map_err(|error| match error {
         LinkError::Taken | LinkError::Unusable(_) => OpenError::Changed,
         LinkError::Db(error) => OpenError::Db(error),
     })
@@ -295,7 +297,8 @@ fn insert_account(
     }
     account.insert(conn)?;
     let link = (&orchestrator.id, attestation.tenant.as_str(), attestation.subject.as_str());
-    store::insert_link(conn, link, account_id, now).map_err(|error| OpenError::of(error, OpenError::Changed))?;
+    store::insert_link(conn, link, (account_id, None), now)
+        .map_err(|error| OpenError::of(error, OpenError::Changed))?;
     if let (EmailUse::Own, Some(email)) = (email_use, email) {
         store::insert_email_owner(conn, email.canonical.as_str(), account_id, now)
             .map_err(|error| OpenError::of(error, OpenError::Changed))?;
@@ -309,7 +312,16 @@ fn insert_account(
         "sidecar": flags.sidecar,
         "currency": orchestrator.currency,
         "ceiling": ceiling.minor(),
+        // On which word, and by which rule of the operator.
+        "assertion_hash": attestation.assertion_hash,
+        "key": attestation.key_id,
+        "existing_account": orchestrator.existing_account.as_str(),
     });
+    if email.is_some_and(|email| email.trust != EmailTrust::Unverified) {
+        let notice = json!({"account": account_id, "orchestrator": orchestrator.name.as_str(),
+            "currency": orchestrator.currency, "ceiling": ceiling});
+        mail::post(conn, OPENED_LETTER, Some(account_id), &notice, now)?;
+    }
     let told = json!({"account": {"id": account_id, "state": "provisional"}});
     outbox::notify(conn, "account.opened", &orchestrator.id, account_id, &told, now)?;
     Ok(record(conn, opening, "account.opened", Some(account_id), detail, now)?)

@@ -9,7 +9,6 @@ use crate::db::{DbConnection, DbError};
 use crate::ids::{AccountId, OrchestratorId};
 use crate::money::{Amount, Currency};
 use crate::orchestrator::Statement;
-use crate::secret::SecretHash;
 
 /// Written where an account has no address.
 const NO_EMAIL: &str = "none";
@@ -26,7 +25,6 @@ struct Row {
     created_at: Timestamp,
     changed_at: Timestamp,
     spending_stopped_at: Option<Timestamp>,
-    _spending_stopped_by: Option<String>,
 }
 
 impl TryFrom<Row> for Account {
@@ -61,15 +59,6 @@ impl TryFrom<Row> for Account {
 pub fn by_id(conn: &mut DbConnection, id: &AccountId) -> Result<Option<Account>, DbError> {
     let row: Option<Row> = accounts::table.find(id).first(conn).optional()?;
     row.map(Account::try_from).transpose()
-}
-
-/// Whether new spending was stopped in this session.
-///
-/// # Errors
-/// When the database fails.
-pub fn stopped_in(conn: &mut DbConnection, id: &AccountId, session: &SecretHash) -> QueryResult<bool> {
-    let same = accounts::table.find(id).filter(accounts::spending_stopped_by.eq(session.as_str()));
-    diesel::select(diesel::dsl::exists(same)).get_result(conn)
 }
 
 /// The account that a person of an orchestrator is linked to. The only way from an attestation to an account.
@@ -183,7 +172,7 @@ impl<'a> NewAccount<'a> {
 pub(super) fn insert_link(
     conn: &mut DbConnection,
     (orchestrator_id, tenant, subject): (&OrchestratorId, &str, &str),
-    account_id: &AccountId,
+    (account_id, scopes): (&AccountId, Option<&str>),
     now: Timestamp,
 ) -> QueryResult<()> {
     diesel::insert_into(identity_links::table)
@@ -193,9 +182,31 @@ pub(super) fn insert_link(
             identity_links::subject.eq(subject),
             identity_links::account_id.eq(account_id),
             identity_links::created_at.eq(now),
+            identity_links::scopes.eq(scopes),
         ))
         .execute(conn)
         .map(drop)
+}
+
+/// What the owner of the account allowed a person's orchestrator, as it was written. `None`: there is no link, or nobody
+/// was asked.
+///
+/// # Errors
+/// When the database fails.
+pub fn allowed(
+    conn: &mut DbConnection,
+    (orchestrator_id, tenant, subject): (&OrchestratorId, &str, &str),
+) -> Result<Option<String>, DbError> {
+    let link = identity_links::table.find((orchestrator_id, tenant, subject)).select(identity_links::scopes);
+    Ok(link.first::<Option<String>>(conn).optional()?.flatten())
+}
+
+pub(super) fn set_allowed(
+    conn: &mut DbConnection,
+    person: (&OrchestratorId, &str, &str),
+    scopes: &str,
+) -> QueryResult<()> {
+    diesel::update(identity_links::table.find(person)).set(identity_links::scopes.eq(scopes)).execute(conn).map(drop)
 }
 
 pub(super) fn insert_email_owner(
@@ -381,4 +392,28 @@ pub fn distrust_email(conn: &mut DbConnection, id: &AccountId, forever: bool) ->
         diesel::update(accounts::table.find(id)).set(nothing).execute(conn)?;
     }
     Ok(())
+}
+
+/// Accounts that were frozen or closed after `since`, at most `limit`.
+///
+/// # Errors
+/// When the database fails.
+pub fn unusable_since(conn: &mut DbConnection, since: Timestamp, limit: i64) -> Result<Vec<AccountId>, DbError> {
+    Ok(accounts::table
+        .filter(accounts::state.eq_any(["frozen", "closed"]))
+        .filter(accounts::changed_at.gt(since))
+        .select(accounts::id)
+        .limit(limit)
+        .load(conn)?)
+}
+
+/// The oldest accounts with this canonical address, at most `limit`: for whoever proved that the address is theirs, never
+/// for anybody's word about it.
+///
+/// # Errors
+/// When the database fails or holds an impossible row.
+pub fn with_address(conn: &mut DbConnection, index: &str, limit: i64) -> Result<Vec<Account>, DbError> {
+    let rows: Vec<Row> =
+        accounts::table.filter(accounts::email_index.eq(index)).order(accounts::id).limit(limit).load(conn)?;
+    rows.into_iter().map(Account::try_from).collect()
 }

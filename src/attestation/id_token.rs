@@ -18,9 +18,9 @@ use crate::secret::sha256_base64url;
 use crate::signing::{self, JwsError, SignatureAlgorithm, VerifyingKey};
 
 /// How far two clocks may differ.
-const SKEW: TimeDelta = TimeDelta::seconds(60);
+pub(super) const SKEW: TimeDelta = TimeDelta::seconds(60);
 /// How old an ID token may be as an attestation, whatever its `exp` says.
-const MAX_AGE: TimeDelta = TimeDelta::minutes(10);
+pub(super) const MAX_AGE: TimeDelta = TimeDelta::minutes(10);
 /// The longest subject, tenant or `jti`, in bytes.
 const MAX_NAME: usize = 255;
 
@@ -55,14 +55,14 @@ struct Claims {
 
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Audience {
+pub(super) enum Audience {
     One(String),
     Many(Vec<String>),
 }
 
 impl Audience {
     /// Exactly one audience, and it is `wanted`.
-    fn is_only(&self, wanted: &str) -> bool {
+    pub(super) fn is_only(&self, wanted: &str) -> bool {
         match self {
             Self::One(audience) => audience == wanted,
             Self::Many(audiences) => matches!(audiences.as_slice(), [audience] if audience == wanted),
@@ -76,7 +76,11 @@ impl Unverified {
     /// # Errors
     /// When the token is malformed or of another type. No key was looked up.
     pub fn parse(token: &str) -> Result<Self, AttestationError> {
-        let jws = signing::Unverified::parse(token)?;
+        Self::of(token, signing::Unverified::parse(token)?)
+    }
+
+    /// The same, taken apart already.
+    pub(super) fn of(token: &str, jws: signing::Unverified) -> Result<Self, AttestationError> {
         jws.expect_type(&["jwt", ""])?;
         Ok(Self { token: token.to_owned(), jws })
     }
@@ -207,7 +211,7 @@ fn attest(
 }
 
 /// How a key is named by its issuer; one that has no name, by its thumbprint (RFC 7638).
-fn key_name(key: &VerifyingKey) -> String {
+pub(super) fn key_name(key: &VerifyingKey) -> String {
     let named = key.common.key_id.clone().filter(|kid| (1..=MAX_NAME).contains(&kid.len()));
     named.unwrap_or_else(|| key.thumbprint(jsonwebtoken::jwk::ThumbprintHash::SHA256).unwrap_or_default())
 }
@@ -219,7 +223,7 @@ pub(super) fn named(text: String, claim: &'static str) -> Result<String, Attesta
 }
 
 /// An address that we would not keep is none: the person is who they are without it.
-fn asserted_email(
+pub(super) fn asserted_email(
     email: Option<&Value>,
     verified: Option<&Value>,
     orchestrator: &Orchestrator,

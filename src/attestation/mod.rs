@@ -7,6 +7,7 @@
 #[cfg(test)]
 pub(crate) mod attacks;
 mod email;
+mod id_jag;
 mod id_token;
 mod request;
 pub mod request_signature;
@@ -17,6 +18,7 @@ use crate::orchestrator::{KeyError, Statement};
 use crate::signing::JwsError;
 
 pub use email::{AssertedEmail, CanonicalEmail, EmailTrust, InvalidEmail, UnknownTrust};
+pub use id_jag::{Assertion, IdJag, UnverifiedJag};
 pub use id_token::Unverified;
 pub use request::{AccountRequestFacts, attest_signed, attest_unsigned};
 
@@ -103,6 +105,12 @@ pub enum AttestationError {
     /// `iat` is too long ago.
     #[error("the assertion is too old")]
     TooOld,
+    /// It is good for longer than an assertion may be.
+    #[error("the assertion is good for too long")]
+    TooLong,
+    /// It carries limits that nobody here understands.
+    #[error("the assertion carries `authorization_details`")]
+    Details,
     /// A claim is outside its bounds.
     #[error("`{0}` is not 1 to 255 bytes without control characters")]
     Claim(&'static str),

@@ -2,11 +2,12 @@
 
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::grant::Grant;
 use super::scope::Scopes;
 use crate::clock::Timestamp;
-use crate::ids::{AccountId, GrantId};
+use crate::ids::{AccountId, ConsentId, GrantId, OrchestratorId};
 use crate::signing::{Algorithm, JwsError, KeyPurpose, KeyRing, SignatureAlgorithm, SigningError, Unverified};
 
 /// How long an access token works.
@@ -31,6 +32,14 @@ struct Claims {
     auth_time: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     acr: Option<String>,
+    /// Ours: through whom, so that a use of the token needs no look into the database.
+    orchestrator: OrchestratorId,
+    /// Ours: what the human allowed, if it came of that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    consent: Option<ConsentId>,
+    /// RFC 9396 §9.1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    authorization_details: Option<Value>,
 }
 
 /// RFC 9449 §6.1.
@@ -39,7 +48,7 @@ struct Confirmation {
     jkt: String,
 }
 
-/// How the person logged in at the orchestrator, as its ID token said.
+/// How the person logged in: at the orchestrator, as its ID token said, or here.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LogIn {
     /// When.
@@ -48,13 +57,17 @@ pub struct LogIn {
     pub acr: Option<String>,
 }
 
-/// What a believed token says. Whether its grant still stands is to be asked of the database: [`super::access`].
+/// What a believed token says. Whether its grant still stands is to be asked of [`super::Revocations`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerifiedToken {
     /// Its grant.
     pub grant_id: GrantId,
     /// For whom.
     pub account_id: AccountId,
+    /// Through which orchestrator.
+    pub orchestrator_id: OrchestratorId,
+    /// What the human allowed, if it came of that.
+    pub consent_id: Option<ConsentId>,
     /// To whom it was given.
     pub client: String,
     /// What it allows.
@@ -63,8 +76,23 @@ pub struct VerifiedToken {
     pub bound_to: Option<String>,
     /// How the person had logged in.
     pub log_in: LogIn,
+    /// The limits of what the human allowed (RFC 9396).
+    pub details: Option<Value>,
+    /// Since when it works.
+    pub issued_at: Timestamp,
     /// From when on it no longer works.
     pub expires_at: Timestamp,
+}
+
+/// What else a token says.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Extra {
+    /// RFC 7638 thumbprint of the key that it is bound to.
+    pub(super) bound_to: Option<String>,
+    /// How the person logged in.
+    pub(super) log_in: LogIn,
+    /// RFC 9396.
+    pub(super) details: Option<Value>,
 }
 
 /// Why a token is not believed. For the log: a caller hears `invalid_token`.
@@ -99,8 +127,7 @@ pub(super) fn issue(
     issuer: &str,
     audience: &str,
     grant: &Grant,
-    bound_to: Option<&str>,
-    log_in: &LogIn,
+    extra: &Extra,
 ) -> Result<String, SigningError> {
     let claims = Claims {
         iss: issuer.to_owned(),
@@ -111,9 +138,12 @@ pub(super) fn issue(
         exp: grant.expires_at.seconds(),
         jti: grant.id.clone(),
         scope: grant.scopes.to_string(),
-        cnf: bound_to.map(|jkt| Confirmation { jkt: jkt.to_owned() }),
-        auth_time: log_in.at.map(Timestamp::seconds),
-        acr: log_in.acr.clone(),
+        cnf: extra.bound_to.as_ref().map(|jkt| Confirmation { jkt: jkt.clone() }),
+        auth_time: extra.log_in.at.map(Timestamp::seconds),
+        acr: extra.log_in.acr.clone(),
+        orchestrator: grant.orchestrator_id.clone(),
+        consent: grant.consent_id.clone(),
+        authorization_details: extra.details.clone(),
     };
     ring.key(KeyPurpose::AccessToken, Algorithm::Es256)?.sign_compact("at+jwt", &claims)
 }
@@ -151,7 +181,11 @@ pub fn verify_access_token(
     Ok(VerifiedToken {
         grant_id: claims.jti,
         account_id: claims.sub,
+        orchestrator_id: claims.orchestrator,
+        consent_id: claims.consent,
         client: claims.client_id,
+        details: claims.authorization_details,
+        issued_at: Timestamp::from_seconds(claims.iat),
         scopes,
         bound_to: claims.cnf.map(|cnf| cnf.jkt),
         log_in: LogIn { at: claims.auth_time.map(Timestamp::from_seconds), acr: claims.acr },
@@ -181,6 +215,7 @@ mod tests {
             scopes: Scopes::known_of("budget:read"),
             issued_at: now(),
             expires_at: now().plus(ACCESS_TOKEN_LIFETIME),
+            consent_id: None,
         }
     }
 
@@ -191,7 +226,7 @@ mod tests {
     #[test]
     fn a_token_says_what_was_granted_until_it_expires() {
         let (ring, grant) = (KeyRing::generate().unwrap(), grant());
-        let token = issue(&ring, ISSUER, API, &grant, None, &LogIn::default()).unwrap();
+        let token = issue(&ring, ISSUER, API, &grant, &Extra::default()).unwrap();
         let told = verify_access_token(&token, &ring, API, ISSUER, now()).unwrap();
         assert_eq!((told.grant_id, told.account_id, told.scopes), (grant.id, grant.account_id, grant.scopes));
         assert_eq!(refusal(&ring, &token, grant.expires_at), TokenError::Expired);
@@ -211,6 +246,7 @@ mod tests {
         let claims = json!({
             "iss": ISSUER, "aud": API, "sub": AccountId::new(now()), "client_id": "c", "iat": now().seconds(),
             "exp": now().seconds() + 60, "jti": GrantId::new(now()), "scope": "budget:read",
+            "orchestrator": OrchestratorId::new(now()),
         });
         let sign = |typ: &str, claims: &Value| key.sign_compact(typ, claims).unwrap();
         assert!(verify_access_token(&sign("at+jwt", &claims), &ring, API, ISSUER, now()).is_ok());
@@ -218,7 +254,7 @@ mod tests {
         assert_eq!(refusal(&ring, &sign("JWT", &claims), now()), TokenError::Jws(JwsError::Type));
         let forged = other_purpose.sign_compact("at+jwt", &claims).unwrap();
         assert_eq!(refusal(&ring, &forged, now()), TokenError::Key);
-        for claim in ["iss", "aud", "sub", "client_id", "iat", "exp", "jti", "scope"] {
+        for claim in ["iss", "aud", "sub", "client_id", "iat", "exp", "jti", "scope", "orchestrator"] {
             let mut without = claims.clone();
             without.as_object_mut().unwrap().remove(claim);
             assert!(matches!(refusal(&ring, &sign("at+jwt", &without), now()), TokenError::Jws(JwsError::Claims(_))));

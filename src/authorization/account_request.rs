@@ -14,7 +14,9 @@ use super::pkce::CodeChallenge;
 use super::scope::Scopes;
 use super::wire_grant::{self, Holder, IssueError, Issued, WireSigner};
 use super::wire_store;
-use crate::account::{self, AssertionUse, Decision, Facts, OpenError, Opening, PastUse};
+use crate::account::{
+    self, AssertionUse, CountError, Decision, Facts, OpenError, Opening, PastUse, PersonalFact, SealedFact,
+};
 use crate::attestation::Attestation;
 use crate::audit::{self, Fact};
 use crate::clock::Timestamp;
@@ -41,6 +43,10 @@ pub struct AccountRequestParts<'a> {
     pub signer: WireSigner<'a>,
     /// Seals answers and what is given back verbatim.
     pub sealer: &'a Sealer,
+    /// Seals what is known about persons.
+    pub person_sealer: &'a Sealer,
+    /// How many accounts one orchestrator may open in an hour; 0 is any number.
+    pub accounts_per_hour: u32,
 }
 
 /// What is asked.
@@ -56,14 +62,16 @@ pub struct AccountAsked {
     pub signed: bool,
     /// Who gets the tokens.
     pub client: String,
-    /// What they shall allow.
-    pub scopes: Scopes,
+    /// What they shall allow. `None`: whatever the owner allowed, and everything where nobody was asked.
+    pub scopes: Option<Scopes>,
     /// With which proof the code is redeemed.
     pub code_challenge: Option<CodeChallenge>,
     /// Given back when the human has answered.
     pub confirmation_secret: Option<String>,
     /// Until when it may be answered.
     pub expires_at: Option<Timestamp>,
+    /// What is passed on about the person.
+    pub information: Vec<PersonalFact>,
 }
 
 /// What is answered. The texts are secrets.
@@ -117,6 +125,9 @@ pub enum AccountRequestError {
     /// Too many requests about the same person at once: nothing was done.
     #[error("too many requests about the same person at once")]
     Contended,
+    /// No more accounts may be opened now.
+    #[error(transparent)]
+    Count(#[from] CountError),
     /// The answer could not be sealed or opened.
     #[error(transparent)]
     Seal(#[from] SealError),
@@ -140,7 +151,7 @@ impl From<NoRandomness> for AccountRequestError {
 /// What is given for an account, not yet written down.
 #[derive(Debug)]
 enum Given {
-    Code(NewCode),
+    Code(Box<NewCode>),
     Tokens(Box<Issued>),
 }
 
@@ -149,6 +160,39 @@ struct Known {
     past: Option<PastUse>,
     waiting: Option<AccountRequest>,
     facts: Facts,
+    allowed: Option<Scopes>,
+}
+
+/// What comes next.
+enum Next {
+    /// Tokens for the account that this leads to, which allow this.
+    Give(Decision, Scopes),
+    /// The owner is asked.
+    Ask(AccountId),
+}
+
+impl AccountAsked {
+    /// The scopes where nobody said otherwise.
+    fn wanted(&self) -> Scopes {
+        self.scopes.clone().unwrap_or_else(Scopes::all)
+    }
+}
+
+/// Decides. An owner who allowed something is asked before more is given.
+fn next(asked: &AccountAsked, known: &Known) -> Result<Next, AccountRequestError> {
+    match account::decide(&asked.attestation, &asked.orchestrator, &known.facts) {
+        Decision::Unusable(_, state) => Err(AccountRequestError::AccountUnusable(state.as_str())),
+        Decision::MayNotOpen => Err(AccountRequestError::MayNotOpen),
+        // Whoever guesses another's request must not come to the account behind it.
+        Decision::Use(_) | Decision::Link(_) if !asked.signed => Err(AccountRequestError::IdReused),
+        Decision::NeedsConsent { owner, .. } => Ok(Next::Ask(owner)),
+        Decision::Use(owner) => Ok(match (&known.allowed, &asked.scopes) {
+            (Some(allowed), None) => Next::Give(Decision::Use(owner), allowed.clone()),
+            (Some(allowed), Some(wanted)) if !allowed.contains_all(wanted) => Next::Ask(owner),
+            _ => Next::Give(Decision::Use(owner), asked.wanted()),
+        }),
+        decision => Ok(Next::Give(decision, asked.wanted())),
+    }
 }
 
 /// Answers a request for an account, opening or linking it if need be.
@@ -160,18 +204,21 @@ pub async fn request_account(
     asked: &AccountAsked,
     now: Timestamp,
 ) -> Result<AccountAnswered, AccountRequestError> {
+    let mut counted = false;
     for _ in 0..ATTEMPTS {
         let known = look(parts.db, &asked.attestation).await?;
         if let Some(past) = &known.past {
             return answer_again(parts, past, asked, now);
         }
-        let settled = match account::decide(&asked.attestation, &asked.orchestrator, &known.facts) {
-            Decision::Unusable(_, state) => return Err(AccountRequestError::AccountUnusable(state.as_str())),
-            Decision::MayNotOpen => return Err(AccountRequestError::MayNotOpen),
-            // Whoever guesses another's request must not come to the account behind it.
-            Decision::Use(_) | Decision::Link(_) if !asked.signed => return Err(AccountRequestError::IdReused),
-            Decision::NeedsConsent { owner, .. } => ask_owner(parts, asked, known.waiting, owner, now).await?,
-            decision => give(parts, asked, decision, now).await?,
+        let settled = match next(asked, &known)? {
+            Next::Ask(owner) => ask_owner(parts, asked, known.waiting, owner, now).await?,
+            Next::Give(decision, scopes) => {
+                if matches!(decision, Decision::Open { .. }) && !std::mem::replace(&mut counted, true) {
+                    let (orchestrator, at_most) = (&asked.orchestrator.id, parts.accounts_per_hour);
+                    account::count_opening(parts.db, orchestrator, at_most, now).await?;
+                }
+                give(parts, asked, (decision, scopes), now).await?
+            }
         };
         if let Some(answer) = settled {
             return Ok(answer);
@@ -186,7 +233,9 @@ async fn look(db: &Db, attestation: &Attestation) -> Result<Known, DbError> {
         // The use is read last: a link that a copy of this request made a moment ago comes with its use.
         let facts = account::facts(conn, &attestation)?;
         let waiting = wire_store::request_by_key(conn, &attestation.orchestrator_id, &attestation.assertion_key)?;
-        Ok(Known { past: account::past_use(conn, &attestation)?, waiting, facts })
+        let person = (&attestation.orchestrator_id, attestation.tenant.as_str(), attestation.subject.as_str());
+        let allowed = consent::allowed(conn, person)?;
+        Ok(Known { past: account::past_use(conn, &attestation)?, waiting, facts, allowed })
     })
     .await
 }
@@ -239,6 +288,7 @@ async fn ask_owner(
     let id = AccountRequestId::new(now);
     let secret = asked.confirmation_secret.clone().unwrap_or_default();
     let latest = now.plus(CONSENT_LIFETIME);
+    let information = sealed(parts, asked, &owner)?;
     let request = AccountRequest {
         sealed_confirmation_secret: parts.sealer.seal(&consent::place(&id), secret.as_bytes())?,
         id: id.clone(),
@@ -250,11 +300,12 @@ async fn ask_owner(
         email: attestation.email.as_ref().map(|email| email.canonical.as_str().to_owned()),
         account_id: owner,
         client: asked.client.clone(),
-        scopes: asked.scopes.clone(),
+        scopes: asked.wanted(),
         code_challenge: asked.code_challenge.clone(),
         state: RequestState::Pending,
         created_at: now,
         expires_at: asked.expires_at.map_or(latest, |end| end.min(latest)),
+        information,
     };
     let name = asked.orchestrator.name.to_string();
     let said = attestation.clone();
@@ -294,15 +345,16 @@ fn insert_question(
 async fn give(
     parts: AccountRequestParts<'_>,
     asked: &AccountAsked,
-    decision: Decision,
+    (decision, scopes): (Decision, Scopes),
     now: Timestamp,
 ) -> Result<Option<AccountAnswered>, AccountRequestError> {
     let (account_id, opened) = match &decision {
         Decision::Use(id) | Decision::Link(id) => (id.clone(), false),
         _ => (AccountId::new(now), true),
     };
-    let (answer, given) = prepare(parts, asked, &account_id, now)?;
+    let (answer, given) = prepare(parts, asked, (&account_id, scopes), now)?;
     let sealed_answer = parts.sealer.seal(&place(&asked.attestation), &serde_json::to_vec(&answer)?)?;
+    let information = sealed(parts, asked, &account_id)?;
     let opening = Opening {
         attestation: asked.attestation.clone(),
         orchestrator: asked.orchestrator.clone(),
@@ -313,6 +365,8 @@ async fn give(
     let lane = lane(&asked.attestation);
     let settled = parts.db.write(&lane, move |conn| {
         account::open(conn, &opening, now)?;
+        let whose = (&opening.account_id, &opening.orchestrator.id);
+        account::remember(conn, whose, &information, now)?;
         match &given {
             Given::Code(code) => code.insert(conn)?,
             Given::Tokens(issued) => issued.insert(conn)?,
@@ -328,27 +382,39 @@ async fn give(
         Ok(()) => Ok(Some(answer)),
         Err(OpenError::AlreadyUsed | OpenError::Changed) => Ok(None),
         Err(OpenError::Distrusted) => Err(AccountRequestError::Distrusted),
+        // Another request about the same person passed something on at the same moment.
+        Err(OpenError::Db(error)) if error.is_unique_violation() => Ok(None),
         Err(OpenError::Db(error)) => Err(error.into()),
     }
+}
+
+/// What is passed on about the person, sealed for the account that it will belong to.
+fn sealed(
+    parts: AccountRequestParts<'_>,
+    asked: &AccountAsked,
+    account: &AccountId,
+) -> Result<Vec<SealedFact>, SealError> {
+    let seal = |fact: &PersonalFact| fact.seal(parts.person_sealer, account, &asked.orchestrator.id);
+    asked.information.iter().map(seal).collect()
 }
 
 /// Everything slow, before the transaction.
 fn prepare(
     parts: AccountRequestParts<'_>,
     asked: &AccountAsked,
-    account_id: &AccountId,
+    (account_id, scopes): (&AccountId, Scopes),
     now: Timestamp,
 ) -> Result<(AccountAnswered, Given), AccountRequestError> {
     let holder = Holder {
         account_id: account_id.clone(),
         orchestrator_id: asked.orchestrator.id.clone(),
         client: asked.client.clone(),
-        scopes: asked.scopes.clone(),
+        scopes,
     };
     // Tokens at once would pass by the proof that the client said it will give.
     if asked.settings.account_answer == AccountAnswer::Code || asked.code_challenge.is_some() || !asked.signed {
         let (code, row) = NewCode::generate(&holder, asked.code_challenge.as_ref(), now)?;
-        return Ok((AccountAnswered::Code { code: code.expose().to_owned() }, Given::Code(row)));
+        return Ok((AccountAnswered::Code { code: code.expose().to_owned() }, Given::Code(Box::new(row))));
     }
     let lifetime = asked.settings.profile.access_token_lifetime;
     let issued = wire_grant::issue(parts.signer, &holder, None, lifetime, now)?;

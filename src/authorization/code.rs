@@ -5,9 +5,9 @@ use serde_json::json;
 
 use super::client::PresentedClient;
 use super::pkce::{CodeChallenge, CodeVerifier};
+use super::standing;
 use super::wire_grant::{self, Holder, IssueError, WireSigner, WireTokens};
 use super::wire_store::{self, CodeRow};
-use crate::account;
 use crate::audit::{self, Fact};
 use crate::clock::Timestamp;
 use crate::db::{Db, DbConnection, DbError};
@@ -45,6 +45,9 @@ impl NewCode {
             issued_at: now,
             expires_at: now.plus(CODE_LIFETIME),
             used_at: None,
+            consent_id: None,
+            redirect_uri: None,
+            bound_to: None,
         };
         Ok((code, Self { row }))
     }
@@ -117,21 +120,10 @@ pub(super) fn standing(
     account: &AccountId,
     orchestrator: &OrchestratorId,
 ) -> Result<Result<WireSettings, &'static str>, DbError> {
-    let found = (
-        account::by_id(conn, account)?,
-        orchestrator::by_id(conn, orchestrator)?,
-        orchestrator::wire_of(conn, orchestrator)?,
-    );
-    let (Some(account), Some(orchestrator), Some(settings)) = found else {
+    let Some(settings) = orchestrator::wire_of(conn, orchestrator)? else {
         return Ok(Err("the orchestrator does not speak this wire any more"));
     };
-    if !account.state.is_usable() {
-        return Ok(Err("the account is frozen or closed"));
-    }
-    if orchestrator.suspended_at.is_some() {
-        return Ok(Err("the orchestrator is suspended"));
-    }
-    Ok(Ok(settings))
+    Ok(standing::refusal(conn, account, orchestrator)?.map_or(Ok(settings), Err))
 }
 
 /// Redeems a code for tokens.
@@ -165,8 +157,8 @@ pub async fn redeem(
         if !wire_store::use_code(conn, &hash, now)? {
             return Err(RedeemError::Spent);
         }
-        still_stands(conn, &row)?;
         issued.insert(conn)?;
+        still_stands(conn, &row)?;
         let fact = Fact {
             actor: format!("orchestrator:{}", row.orchestrator_id),
             action: "grant.issued",
@@ -183,7 +175,7 @@ pub async fn redeem(
 async fn look(db: &Db, hash: SecretHash, now: Timestamp) -> Result<(CodeRow, WireSettings), RedeemError> {
     db.read(move |conn| {
         let row = wire_store::code(conn, &hash)?.ok_or(RedeemError::Spent)?;
-        if row.used_at.is_some() || row.expires_at <= now {
+        if row.used_at.is_some() || row.expires_at <= now || row.consent_id.is_some() {
             return Err(RedeemError::Spent);
         }
         let settings = standing(conn, &row.account_id, &row.orchestrator_id)?.map_err(RedeemError::Unusable)?;
@@ -197,11 +189,14 @@ fn still_stands(conn: &mut DbConnection, row: &CodeRow) -> Result<(), RedeemErro
 }
 
 /// A code with a challenge takes its verifier and nothing else; one without takes the signature of its orchestrator.
+/// Neither works in a request that another orchestrator signed.
 fn prove(row: &CodeRow, redemption: &Redemption) -> Result<(), RedeemError> {
+    if matches!(&redemption.signed_by, SignedBy::Orchestrator(id) if *id != row.orchestrator_id) {
+        return Err(RedeemError::OtherClient);
+    }
     let Some(challenge) = &row.code_challenge else {
         return match &redemption.signed_by {
-            SignedBy::Orchestrator(id) if *id == row.orchestrator_id => Ok(()),
-            SignedBy::Orchestrator(_) => Err(RedeemError::OtherClient),
+            SignedBy::Orchestrator(_) => Ok(()),
             SignedBy::Nobody => Err(RedeemError::NoProof("The code needs a signed request.")),
             SignedBy::Forged => Err(RedeemError::NoProof("The request's signature does not hold.")),
         };

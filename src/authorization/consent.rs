@@ -7,10 +7,11 @@ use serde_json::json;
 
 use super::code::NewCode;
 use super::pkce::CodeChallenge;
+use super::request;
 use super::scope::Scopes;
 use super::wire_grant::Holder;
 use super::wire_store;
-use crate::account::{self, Account, LinkError, LinkedBy};
+use crate::account::{self, Account, LinkError, LinkedBy, SealedFact};
 use crate::audit::{self, Fact};
 use crate::clock::Timestamp;
 use crate::db::{Db, DbConnection, DbError};
@@ -91,6 +92,8 @@ pub struct AccountRequest {
     pub created_at: Timestamp,
     /// Until when it can be answered.
     pub expires_at: Timestamp,
+    /// What was passed on about the person, sealed for the account that is asked for.
+    pub information: Vec<SealedFact>,
 }
 
 /// Where the confirmation secret of a request is kept: it opens nowhere else.
@@ -111,6 +114,19 @@ pub struct Question {
     pub owner: Account,
     /// Given back verbatim with the answer. Secret.
     pub state: Option<Secret>,
+}
+
+/// What the owner of an account allowed the orchestrator of a person. `None`: there is no link, or nobody was asked.
+pub(super) fn allowed(
+    conn: &mut DbConnection,
+    (orchestrator, tenant, subject): (&OrchestratorId, &str, &str),
+) -> Result<Option<Scopes>, DbError> {
+    let Some(text) = account::allowed(conn, (orchestrator, tenant, subject))? else { return Ok(None) };
+    let scopes = text.parse().map_err(|_unknown| {
+        let text = format!("table `identity_links`, {orchestrator}: `scopes` holds a value that is none");
+        DbError::from(diesel::result::Error::DeserializationError(text.into()))
+    })?;
+    Ok(Some(scopes))
 }
 
 /// Why a question was not answered. The transaction must then be undone.
@@ -194,16 +210,18 @@ pub fn allow(
     }
     let linked = account::by_link(conn, &request.orchestrator_id, &request.tenant, &request.subject)?;
     match linked {
-        Some(account) if account.id == request.account_id => {}
+        Some(account) if account.id == request.account_id => widen(conn, question, now)?,
         Some(_) => return Err(ConsentError::Link(LinkError::Taken)),
         None => {
             let person = (request.tenant.as_str(), request.subject.as_str());
             let actor = format!("user:{}", request.account_id);
             let by = (LinkedBy::Consent, actor.as_str());
-            account::link(conn, (&question.orchestrator, person), &request.account_id, by, now)
-                .map_err(ConsentError::Link)?;
+            let scopes = request.scopes.to_string();
+            let to = (&request.account_id, Some(scopes.as_str()));
+            account::link(conn, (&question.orchestrator, person), to, by, now).map_err(ConsentError::Link)?;
         }
     }
+    account::remember(conn, (&request.account_id, &request.orchestrator_id), &request.information, now)?;
     // Which key signed the question is no matter here: with the key's distrust its questions were closed.
     let (orchestrator, tenant, subject) = (&request.orchestrator_id, &request.tenant, &request.subject);
     let statement = Statement { orchestrator, key: None, tenant, subject };
@@ -211,6 +229,19 @@ pub fn allow(
         return Err(ConsentError::Closed);
     }
     Ok(code.map_or(Ok(()), |code| code.insert(conn))?)
+}
+
+/// What is allowed now comes to what was allowed before.
+fn widen(conn: &mut DbConnection, question: &Question, now: Timestamp) -> Result<(), DbError> {
+    let request = &question.request;
+    let person = (request.tenant.as_str(), request.subject.as_str());
+    match allowed(conn, (&request.orchestrator_id, person.0, person.1))? {
+        Some(before) if !before.contains_all(&request.scopes) => {
+            let now_allowed = before.union(&request.scopes).to_string();
+            account::widen(conn, (&question.orchestrator, person), &request.account_id, &now_allowed, now)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The owner refuses. Call it inside `Db::write`.
@@ -234,10 +265,13 @@ pub fn deny(conn: &mut DbConnection, question: &Question, now: Timestamp) -> Res
     Ok(audit::append(conn, &fact, now)?)
 }
 
-/// Forgets codes, refresh tokens and questions whose time ended long ago. Answers how many.
+/// Forgets codes, refresh tokens and questions whose time ended a day ago, at most `limit` of each. Answers how many of the
+/// most.
 ///
 /// # Errors
 /// When the database fails.
-pub fn forget_ended(conn: &mut DbConnection, now: Timestamp) -> Result<usize, DbError> {
-    Ok(wire_store::delete_ended_before(conn, now.minus(chrono::TimeDelta::days(1)))?)
+pub fn forget_ended(conn: &mut DbConnection, now: Timestamp, limit: i64) -> Result<usize, DbError> {
+    let end = now.minus(chrono::TimeDelta::days(1));
+    let of_wire = wire_store::delete_ended_before(conn, end, limit)?;
+    Ok(of_wire.max(request::delete_ended_before(conn, end, limit)?))
 }

@@ -71,13 +71,39 @@ pub struct ProvenRequest<'a> {
     pub access_token: Option<&'a str>,
 }
 
+/// Something that is good once, whoever presents it: a proof, or the statement of a client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SingleUse {
+    hash: String,
+    refused_from: Timestamp,
+}
+
+impl SingleUse {
+    /// What is named by its kind and its parts; only the last part may hold any text. Nobody accepts it from
+    /// `refused_from` on.
+    pub(super) fn of(kind: &str, parts: &[&str], refused_from: Timestamp) -> Self {
+        let name = std::iter::once(kind).chain(parts.iter().copied()).collect::<Vec<_>>().join("\n");
+        Self { hash: sha256_base64url(name.as_bytes()), refused_from }
+    }
+
+    /// Uses it up. Call it inside `Db::write`.
+    ///
+    /// # Errors
+    /// [`ProofError::Used`] when it was used before; else when the database fails.
+    pub fn use_up(&self, conn: &mut DbConnection) -> Result<(), ProofError> {
+        store::insert_proof(conn, &self.hash, self.refused_from).map_err(|error| match DbError::from(error) {
+            error if error.is_unique_violation() => ProofError::Used,
+            error => error.into(),
+        })
+    }
+}
+
 /// A proof that holds for its request. Good once: [`use_proof`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerifiedProof {
     /// RFC 7638 thumbprint of the key that the caller holds.
     pub thumbprint: String,
-    hash: String,
-    refused_from: Timestamp,
+    once: SingleUse,
 }
 
 /// Why a proof does not hold.
@@ -154,10 +180,10 @@ pub fn verify_proof(
     if !claims.nonce.is_some_and(|nonce| nonces.accepts(&nonce, now)) {
         return Err(ProofError::Nonce);
     }
-    let hash = sha256_base64url(format!("{thumbprint}\n{}\n{}", proven, claims.jti).as_bytes());
     // Its nonce is older than that by then.
     let refused_from = now.plus(TimeDelta::seconds(3 * NONCE_WINDOW));
-    Ok(VerifiedProof { thumbprint, hash, refused_from })
+    let once = SingleUse::of("proof", &[&thumbprint, proven.as_str(), &claims.jti], refused_from);
+    Ok(VerifiedProof { thumbprint, once })
 }
 
 /// An address without what a proof leaves out (RFC 9449 §4.3, item 9).
@@ -173,10 +199,7 @@ fn bare(url: &str) -> Option<Url> {
 /// # Errors
 /// [`ProofError::Used`] when it was used before; else when the database fails.
 pub fn use_proof(conn: &mut DbConnection, proof: &VerifiedProof) -> Result<(), ProofError> {
-    store::insert_proof(conn, &proof.hash, proof.refused_from).map_err(|error| match DbError::from(error) {
-        error if error.is_unique_violation() => ProofError::Used,
-        error => error.into(),
-    })
+    proof.once.use_up(conn)
 }
 
 /// Forgets at most `limit` of the proofs whose nonces nobody accepts any more. Answers how many.

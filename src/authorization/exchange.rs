@@ -1,17 +1,20 @@
-//! An attestation for an access token: the one way in, behind `/v1/accounts` and the token endpoint (RFC 7523).
+//! An attestation (an ID token or an ID-JAG) for an access token: the one way in, behind `/v1/accounts` and the token
+//! endpoint (RFC 7523).
 //!
 //! Verify; look whether the assertion was used; decide; prepare the token and the sealed answer; then one transaction.
 //! Whoever loses a race in it looks again and finds what the winner left.
 
 use serde::{Deserialize, Serialize};
 
-use super::access_token::{self, ACCESS_TOKEN_LIFETIME, LogIn};
+use super::access_token::{self, ACCESS_TOKEN_LIFETIME, Extra, LogIn};
+use super::client::{Authenticated, GrantType};
+use super::consent;
 use super::dpop::{self, ProofError, VerifiedProof};
 use super::grant::Grant;
 use super::scope::Scopes;
 use super::store;
 use crate::account::{self, Account, AssertionUse, Decision, Facts, OpenError, Opening, PastUse};
-use crate::attestation::{Attestation, AttestationError, Unverified};
+use crate::attestation::{Assertion, Attestation, AttestationError, IdJag};
 use crate::clock::Timestamp;
 use crate::db::{Db, DbError};
 use crate::ids::{AccountId, GrantId};
@@ -36,13 +39,17 @@ pub struct ExchangeParts<'a> {
     pub issuer: &'a str,
     /// The API that tokens are for.
     pub audience: &'a str,
+    /// How many accounts one orchestrator may open in an hour; 0 is any number.
+    pub accounts_per_hour: u32,
 }
 
 /// What is asked for.
 #[derive(Debug, Clone)]
 pub struct ExchangeRequest {
-    /// The ID token.
+    /// The ID token or the ID-JAG.
     pub assertion: String,
+    /// Who presents it, if it says so. An ID-JAG is good for the client that it names alone.
+    pub client: Option<Authenticated>,
     /// The scopes wanted, parted by spaces; all when absent.
     pub scope: Option<String>,
     /// The API wanted (RFC 8707); ours when absent.
@@ -81,9 +88,24 @@ pub enum ExchangeError {
     /// The proof was used before.
     #[error("the proof was used before")]
     ProofUsed,
+    /// The client's statement was used before.
+    #[error("the client's statement was used before")]
+    ClientReplayed,
+    /// The assertion is another client's, or its client proved nothing.
+    #[error("the assertion was not given to this client")]
+    OtherClient,
+    /// The assertion, or the client, asks for a key that was not proven.
+    #[error("the key that the token must be bound to was not proven")]
+    OtherKey,
+    /// The client may not use assertions.
+    #[error("the client may not use this grant")]
+    Unauthorized,
     /// The assertion was used before, by another request or too long ago.
     #[error("the assertion was used before")]
     Replayed,
+    /// No more accounts may be opened now.
+    #[error(transparent)]
+    Count(#[from] account::CountError),
     /// The address has an account, whose owner must consent.
     #[error("the person may already have an account, and must consent to linking it")]
     NeedsConsent,
@@ -123,6 +145,8 @@ enum SettleError {
     Open(#[from] OpenError),
     #[error(transparent)]
     Proof(#[from] ProofError),
+    #[error("the client's statement: {0}")]
+    Statement(#[source] ProofError),
     #[error(transparent)]
     Db(#[from] DbError),
 }
@@ -145,6 +169,10 @@ pub enum OAuthError {
     InvalidScope,
     /// The resource.
     InvalidTarget,
+    /// The client may not.
+    UnauthorizedClient,
+    /// The client is not who it says.
+    InvalidClient,
 }
 
 impl OAuthError {
@@ -155,6 +183,8 @@ impl OAuthError {
             Self::InvalidGrant => "invalid_grant",
             Self::InvalidScope => "invalid_scope",
             Self::InvalidTarget => "invalid_target",
+            Self::UnauthorizedClient => "unauthorized_client",
+            Self::InvalidClient => "invalid_client",
         }
     }
 }
@@ -167,14 +197,22 @@ impl ExchangeError {
             Self::Attestation(error) if error.code() == "issuer_unavailable" => None,
             Self::Attestation(_)
             | Self::Replayed
+            | Self::OtherClient
+            | Self::OtherKey
             | Self::NeedsConsent
             | Self::AccountUnusable(_)
             | Self::MayNotOpen => Some(OAuthError::InvalidGrant),
+            Self::Unauthorized => Some(OAuthError::UnauthorizedClient),
+            Self::ClientReplayed => Some(OAuthError::InvalidClient),
             Self::Scope => Some(OAuthError::InvalidScope),
             Self::Target => Some(OAuthError::InvalidTarget),
-            Self::ProofUsed | Self::Contended | Self::Seal(_) | Self::Signing(_) | Self::Answer(_) | Self::Db(_) => {
-                None
-            }
+            Self::ProofUsed
+            | Self::Count(_)
+            | Self::Contended
+            | Self::Seal(_)
+            | Self::Signing(_)
+            | Self::Answer(_)
+            | Self::Db(_) => None,
         }
     }
 }
@@ -198,21 +236,25 @@ pub async fn exchange(
     request: ExchangeRequest,
     now: Timestamp,
 ) -> Result<Exchanged, ExchangeError> {
-    let scopes = granted_scopes(request.scope.as_deref())?;
-    if request.resource.as_deref().is_some_and(|resource| resource != parts.audience) {
-        return Err(ExchangeError::Target);
-    }
-    let (attestation, orchestrator) = verified(parts, &request.assertion, now).await?;
+    let mut asserted = verified(parts, &request, now).await?;
+    let (attestation, orchestrator) = (asserted.attestation.clone(), asserted.orchestrator.clone());
+    let (wanted, mut counted) = (asserted.scopes.clone(), false);
     for _ in 0..ATTEMPTS {
-        let (past, facts) = look(parts.db, &attestation).await?;
+        let (past, facts, allowed) = look(parts.db, &attestation).await?;
         if let Some(past) = past {
             return answer_again(parts, &past, &attestation, &orchestrator, &request, now).await;
         }
-        let (opening, grant, answer) = prepare(parts, &attestation, &orchestrator, &facts, &scopes, &request, now)?;
+        asserted.scopes = as_allowed(&wanted, allowed.as_ref())?;
+        let (opening, grant, answer) = prepare(parts, &asserted, &facts, &request, now)?;
         let lane = format!("{}/{}/{}", orchestrator.id, attestation.tenant, attestation.subject);
+        if matches!(opening.decision, Decision::Open { .. }) && !std::mem::replace(&mut counted, true) {
+            account::count_opening(parts.db, &orchestrator.id, parts.accounts_per_hour, now).await?;
+        }
         let proof = request.proof.clone();
+        let statement = request.client.as_ref().and_then(|client| client.proof.clone());
         let settled = parts.db.write(&lane, move |conn| {
             account::open(conn, &opening, now)?;
+            statement.map_or(Ok(()), |statement| statement.use_up(conn)).map_err(SettleError::Statement)?;
             proof.map_or(Ok(()), |proof| dpop::use_proof(conn, &proof))?;
             grant.map_or(Ok(()), |grant| Ok(store::insert(conn, &grant).map_err(DbError::from)?))
         });
@@ -221,7 +263,12 @@ pub async fn exchange(
             Err(SettleError::Open(OpenError::AlreadyUsed | OpenError::Changed)) => {}
             Err(SettleError::Open(OpenError::Distrusted)) => return Err(AttestationError::Distrusted.into()),
             Err(SettleError::Proof(error)) => return Err(error.into()),
-            Err(SettleError::Open(OpenError::Db(error)) | SettleError::Db(error)) => return Err(error.into()),
+            Err(
+                SettleError::Statement(ProofError::Db(error))
+                | SettleError::Open(OpenError::Db(error))
+                | SettleError::Db(error),
+            ) => return Err(error.into()),
+            Err(SettleError::Statement(_used)) => return Err(ExchangeError::ClientReplayed),
         }
     }
     Err(ExchangeError::Contended)
@@ -232,34 +279,98 @@ fn granted_scopes(requested: Option<&str>) -> Result<Scopes, ExchangeError> {
     if granted.is_empty() { Err(ExchangeError::Scope) } else { Ok(granted) }
 }
 
+/// What an assertion that is believed, and its presenter, lead to.
+struct Asserted {
+    attestation: Attestation,
+    orchestrator: Orchestrator,
+    /// To which client.
+    client: String,
+    /// What.
+    scopes: Scopes,
+}
+
 async fn verified(
     parts: ExchangeParts<'_>,
-    assertion: &str,
+    request: &ExchangeRequest,
     now: Timestamp,
-) -> Result<(Attestation, Orchestrator), ExchangeError> {
-    let unverified = Unverified::parse(assertion)?;
+) -> Result<Asserted, ExchangeError> {
+    let unverified = Assertion::parse(&request.assertion)?;
     let issuer = unverified.issuer()?.to_owned();
     let registered = parts.db.read(move |conn| orchestrator::by_issuer(conn, &issuer)).await?;
     let orchestrator = registered.ok_or(AttestationError::UnknownIssuer)?;
-    let attestation = unverified.verify(&orchestrator, parts.keys, now).await?;
-    Ok((attestation, orchestrator))
+    let requested = granted_scopes(request.scope.as_deref())?;
+    if request.resource.as_deref().is_some_and(|resource| resource != parts.audience) {
+        return Err(ExchangeError::Target);
+    }
+    match unverified {
+        Assertion::IdToken(token) => {
+            let attestation = token.verify(&orchestrator, parts.keys, now).await?;
+            let client = orchestrator.id.as_str().to_owned();
+            Ok(Asserted { attestation, orchestrator, client, scopes: requested })
+        }
+        Assertion::IdJag(jag) => {
+            let jag = jag.verify(&orchestrator, parts.keys, parts.issuer, now).await?;
+            let scopes = judge_jag(&jag, request, &requested, parts.audience)?;
+            Ok(Asserted { attestation: jag.attestation, orchestrator, client: jag.client_id, scopes })
+        }
+    }
 }
 
-async fn look(db: &Db, attestation: &Attestation) -> Result<(Option<PastUse>, Facts), DbError> {
+/// Whose it is, which key it is bound to, and what it allows of what is asked for.
+fn judge_jag(
+    jag: &IdJag,
+    request: &ExchangeRequest,
+    requested: &Scopes,
+    audience: &str,
+) -> Result<Scopes, ExchangeError> {
+    let presenter = request.client.as_ref().map(|presenter| &presenter.client);
+    let client = presenter.filter(|client| client.is_confidential()).ok_or(ExchangeError::OtherClient)?;
+    if client.id != jag.client_id {
+        return Err(ExchangeError::OtherClient);
+    }
+    if !client.may(GrantType::JwtBearer) {
+        return Err(ExchangeError::Unauthorized);
+    }
+    let proven = request.proof.as_ref().map(|proof| &proof.thumbprint);
+    let other = jag.bound_to.as_ref().is_some_and(|bound| Some(bound) != proven);
+    if other || (client.metadata.dpop_bound && proven.is_none()) {
+        return Err(ExchangeError::OtherKey);
+    }
+    if !jag.resources.is_empty() && !jag.resources.iter().any(|resource| resource == audience) {
+        return Err(ExchangeError::Target);
+    }
+    let allowed = jag.scope.as_deref().map_or_else(Scopes::all, Scopes::known_of);
+    let scopes = requested.intersection(&allowed).intersection(&client.scopes(None));
+    if scopes.is_empty() { Err(ExchangeError::Scope) } else { Ok(scopes) }
+}
+
+type Known = (Option<PastUse>, Facts, Option<Scopes>);
+
+async fn look(db: &Db, attestation: &Attestation) -> Result<Known, DbError> {
     let attestation = attestation.clone();
-    db.read(move |conn| Ok((account::past_use(conn, &attestation)?, account::facts(conn, &attestation)?))).await
+    db.read(move |conn| {
+        let person = (&attestation.orchestrator_id, attestation.tenant.as_str(), attestation.subject.as_str());
+        let allowed = consent::allowed(conn, person)?;
+        Ok((account::past_use(conn, &attestation)?, account::facts(conn, &attestation)?, allowed))
+    })
+    .await
+}
+
+/// What is wanted, as far as the owner allowed it: nobody is asked here, so that nothing is added.
+fn as_allowed(wanted: &Scopes, allowed: Option<&Scopes>) -> Result<Scopes, ExchangeError> {
+    let granted = allowed.map_or_else(|| wanted.clone(), |allowed| wanted.intersection(allowed));
+    if granted.is_empty() { Err(ExchangeError::Scope) } else { Ok(granted) }
 }
 
 /// Everything slow, before the transaction: ids, the signed token, the sealed answer.
 fn prepare(
     parts: ExchangeParts<'_>,
-    attestation: &Attestation,
-    orchestrator: &Orchestrator,
+    asserted: &Asserted,
     facts: &Facts,
-    scopes: &Scopes,
     request: &ExchangeRequest,
     now: Timestamp,
 ) -> Result<(Opening, Option<Grant>, Answer), ExchangeError> {
+    let Asserted { attestation, orchestrator, client, scopes } = asserted;
     let decision = account::decide(attestation, orchestrator, facts);
     let (account_id, opened) = match &decision {
         Decision::Use(id) | Decision::Link(id) => (id.clone(), false),
@@ -269,10 +380,11 @@ fn prepare(
         id: GrantId::new(now),
         account_id: account_id.clone(),
         orchestrator_id: orchestrator.id.clone(),
-        client: orchestrator.id.as_str().to_owned(),
+        client: client.clone(),
         scopes: scopes.clone(),
         issued_at: now,
         expires_at: now.plus(ACCESS_TOKEN_LIFETIME),
+        consent_id: None,
     });
     let answer = match (&decision, &grant) {
         (Decision::Unusable(_, state), _) => Answer::AccountUnusable { state: state.as_str().to_owned() },
@@ -284,8 +396,11 @@ fn prepare(
                 parts.issuer,
                 parts.audience,
                 grant,
-                request.proof.as_ref().map(|proof| proof.thumbprint.as_str()),
-                &LogIn { at: attestation.auth_time, acr: attestation.acr.clone() },
+                &Extra {
+                    bound_to: request.proof.as_ref().map(|proof| proof.thumbprint.clone()),
+                    log_in: LogIn { at: attestation.auth_time, acr: attestation.acr.clone() },
+                    details: None,
+                },
             )?,
             scope: scopes.to_string(),
             bound: request.proof.is_some(),

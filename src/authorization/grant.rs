@@ -1,4 +1,4 @@
-//! Grants: what the holder of an access token may do. A grant is looked at on every use of its token.
+//! Grants: what the holder of an access token may do.
 
 use serde_json::json;
 
@@ -9,7 +9,7 @@ use crate::account::{self, Account};
 use crate::audit::{self, Fact};
 use crate::clock::Timestamp;
 use crate::db::{DbConnection, DbError};
-use crate::ids::{AccountId, GrantId, OrchestratorId};
+use crate::ids::{AccountId, ConsentId, GrantId, OrchestratorId};
 use crate::orchestrator::{self, Orchestrator};
 
 /// What was granted, and until when.
@@ -29,6 +29,8 @@ pub struct Grant {
     pub issued_at: Timestamp,
     /// Until when.
     pub expires_at: Timestamp,
+    /// What the human allowed, if it came of that.
+    pub consent_id: Option<ConsentId>,
 }
 
 /// Who is asking, as the database knows them now.
@@ -55,6 +57,9 @@ pub enum AccessError {
     /// The grant was revoked.
     #[error("the grant was revoked")]
     Revoked,
+    /// One of these, as this process remembers it.
+    #[error("{0}")]
+    Ended(&'static str),
     /// The account is frozen or closed.
     #[error("the account is {0}")]
     Unusable(&'static str),

@@ -1,8 +1,10 @@
 //! Our OAuth server, as far as it stands: attestations become short access tokens, and every use of one is checked.
 //!
 //! Promises: a token says for whom, for which API, with which scopes, for ten minutes; revoking its grant, freezing the
-//! account or suspending the orchestrator ends it at once. Refuses: scopes that nobody knows, and other audiences. On the
-//! provisioning wire, codes work once and refresh tokens replace each other; a copy that comes back ends all of them.
+//! account or suspending the orchestrator ends it within a second, on every process. A human's consent leads to a code with
+//! PKCE, and from there to tokens; a copy of a code or of an old refresh token that comes back ends all of them. Refuses:
+//! scopes that nobody knows, other audiences, redirect URIs that the client did not register, and clients that do not
+//! prove what they must.
 
 mod access_token;
 mod account_request;
@@ -10,12 +12,19 @@ mod client;
 mod code;
 mod confirmation;
 mod consent;
+mod consent_grant;
+mod consent_store;
 mod dpop;
 mod exchange;
 mod grant;
+mod introspection;
+mod oauth_grant;
 mod pkce;
 mod refresh;
+mod request;
+mod revocation;
 mod scope;
+mod standing;
 mod step_up;
 mod store;
 mod wire_grant;
@@ -26,17 +35,36 @@ pub use access_token::{ACCESS_TOKEN_LIFETIME, LogIn, TokenError, VerifiedToken, 
 pub use account_request::{
     AccountAnswered, AccountAsked, AccountRequestError, AccountRequestParts, CONSENT_LIFETIME, request_account,
 };
-pub use client::{ClientCredentials, ClientError, PresentedClient, authenticate_client};
+pub use client::{
+    AssertionError, AuthMethod, Authenticated, CLIENT_ALGORITHMS, Client, ClientDocuments, ClientError, ClientKeys,
+    ClientMetadata, ClientOrigin, ClientParts, DocumentError, GrantType, InvalidRedirectUri, MAX_DYNAMIC,
+    MetadataError, NewClient, PresentedClient, RedirectUri, RegisterError, Registered, SentClient, UNUSED_LIFETIME,
+    UnknownOrigin, authenticate_client, forget_unused, is_document_url, list as list_clients,
+    register as register_client, remove as remove_client, resolve_client, rotate as rotate_client,
+};
 pub use code::{CODE_LIFETIME, NewCode, RedeemError, Redemption, SignedBy, redeem};
 pub use confirmation::{Answered, Confirmation, Onward, RedirectWithCode};
 pub use consent::{AccountRequest, ConsentError, Question, RequestState, allow, deny, forget_ended, question};
+pub use consent_grant::{Consent, revoke_consent};
+pub use consent_store::consents_of_account;
 pub use dpop::{
-    Nonces, PROOF_ALGORITHMS, ProofError, ProvenRequest, VerifiedProof, forget_proofs, use_proof, verify_proof,
+    Nonces, PROOF_ALGORITHMS, ProofError, ProvenRequest, SingleUse, VerifiedProof, forget_proofs, use_proof,
+    verify_proof,
 };
 pub use exchange::{ExchangeError, ExchangeParts, ExchangeRequest, Exchanged, OAuthError, exchange};
 pub use grant::{Access, AccessError, Grant, access, revoke};
+pub use introspection::{Revoked, Revoker, TokenParts, introspect, revoke_token};
+pub use oauth_grant::{
+    Asking, CodeRedemption, Given, GrantError, GrantParts, Successors, client_credentials, code_is_of_consent,
+    redeem_code, refresh_consent, refresh_is_of_consent,
+};
 pub use pkce::{CodeChallenge, CodeVerifier, InvalidChallenge, InvalidVerifier};
 pub use refresh::{RefreshError, refresh, refresh_owner};
+pub use request::{
+    Answer, AnswerError, Asked, AuthorizationRequest, Detail, DetailError, Limits, PUSHED_LIFETIME, Params,
+    REQUEST_URI, Refusal, Target, TargetError, allow_request, asked, deny_request, keep, limits_of, read_request, show,
+};
+pub use revocation::{Ended, Revocations, TURN as REVOCATION_TURN, read_ended};
 pub use scope::{InvalidScope, Scope, Scopes};
 pub use step_up::StepUp;
 pub use wire_grant::{Holder, IssueError, REFRESH_TOKEN_LIFETIME, WireSigner, WireTokens};

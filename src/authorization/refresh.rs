@@ -11,7 +11,7 @@ use super::wire_store::{self, RefreshRow};
 use crate::audit::{self, Fact};
 use crate::clock::Timestamp;
 use crate::db::{Db, DbConnection, DbError};
-use crate::ids::AccountId;
+use crate::ids::{AccountId, OrchestratorId};
 use crate::orchestrator::WireSettings;
 use crate::secret::{Secret, SecretHash};
 
@@ -44,12 +44,18 @@ impl From<diesel::result::Error> for RefreshError {
     }
 }
 
-/// Whose account a refresh token is for, whether it still works or not.
+/// Through whom and for whose account a refresh token works. `None`: it was replaced or revoked, has expired, or never was;
+/// whoever holds such a one is nobody.
 ///
 /// # Errors
 /// When the database fails.
-pub fn refresh_owner(conn: &mut DbConnection, hash: &SecretHash) -> Result<Option<AccountId>, DbError> {
-    Ok(wire_store::refresh(conn, hash)?.map(|row| row.account_id))
+pub fn refresh_owner(
+    conn: &mut DbConnection,
+    hash: &SecretHash,
+    now: Timestamp,
+) -> Result<Option<(OrchestratorId, AccountId)>, DbError> {
+    let works = |row: &RefreshRow| row.replaced_at.is_none() && row.revoked_at.is_none() && now < row.expires_at;
+    Ok(wire_store::refresh(conn, hash)?.filter(works).map(|row| (row.orchestrator_id, row.account_id)))
 }
 
 /// Exchanges a refresh token for two new tokens.
@@ -86,7 +92,8 @@ pub async fn refresh(
 
 async fn look(db: &Db, hash: SecretHash) -> Result<(RefreshRow, WireSettings), RefreshError> {
     db.read(move |conn| {
-        let row = wire_store::refresh(conn, &hash)?.ok_or(RefreshError::Spent)?;
+        let row =
+            wire_store::refresh(conn, &hash)?.filter(|row| row.consent_id.is_none()).ok_or(RefreshError::Spent)?;
         let settings = standing(conn, &row.account_id, &row.orchestrator_id)?.map_err(RefreshError::Unusable)?;
         Ok((row, settings))
     })
@@ -101,9 +108,9 @@ fn replace(
     now: Timestamp,
 ) -> Result<Result<(), RefreshError>, RefreshError> {
     if wire_store::replace_refresh(conn, hash, now)? {
-        standing(conn, &row.account_id, &row.orchestrator_id)?.map_err(RefreshError::Unusable)?;
         store::set_revoked(conn, &row.grant_id, now)?;
         issued.insert(conn)?;
+        standing(conn, &row.account_id, &row.orchestrator_id)?.map_err(RefreshError::Unusable)?;
         return Ok(Ok(()));
     }
     let known = wire_store::refresh(conn, hash)?.ok_or(RefreshError::Spent)?;

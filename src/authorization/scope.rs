@@ -76,6 +76,18 @@ impl Scopes {
         Self(self.0.iter().copied().filter(|scope| other.contains(*scope)).collect())
     }
 
+    /// What one of both allows.
+    #[must_use]
+    pub fn union(&self, other: &Self) -> Self {
+        Self(Scope::ALL.into_iter().filter(|scope| self.contains(*scope) || other.contains(*scope)).collect())
+    }
+
+    /// Whether all of `other` is among them.
+    #[must_use]
+    pub fn contains_all(&self, other: &Self) -> bool {
+        other.0.iter().all(|scope| self.contains(*scope))
+    }
+
     /// Whether `scope` is among them.
     #[must_use]
     pub fn contains(&self, scope: Scope) -> bool {
@@ -125,5 +137,8 @@ mod tests {
         assert_eq!(Scopes::all().to_string().parse::<Scopes>().unwrap(), Scopes::all());
         let both = Scopes::known_of("budget:read").intersection(&Scopes::known_of("resources:read budget:read"));
         assert_eq!(both.to_string(), "budget:read");
+        let more = both.union(&Scopes::known_of("resources:read"));
+        assert_eq!(more.to_string(), "resources:read budget:read");
+        assert!(more.contains_all(&both) && !both.contains_all(&more));
     }
 }

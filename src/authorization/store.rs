@@ -26,6 +26,7 @@ pub(super) fn insert(conn: &mut DbConnection, grant: &Grant) -> QueryResult<()> 
             grants::scope.eq(grant.scopes.to_string()),
             grants::issued_at.eq(grant.issued_at),
             grants::expires_at.eq(grant.expires_at),
+            grants::consent_id.eq(grant.consent_id.as_ref()),
         ))
         .execute(conn)
         .map(drop)
@@ -45,6 +46,16 @@ pub(super) fn set_revoked(conn: &mut DbConnection, id: &GrantId, now: Timestamp)
         .set(grants::revoked_at.eq(Some(now)))
         .execute(conn)?;
     Ok(changed == 1)
+}
+
+/// Grants that were revoked and would still work.
+pub(super) fn revoked_grants(conn: &mut DbConnection, now: Timestamp, limit: i64) -> QueryResult<Vec<GrantId>> {
+    grants::table
+        .filter(grants::revoked_at.is_not_null())
+        .filter(grants::expires_at.gt(now))
+        .select(grants::id)
+        .limit(limit)
+        .load(conn)
 }
 
 pub(super) fn insert_proof(conn: &mut DbConnection, hash: &str, refused_from: Timestamp) -> QueryResult<()> {

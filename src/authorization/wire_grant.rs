@@ -4,7 +4,7 @@
 use chrono::TimeDelta;
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::access_token::{self, LogIn};
+use super::access_token::{self, Extra};
 use super::grant::Grant;
 use super::scope::Scopes;
 use super::store;
@@ -53,6 +53,8 @@ pub struct WireTokens {
     pub expires_in: i64,
     /// Whose account.
     pub account_id: AccountId,
+    /// Through whom.
+    pub orchestrator_id: OrchestratorId,
 }
 
 /// Why nothing was issued.
@@ -90,9 +92,9 @@ pub(super) fn issue(
         scopes: holder.scopes.clone(),
         issued_at: now,
         expires_at: now.plus(lifetime),
+        consent_id: None,
     };
-    let access_token =
-        access_token::issue(signer.ring, signer.issuer, signer.audience, &grant, None, &LogIn::default())?;
+    let access_token = access_token::issue(signer.ring, signer.issuer, signer.audience, &grant, &Extra::default())?;
     let refresh_token = Secret::generate("rt")?;
     let refresh = RefreshRow {
         token_hash: refresh_token.hash(),
@@ -106,12 +108,15 @@ pub(super) fn issue(
         expires_at: now.plus(REFRESH_TOKEN_LIFETIME),
         replaced_at: None,
         revoked_at: None,
+        consent_id: None,
+        bound_to: None,
     };
     let tokens = WireTokens {
         access_token: access_token.into(),
         refresh_token,
         expires_in: lifetime.num_seconds(),
         account_id: grant.account_id.clone(),
+        orchestrator_id: grant.orchestrator_id.clone(),
     };
     Ok(Issued { grant, refresh, tokens })
 }

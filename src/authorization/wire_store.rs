@@ -6,7 +6,7 @@ use super::consent::{AccountRequest, RequestState};
 use crate::clock::Timestamp;
 use crate::db::schema::{account_requests, authorization_codes, refresh_tokens};
 use crate::db::{DbConnection, DbError};
-use crate::ids::{AccountId, AccountRequestId, GrantId, OrchestratorId};
+use crate::ids::{AccountId, AccountRequestId, ConsentId, GrantId, OrchestratorId};
 use crate::secret::SecretHash;
 
 /// How many living tokens of one family are looked at: more than one there never is.
@@ -25,6 +25,11 @@ pub(super) struct CodeRow {
     pub(super) issued_at: Timestamp,
     pub(super) expires_at: Timestamp,
     pub(super) used_at: Option<Timestamp>,
+    /// What the human allowed; `None`: the code is of the provisioning wire.
+    pub(super) consent_id: Option<ConsentId>,
+    pub(super) redirect_uri: Option<String>,
+    /// RFC 7638 thumbprint of the key that redeems it.
+    pub(super) bound_to: Option<String>,
 }
 
 /// A refresh token as it is kept.
@@ -42,6 +47,10 @@ pub(super) struct RefreshRow {
     pub(super) expires_at: Timestamp,
     pub(super) replaced_at: Option<Timestamp>,
     pub(super) revoked_at: Option<Timestamp>,
+    /// What the human allowed; `None`: the token is of the provisioning wire.
+    pub(super) consent_id: Option<ConsentId>,
+    /// RFC 7638 thumbprint of the key that must be proven with it.
+    pub(super) bound_to: Option<String>,
 }
 
 pub(super) fn insert_code(conn: &mut DbConnection, row: &CodeRow) -> QueryResult<()> {
@@ -68,6 +77,15 @@ pub(super) fn insert_refresh(conn: &mut DbConnection, row: &RefreshRow) -> Query
 
 pub(super) fn refresh(conn: &mut DbConnection, hash: &SecretHash) -> QueryResult<Option<RefreshRow>> {
     refresh_tokens::table.find(hash).first(conn).optional()
+}
+
+/// A token that was not used yet is good until `end`.
+pub(super) fn prolong_refresh(conn: &mut DbConnection, hash: &SecretHash, end: Timestamp) -> QueryResult<()> {
+    let unused = refresh_tokens::table
+        .find(hash)
+        .filter(refresh_tokens::replaced_at.is_null())
+        .filter(refresh_tokens::revoked_at.is_null());
+    diesel::update(unused).set(refresh_tokens::expires_at.eq(end)).execute(conn).map(drop)
 }
 
 /// Whether this call replaced a token that was still good.
@@ -114,6 +132,7 @@ struct RequestRow {
     created_at: Timestamp,
     expires_at: Timestamp,
     decided_at: Option<Timestamp>,
+    information: String,
 }
 
 impl TryFrom<RequestRow> for AccountRequest {
@@ -128,6 +147,7 @@ impl TryFrom<RequestRow> for AccountRequest {
         Ok(Self {
             scopes: row.scope.parse().map_err(|_unknown| impossible("scope"))?,
             code_challenge: challenge.map_err(|_unknown| impossible("code_challenge"))?,
+            information: serde_json::from_str(&row.information).map_err(|_no_json| impossible("information"))?,
             state: row.state.parse().map_err(|_unknown| impossible("state"))?,
             account_id: row.account_id.clone().ok_or_else(|| impossible("account_id"))?,
             id: row.id,
@@ -146,6 +166,8 @@ impl TryFrom<RequestRow> for AccountRequest {
 }
 
 pub(super) fn insert_request(conn: &mut DbConnection, request: &AccountRequest) -> QueryResult<()> {
+    let information = serde_json::to_string(&request.information)
+        .map_err(|error| diesel::result::Error::SerializationError(error.into()))?;
     let row = RequestRow {
         id: request.id.clone(),
         orchestrator_id: request.orchestrator_id.clone(),
@@ -163,6 +185,7 @@ pub(super) fn insert_request(conn: &mut DbConnection, request: &AccountRequest) 
         created_at: request.created_at,
         expires_at: request.expires_at,
         decided_at: None,
+        information,
     };
     diesel::insert_into(account_requests::table).values(&row).execute(conn).map(drop)
 }
@@ -203,12 +226,28 @@ pub(super) fn decide_request(
     Ok(changed == 1)
 }
 
-/// Deletes codes, refresh tokens and requests whose time ended before `end`. Answers how many.
-pub(super) fn delete_ended_before(conn: &mut DbConnection, end: Timestamp) -> QueryResult<usize> {
-    let codes = authorization_codes::table.filter(authorization_codes::expires_at.lt(end));
-    let tokens = refresh_tokens::table.filter(refresh_tokens::expires_at.lt(end));
-    let requests = account_requests::table.filter(account_requests::expires_at.lt(end));
-    Ok(diesel::delete(codes).execute(conn)?
-        + diesel::delete(tokens).execute(conn)?
-        + diesel::delete(requests).execute(conn)?)
+/// Deletes at most `limit` codes, as many refresh tokens and as many requests whose time ended before `end`. Answers how
+/// many of the most.
+pub(super) fn delete_ended_before(conn: &mut DbConnection, end: Timestamp, limit: i64) -> QueryResult<usize> {
+    let codes: Vec<SecretHash> = authorization_codes::table
+        .filter(authorization_codes::expires_at.lt(end))
+        .limit(limit)
+        .select(authorization_codes::code_hash)
+        .load(conn)?;
+    let codes = diesel::delete(authorization_codes::table.filter(authorization_codes::code_hash.eq_any(codes)));
+    let codes = codes.execute(conn)?;
+    let tokens: Vec<SecretHash> = refresh_tokens::table
+        .filter(refresh_tokens::expires_at.lt(end))
+        .limit(limit)
+        .select(refresh_tokens::token_hash)
+        .load(conn)?;
+    let tokens = diesel::delete(refresh_tokens::table.filter(refresh_tokens::token_hash.eq_any(tokens)));
+    let tokens = tokens.execute(conn)?;
+    let requests: Vec<AccountRequestId> = account_requests::table
+        .filter(account_requests::expires_at.lt(end))
+        .limit(limit)
+        .select(account_requests::id)
+        .load(conn)?;
+    let requests = diesel::delete(account_requests::table.filter(account_requests::id.eq_any(requests)));
+    Ok(codes.max(tokens).max(requests.execute(conn)?))
 }

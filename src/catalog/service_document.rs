@@ -62,6 +62,9 @@ pub(super) fn service(source: &Source, fields: Fields<'_>) -> Option<Read> {
     if let (Some(driver), Some(plans)) = (&driver, &plans) {
         binding::covers(source, driver, plans);
     }
+    if let (Some(facts), Some(plans)) = (&facts, &plans) {
+        told_apart(source, &facts.value.kyc, plans);
+    }
     let whole = fields.offset();
     fields.finish();
     let (facts, plans) = (facts?, plans?);
@@ -143,6 +146,19 @@ fn plans(fields: &Fields<'_>, service: Option<&ServiceId>) -> Option<Vec<At<(Pla
     });
     // All are read before the first that failed counts, so that every mistake is told.
     read.collect::<Vec<_>>().into_iter().collect()
+}
+
+/// What is asked about the buyer and what is configured come in one answer: no name may mean both.
+fn told_apart(source: &Source, kyc: &[KycField], plans: &[At<(Plan, Places)>]) {
+    for plan in plans {
+        let fields = plan.value.0.configuration.fields();
+        if let Some(both) = kyc.iter().find(|kyc| fields.keys().any(|field| field.as_str() == kyc.as_str())) {
+            source.wrong(
+                plan.offset,
+                format!("`{both}` is asked about the buyer (`kyc`): configure it under another name"),
+            );
+        }
+    }
 }
 
 /// Where the plan stands that breaks a rule about all of them.

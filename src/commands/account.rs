@@ -7,7 +7,7 @@ use portreeve::clock::{Clock as _, SystemClock};
 use portreeve::config::Config;
 use portreeve::db::Db;
 use portreeve::ids::{AccountId, HoldId};
-use portreeve::payment::budget;
+use portreeve::payment::budget::{self, ResumedBy};
 use portreeve::resource::{self, SettleError, Verdict};
 use portreeve::takeover;
 use serde_json::json;
@@ -16,7 +16,7 @@ use super::{Failure, open_db, say};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum AccountCommand {
-    /// Allow new spending again, for an owner who stopped it and no longer has that session.
+    /// Allow new spending again, for an owner who stopped it and cannot log in.
     AllowSpending {
         /// The account.
         account: AccountId,
@@ -65,7 +65,7 @@ async fn allow_spending(db: &Db, account: AccountId, json: bool) -> Result<(), F
         return Err(Failure::not_found(format!("there is no account {account}")));
     }
     let id = account.clone();
-    db.write(account.as_str(), move |conn| budget::resume_spending(conn, &id, None, now)).await?;
+    db.write(account.as_str(), move |conn| budget::resume_spending(conn, &id, ResumedBy::Operator, now)).await?;
     if json {
         say(&json!({"account": account, "spending": "allowed"}).to_string())
     } else {

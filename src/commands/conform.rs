@@ -64,8 +64,11 @@ pub(crate) struct ConformArgs {
     /// Where payment tokens are made: POST {"currency","max_amount","subject"} gives {"payment_token"}.
     #[arg(long, value_name = "URL")]
     payment_tokens: Option<Url>,
+    /// The bearer token with which they are asked for.
+    #[arg(long, value_name = "TEXT", env = "PORTREEVE_CONFORM_PAYMENT_TOKENS_BEARER", hide_env_values = true)]
+    payment_tokens_bearer: Option<String>,
     /// The currency of the payment tokens.
-    #[arg(long, value_name = "CODE", default_value = "usd")]
+    #[arg(long, value_name = "CODE", default_value = "USD")]
     currency: String,
     /// The limit of a payment token that is meant to be enough, in minor units.
     #[arg(long, value_name = "N", default_value_t = 100_000)]
@@ -151,9 +154,12 @@ pub(crate) async fn run(args: ConformArgs, json: bool) -> Result<(), Failure> {
 
 fn failure(error: RunError) -> Failure {
     match error {
-        RunError::NoSecret | RunError::NoSuchCase(_) | RunError::Forbidden(_) | RunError::Key(_) | RunError::Url(_) => {
-            Failure::usage(error.to_string())
-        }
+        RunError::NoSecret
+        | RunError::NoClient
+        | RunError::NoSuchCase(_)
+        | RunError::Forbidden(_)
+        | RunError::Key(_)
+        | RunError::Url(_) => Failure::usage(error.to_string()),
         other => Failure::failed(other),
     }
 }
@@ -185,6 +191,7 @@ fn options(args: ConformArgs) -> Result<Options, Failure> {
         client_id: args.client_id,
         v2,
         payment_tokens: args.payment_tokens,
+        payment_tokens_bearer: args.payment_tokens_bearer.as_deref().map(Secret::presented),
         currency: args.currency,
         payment_limit: args.payment_limit,
         email_domain: args.email_domain,

@@ -26,6 +26,11 @@ url = \"sqlite:portreeve.db\"
 [catalog]
 folder = \"catalog\"
 
+# People log in by links in mails. For development, mails are files in a folder; for real ones set
+# smtp_url = \"smtps://USER:PASSWORD@HOST\" and from = \"desk@acme.example\".
+[mail]
+folder = \"mail\"
+
 # What `{platform_url}` stands for in the example catalog's credentials.
 [static_driver]
 platform_url = \"https://api.example.com\"

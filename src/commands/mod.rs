@@ -3,7 +3,9 @@
 mod account;
 mod agent;
 mod audit;
+mod blast_radius;
 mod catalog;
+mod client;
 mod config;
 mod conform;
 mod demo;
@@ -60,6 +62,9 @@ enum Command {
     /// The registry of trusted orchestrators.
     #[command(subcommand)]
     Orchestrator(orchestrator::OrchestratorCommand),
+    /// The OAuth clients that are registered.
+    #[command(subcommand)]
+    Client(client::ClientCommand),
     /// The provisioning wire that orchestrators speak.
     #[command(subcommand)]
     Wire(wire::WireTopCommand),
@@ -220,6 +225,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Migrate => migrate(&load(file)?, json).await,
         Command::Catalog(command) => catalog::run(command, file, json).await,
         Command::Orchestrator(command) => orchestrator::run(command, &load(file)?, json).await,
+        Command::Client(command) => client::run(command, &load(file)?, json).await,
         Command::Wire(command) => wire::top(command, &load(file)?).await,
         Command::Outbox(command) => outbox::run(command, &load(file)?, json).await,
         Command::OrchestratorSim(args) => orchestrator_sim::run(&args, json).await,

@@ -10,7 +10,8 @@ use portreeve::orchestrator::{self, AddError, NewOrchestrator, Orchestrator};
 use serde_json::{Value, json};
 
 use super::stream::{self, StreamCommand};
-use super::takeover::{self, BlastRadiusArgs, DistrustArgs, RestoreArgs};
+use super::blast_radius::{self, BlastRadiusArgs};
+use super::takeover::{self, DistrustArgs, RestoreArgs};
 use super::wire::{self, WireCommand};
 use super::{Failure, open_db, say, warn};
 
@@ -116,7 +117,7 @@ pub(crate) async fn run(command: OrchestratorCommand, config: &Config, json: boo
         OrchestratorCommand::Distrust(args) => takeover::distrust(*args, &db, json).await,
         OrchestratorCommand::Distrusts { which } => takeover::distrusts(&which, &db, json).await,
         OrchestratorCommand::Restore(args) => takeover::restore(*args, &db, json).await,
-        OrchestratorCommand::BlastRadius(args) => takeover::blast_radius(*args, &db, json).await,
+        OrchestratorCommand::BlastRadius(args) => blast_radius::blast_radius(*args, &db, json).await,
         OrchestratorCommand::Stream(command) => stream::run(command, &db, config, json).await,
         OrchestratorCommand::Suspend { which } => {
             let id = find(&db, which).await?.id;

@@ -51,6 +51,7 @@ pub(crate) async fn run(args: &ServeArgs, mut layers: Layers) -> Result<(), Fail
         other => other.into(),
     })?;
     warn_of_silent_links(&app).await?;
+    warn_of_missing_ways(&app);
     let running = http::serve(app, &config.server, public, Some(private))?;
     tracing::info!(address = %running.address, private = %private_address, base_url, "serving");
     let drain = wait_for_signal().await?;
@@ -58,6 +59,20 @@ pub(crate) async fn run(args: &ServeArgs, mut layers: Layers) -> Result<(), Fail
     tracing::info!(drain, "stopping");
     running.stop(pause).await;
     Ok(())
+}
+
+/// Says at every start which ways to log in there are not.
+fn warn_of_missing_ways(app: &App) {
+    if !app.post.mailer.is_on() {
+        tracing::warn!(
+            "neither `mail.smtp_url` nor `mail.folder` is set: no mail goes out, and nobody can log in by a link in a mail"
+        );
+    } else if let Some(folder) = app.post.mailer.folder() {
+        tracing::warn!(folder = %folder.display(), "mails are written as files and not sent (`mail.folder`)");
+    }
+    if app.relying_party.is_none() {
+        tracing::warn!("`server.base_url` has no host name: browsers make no passkeys for it");
+    }
 }
 
 /// Says at every start what the operator let in.

@@ -97,6 +97,9 @@ pub(crate) struct SetArgs {
     /// Where it hears of events. Empty: nowhere.
     #[arg(long, value_name = "URL")]
     notification_url: Option<String>,
+    /// The secret (`whsec_…`) that signs notifications, when the orchestrator gave you one.
+    #[arg(long, value_name = "FILE", conflicts_with = "new_notification_secret")]
+    notification_secret_file: Option<PathBuf>,
     /// Make a new secret that signs notifications, and print it once.
     #[arg(long)]
     new_notification_secret: bool,
@@ -191,7 +194,8 @@ async fn present(db: &Db, id: &OrchestratorId) -> Result<WireSettings, Failure> 
     found.ok_or_else(|| Failure::not_found("it does not speak the wire yet: see `portreeve orchestrator wire set`"))
 }
 
-fn unset(id: OrchestratorId, now: Timestamp) -> WireSettings {
+/// How one speaks of whom nothing was set: HMAC, the newest shapes, codes.
+pub(super) fn unset(id: OrchestratorId, now: Timestamp) -> WireSettings {
     let [.., newest, _generic] = Profile::ALL;
     WireSettings {
         orchestrator_id: id,
@@ -292,6 +296,13 @@ fn apply(settings: &mut WireSettings, args: &SetArgs, sealer: &Sealer) -> Result
     if let Some(path) = &args.public_keys_token_file {
         let hidden = sealer.seal(&PublicKeySource::place(&id), secret_text(path)?.as_bytes())?;
         settings.sealed_public_keys_token = Some(hidden);
+    }
+    if let Some(path) = &args.notification_secret_file {
+        let text = secret_text(path)?;
+        if !text.starts_with("whsec_") {
+            return Err(Failure::invalid(format!("{} holds no secret that begins with `whsec_`", path.display())));
+        }
+        settings.sealed_notification_secret = Some(sealer.seal(&NotificationSecret::place(&id), text.as_bytes())?);
     }
     if let Some(client_id) = &args.client_id {
         settings.client_id = Some(client_id.clone()).filter(|id| !id.is_empty());

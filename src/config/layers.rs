@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::str::Split;
 
 use toml::{Table, Value};
 
@@ -174,11 +175,8 @@ impl Layers {
     pub fn build(&self) -> Result<Config, ConfigError> {
         let mut table = Table::new();
         for (key, (value, _)) in &self.values {
-            if let Some((section, name)) = key.split_once('.') {
-                let section = table.entry(section).or_insert_with(|| Value::Table(Table::new()));
-                if let Value::Table(section) = section {
-                    section.insert(name.to_owned(), value.clone());
-                }
+            if let Some((sections, name)) = key.rsplit_once('.') {
+                place(&mut table, sections.split('.'), name, value);
             }
         }
         table.try_into().map_err(|error| ConfigError::Value(Box::new(error)))
@@ -220,12 +218,25 @@ fn without_passwords(text: &str) -> String {
     url.into()
 }
 
+/// Puts a value into its section, which may be one of a section.
+fn place(table: &mut Table, mut sections: Split<'_, char>, name: &str, value: &Value) {
+    let Some(section) = sections.next() else {
+        table.insert(name.to_owned(), value.clone());
+        return;
+    };
+    let inner = table.entry(section).or_insert_with(|| Value::Table(Table::new()));
+    if let Value::Table(inner) = inner {
+        place(inner, sections, name, value);
+    }
+}
+
 fn flatten(table: Table) -> Vec<(String, Value)> {
     let mut flat = Vec::new();
     for (section, value) in table {
         match value {
             Value::Table(inner) => {
-                flat.extend(inner.into_iter().map(|(name, value)| (format!("{section}.{name}"), value)));
+                let inner = flatten(inner).into_iter();
+                flat.extend(inner.map(|(name, value)| (format!("{section}.{name}"), value)));
             }
             value => flat.push((section, value)),
         }

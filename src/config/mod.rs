@@ -9,5 +9,6 @@ mod settings;
 pub use layers::{ConfigError, Layers, Origin};
 pub use settings::{
     CatalogConfig, Config, DatabaseConfig, InvalidWirePrefix, KeysConfig, LimitsConfig, LogConfig, LogFormat,
-    OutgoingConfig, ServerConfig, StaticDriverConfig, UsageConfig, WireConfig, WirePrefix,
+    LoginConfig, MailConfig, OAuthConfig, OidcConfig, OutgoingConfig, ServerConfig, StaticDriverConfig, UsageConfig,
+    WireConfig, WirePrefix,
 };

@@ -30,8 +30,14 @@ pub struct Config {
     pub static_driver: StaticDriverConfig,
     /// The provisioning wire of orchestrators.
     pub wire: WireConfig,
+    /// Our authorization server.
+    pub oauth: OAuthConfig,
     /// How often anybody may do what.
     pub limits: LimitsConfig,
+    /// Outgoing mail.
+    pub mail: MailConfig,
+    /// How people log in.
+    pub login: LoginConfig,
     /// Logs.
     pub log: LogConfig,
 }
@@ -138,6 +144,8 @@ pub struct WireConfig {
     pub generic_clients: bool,
     /// Whether such a client may also name itself by the URL of its metadata.
     pub generic_cimd: bool,
+    /// For development: such documents may be on this machine's loopback addresses, by plain HTTP.
+    pub generic_cimd_loopback: bool,
     /// Requests for an account of one person at one orchestrator.
     pub account_requests_per_hour: u32,
     /// Tokens for one account.
@@ -172,7 +180,7 @@ impl FromStr for WirePrefix {
     fn from_str(text: &str) -> Result<Self, InvalidWirePrefix> {
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '~');
         let segment = |part: &str| !part.is_empty() && part.chars().all(plain) && part != "." && part != "..";
-        let taken = ["v1", "catalog", "oauth", "provisioning", "docs", ".well-known", "dashboard", "assets"];
+        let taken = ["v1", "catalog", "oauth", "provisioning", "docs", ".well-known", "dashboard", "assets", "login"];
         let segments: Vec<&str> = text.strip_prefix('/').unwrap_or("").split('/').collect();
         let free = segments.first().is_some_and(|first| !taken.contains(first));
         if text.len() <= 128 && free && segments.iter().all(|part| segment(part)) {
@@ -191,14 +199,68 @@ impl TryFrom<String> for WirePrefix {
     }
 }
 
+/// Our authorization server: whom it lets in besides the clients that the operator registered.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OAuthConfig {
+    /// Whether a client may name itself by the URL of its metadata.
+    pub client_documents: bool,
+    /// Whether a client may register itself (RFC 7591). Nobody checks what it says.
+    pub dynamic_registration: bool,
+}
+
 /// How often one address may do what nobody has to sign for. Every rate is also the burst; zero: no limit.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LimitsConfig {
     /// Requests for an account by one address (an IPv6 network of 64 bits counts as one).
     pub address_accounts_per_hour: u32,
+    /// Accounts opened through one orchestrator, by all processes on one database together; 0 is any number.
+    pub orchestrator_accounts_per_hour: u32,
     /// Requests for a token by one address.
     pub address_tokens_per_hour: u32,
+    /// Authorization requests by one address.
+    pub address_requests_per_hour: u32,
+    /// Clients registered by one address.
+    pub address_registrations_per_hour: u32,
+    /// Log-ins begun by one address.
+    pub address_log_ins_per_hour: u32,
+    /// Mails with a log-in link to one address of mail.
+    pub email_log_ins_per_hour: u32,
+}
+
+/// Outgoing mail. Without a server and a folder, nobody can log in by mail.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MailConfig {
+    /// `smtps://USER:PASSWORD@HOST`, or `smtp://…:587?tls=required`. It goes before the folder. Empty: none.
+    pub smtp_url: SecretString,
+    /// The sender's address. Empty: `no-reply@` and the host of `server.base_url`.
+    pub from: String,
+    /// Where mails are written as `.eml` files instead of being sent: for development.
+    pub folder: Option<PathBuf>,
+}
+
+/// How people log in, besides by mail and with passkeys.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoginConfig {
+    /// The provider's own OpenID provider.
+    pub oidc: OidcConfig,
+}
+
+/// The provider's own OpenID provider. What it says about an address is believed.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OidcConfig {
+    /// Its issuer identifier, exactly. Empty: there is none.
+    pub issuer: String,
+    /// Our client id there.
+    pub client_id: String,
+    /// Our secret there. Empty: a public client.
+    pub client_secret: SecretString,
+    /// What people call it. Empty: the provider's name.
+    pub name: String,
 }
 
 /// Logs.
@@ -266,14 +328,34 @@ key = ""
 prefixes = []
 generic_clients = false
 generic_cimd = false
+generic_cimd_loopback = false
 account_requests_per_hour = 10
 token_exchanges_per_hour = 20
 resource_creates_per_hour = 20
 orchestrator_requests_per_hour = 36000
 
+[oauth]
+client_documents = true
+dynamic_registration = false
+
 [limits]
 address_accounts_per_hour = 3600
+orchestrator_accounts_per_hour = 36000
 address_tokens_per_hour = 7200
+address_requests_per_hour = 3600
+address_registrations_per_hour = 20
+address_log_ins_per_hour = 60
+email_log_ins_per_hour = 6
+
+[mail]
+smtp_url = ""
+from = ""
+
+[login.oidc]
+issuer = ""
+client_id = ""
+client_secret = ""
+name = ""
 
 [log]
 level = "info"
@@ -281,7 +363,14 @@ format = "auto"
 "#;
 
 /// Keys that have no default but may be set.
-pub(super) const OPTIONAL: [&str; 1] = ["static_driver.platform_url"];
+pub(super) const OPTIONAL: [&str; 2] = ["mail.folder", "static_driver.platform_url"];
 
 /// Keys whose values never print.
-pub(super) const SECRETS: [&str; 4] = ["database.url", "keys.master_key", "usage.meter_key", "static_driver.key"];
+pub(super) const SECRETS: [&str; 6] = [
+    "database.url",
+    "keys.master_key",
+    "login.oidc.client_secret",
+    "mail.smtp_url",
+    "static_driver.key",
+    "usage.meter_key",
+];

@@ -82,7 +82,6 @@ diesel::table! {
         created_at -> BigInt,
         changed_at -> BigInt,
         spending_stopped_at -> Nullable<BigInt>,
-        spending_stopped_by -> Nullable<Text>,
     }
 }
 
@@ -101,6 +100,7 @@ diesel::table! {
         subject -> Text,
         account_id -> Text,
         created_at -> BigInt,
+        scopes -> Nullable<Text>,
     }
 }
 
@@ -126,6 +126,7 @@ diesel::table! {
         issued_at -> BigInt,
         expires_at -> BigInt,
         revoked_at -> Nullable<BigInt>,
+        consent_id -> Nullable<Text>,
     }
 }
 
@@ -146,6 +147,8 @@ diesel::table! {
         created_at -> BigInt,
         expires_at -> BigInt,
         ended_at -> Nullable<BigInt>,
+        method -> Text,
+        authenticated_at -> BigInt,
     }
 }
 
@@ -279,6 +282,21 @@ diesel::table! {
         generation -> BigInt,
         old_credentials_until -> Nullable<BigInt>,
         quarantined_at -> Nullable<BigInt>,
+        allowance_id -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    allowances (account_id, id) {
+        account_id -> Text,
+        id -> Text,
+        currency -> Nullable<Text>,
+        per_month -> Nullable<BigInt>,
+        single -> Nullable<BigInt>,
+        ends_at -> Nullable<BigInt>,
+        offers -> Nullable<Text>,
+        max_count -> Nullable<BigInt>,
+        made -> BigInt,
     }
 }
 
@@ -392,6 +410,7 @@ diesel::table! {
         created_at -> BigInt,
         expires_at -> BigInt,
         decided_at -> Nullable<BigInt>,
+        information -> Text,
     }
 }
 
@@ -406,6 +425,9 @@ diesel::table! {
         issued_at -> BigInt,
         expires_at -> BigInt,
         used_at -> Nullable<BigInt>,
+        consent_id -> Nullable<Text>,
+        redirect_uri -> Nullable<Text>,
+        bound_to -> Nullable<Text>,
     }
 }
 
@@ -421,6 +443,52 @@ diesel::table! {
         issued_at -> BigInt,
         expires_at -> BigInt,
         replaced_at -> Nullable<BigInt>,
+        revoked_at -> Nullable<BigInt>,
+        consent_id -> Nullable<Text>,
+        bound_to -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    clients (id) {
+        id -> Text,
+        origin -> Text,
+        metadata -> Text,
+        secret_hash -> Nullable<Text>,
+        account_id -> Nullable<Text>,
+        introspects -> Bool,
+        created_at -> BigInt,
+        last_used_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    authorization_requests (handle_hash) {
+        handle_hash -> Text,
+        client -> Text,
+        request -> Text,
+        state -> Text,
+        account_id -> Nullable<Text>,
+        created_at -> BigInt,
+        expires_at -> BigInt,
+        decided_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    consents (id) {
+        id -> Text,
+        account_id -> Text,
+        orchestrator_id -> Text,
+        client -> Text,
+        client_digest -> Text,
+        resource -> Text,
+        scope -> Text,
+        details -> Text,
+        auth_time -> Nullable<BigInt>,
+        acr -> Nullable<Text>,
+        created_at -> BigInt,
+        used_at -> BigInt,
         revoked_at -> Nullable<BigInt>,
     }
 }
@@ -463,6 +531,84 @@ diesel::table! {
         changed_at -> BigInt,
     }
 }
+
+diesel::table! {
+    account_information (account_id, orchestrator_id, field) {
+        account_id -> Text,
+        orchestrator_id -> Text,
+        field -> Text,
+        sealed_value -> Text,
+        verified -> Bool,
+        changed_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    signature_uses (orchestrator_id, jti_hash) {
+        orchestrator_id -> Text,
+        jti_hash -> Text,
+        request_hash -> Text,
+        refused_from -> BigInt,
+    }
+}
+
+diesel::table! {
+    account_openings (orchestrator_id, hour_start) {
+        orchestrator_id -> Text,
+        hour_start -> BigInt,
+        opened -> BigInt,
+    }
+}
+
+diesel::joinable!(outbox_deliveries -> outbox_events (event_id));
+diesel::allow_tables_to_appear_in_same_query!(outbox_deliveries, outbox_events);
+
+diesel::table! {
+    log_in_steps (id) {
+        id -> Text,
+        token_hash -> Nullable<Text>,
+        kind -> Text,
+        browser_hash -> Text,
+        sealed_facts -> Text,
+        created_at -> BigInt,
+        expires_at -> BigInt,
+        used_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    upstream_links (issuer, subject, account_id) {
+        issuer -> Text,
+        subject -> Text,
+        account_id -> Text,
+        created_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    passkeys (credential_id) {
+        credential_id -> Text,
+        account_id -> Text,
+        name -> Text,
+        credential -> Text,
+        created_at -> BigInt,
+        used_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    mails (event_id) {
+        event_id -> Text,
+        state -> Text,
+        attempts -> BigInt,
+        next_try_at -> Nullable<BigInt>,
+        last_error -> Nullable<Text>,
+        changed_at -> BigInt,
+    }
+}
+
+diesel::joinable!(mails -> outbox_events (event_id));
+diesel::allow_tables_to_appear_in_same_query!(mails, outbox_events);
 
 diesel::table! {
     delegations (orchestrator_id, key_id, tenant, subject, account_id) {
@@ -509,6 +655,20 @@ diesel::table! {
 }
 
 diesel::table! {
+    cases (id) {
+        id -> Text,
+        account_id -> Text,
+        kind -> Text,
+        cause -> Text,
+        opened_at -> BigInt,
+        evidence -> Nullable<Text>,
+        closed_at -> Nullable<BigInt>,
+        closed_by -> Nullable<Text>,
+        note -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
     precautions (account_id, orchestrator_id) {
         account_id -> Text,
         orchestrator_id -> Text,
@@ -545,6 +705,4 @@ diesel::table! {
     }
 }
 
-diesel::joinable!(outbox_deliveries -> outbox_events (event_id));
-diesel::allow_tables_to_appear_in_same_query!(outbox_deliveries, outbox_events);
 diesel::allow_tables_to_appear_in_same_query!(resources, operations, distrust_items);

@@ -1,8 +1,11 @@
-//! How often anybody may do what: counted in memory, by orchestrator, account and address, for this process alone. A
-//! refusal says how long to wait, in `Retry-After` and in the fields of draft-ietf-httpapi-ratelimit-headers.
+//! How often anybody may do what: counted in memory, by orchestrator, account and address, for this process alone (how
+//! many accounts an orchestrator opens is counted in the database: `account::count_opening`). A refusal says how long to wait, in `Retry-After` and in the fields of draft-ietf-httpapi-ratelimit-headers.
 //!
-//! All limits of a request are counted, and the longest wait is told. The number of keys is bounded: when there is no
-//! room for another, opening accounts is refused, and everything else goes on uncounted.
+//! The widest limit of a request is counted first. Where one refuses, the others count only keys that they know, so that a
+//! refused request takes up no room; the longest wait is told. The number of keys is bounded: when there is no room for
+//! another, opening accounts is refused, and everything else goes on uncounted; whoever is known is counted as ever.
+
+mod memory;
 
 use std::fmt;
 use std::net::IpAddr;
@@ -14,12 +17,12 @@ use actix_web::http::header::{HeaderName, RETRY_AFTER};
 use actix_web::{HttpRequest, HttpResponseBuilder};
 use governor::middleware::StateInformationMiddleware;
 use governor::nanos::Nanos;
-use governor::state::keyed::HashMapStateStore;
 use governor::{Quota, RateLimiter};
 
 use crate::app::App;
 use crate::clock::Clock;
 use crate::http::problem::{Problem, table};
+use memory::Memory;
 
 /// The most keys of one limit.
 const MAX_KEYS: usize = 65_536;
@@ -34,11 +37,13 @@ pub(crate) const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("rateli
 /// What is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Limit {
-    /// Account requests on the wire; the key names orchestrator and person.
+    /// Signed account requests on the wire; the key names orchestrator and person.
     AccountRequests,
-    /// Tokens on the wire; the key is the account (or, before it is known, the client).
+    /// Account requests that nobody signed; the key names address and client. They take no room from the signed ones.
+    UnsignedRequests,
+    /// Tokens on the wire; the key names orchestrator and account.
     TokenExchanges,
-    /// New resources on the wire; the key is the account.
+    /// New resources on the wire; the key names orchestrator and account.
     ResourceCreates,
     /// Everything above of one orchestrator; the key is its id.
     Orchestrator,
@@ -46,44 +51,78 @@ pub(crate) enum Limit {
     AddressAccounts,
     /// Tokens asked for by an address.
     AddressTokens,
+    /// Authorization requests by an address.
+    AddressRequests,
+    /// Clients that an address registers.
+    AddressRegistrations,
+    /// Accounts opened through an orchestrator: counted in the database, by all processes together.
+    OrchestratorAccounts,
+    /// Log-ins begun by an address.
+    AddressLogIns,
+    /// Mails with a log-in link; the key is the canonical address of mail, known here or not.
+    EmailLogIns,
 }
 
 impl Limit {
-    const ALL: [Self; 6] = [
+    /// What is counted here.
+    const ALL: [Self; 11] = [
         Self::AccountRequests,
+        Self::UnsignedRequests,
         Self::TokenExchanges,
         Self::ResourceCreates,
         Self::Orchestrator,
         Self::AddressAccounts,
         Self::AddressTokens,
+        Self::AddressRequests,
+        Self::AddressRegistrations,
+        Self::AddressLogIns,
+        Self::EmailLogIns,
     ];
 
     /// The policy's name.
     fn name(self) -> &'static str {
         match self {
             Self::AccountRequests => "account-requests",
+            Self::UnsignedRequests => "unsigned-requests",
             Self::TokenExchanges => "token-exchanges",
             Self::ResourceCreates => "resource-creates",
             Self::Orchestrator => "orchestrator",
             Self::AddressAccounts => "address-accounts",
             Self::AddressTokens => "address-tokens",
+            Self::AddressRequests => "address-requests",
+            Self::AddressRegistrations => "address-registrations",
+            Self::OrchestratorAccounts => "orchestrator-accounts",
+            Self::AddressLogIns => "address-log-ins",
+            Self::EmailLogIns => "email-log-ins",
         }
     }
 
     fn per_hour(self, app: &App) -> u32 {
         match self {
-            Self::AccountRequests => app.wire.account_requests_per_hour,
+            Self::AccountRequests | Self::UnsignedRequests => app.wire.account_requests_per_hour,
             Self::TokenExchanges => app.wire.token_exchanges_per_hour,
             Self::ResourceCreates => app.wire.resource_creates_per_hour,
             Self::Orchestrator => app.wire.orchestrator_requests_per_hour,
             Self::AddressAccounts => app.limits.address_accounts_per_hour,
             Self::AddressTokens => app.limits.address_tokens_per_hour,
+            Self::AddressRequests => app.limits.address_requests_per_hour,
+            Self::AddressRegistrations => app.limits.address_registrations_per_hour,
+            Self::OrchestratorAccounts => app.limits.orchestrator_accounts_per_hour,
+            Self::AddressLogIns => app.limits.address_log_ins_per_hour,
+            Self::EmailLogIns => app.limits.email_log_ins_per_hour,
         }
     }
 
-    /// Whether a full memory refuses: accounts are not opened uncounted.
+    /// Whether a full memory refuses: accounts are not opened uncounted, and mails are not sent.
     fn fails_closed(self) -> bool {
-        matches!(self, Self::AccountRequests | Self::AddressAccounts)
+        matches!(
+            self,
+            Self::AccountRequests
+                | Self::UnsignedRequests
+                | Self::AddressAccounts
+                | Self::AddressRegistrations
+                | Self::EmailLogIns
+        )
     }
 }
 
@@ -100,11 +139,12 @@ impl governor::clock::Clock for HouseClock {
     }
 }
 
-type Counters = RateLimiter<String, HashMapStateStore<String>, HouseClock, StateInformationMiddleware>;
+type Counters = RateLimiter<String, Memory, HouseClock, StateInformationMiddleware>;
 
 struct Bucket {
     limit: Limit,
     per_hour: NonZeroU32,
+    memory: Memory,
     counters: Counters,
 }
 
@@ -150,14 +190,15 @@ impl Limits {
         let clock = HouseClock(clock);
         let bucket = |limit| {
             let per_hour = NonZeroU32::new(rate(limit))?;
-            let counters = RateLimiter::hashmap_with_clock(Quota::per_hour(per_hour), clock.clone()).with_middleware();
-            Some(Bucket { limit, per_hour, counters })
+            let memory = Memory::default();
+            let counters = RateLimiter::new(Quota::per_hour(per_hour), memory.clone(), clock.clone());
+            Some(Bucket { limit, per_hour, memory, counters })
         };
         let buckets = Limit::ALL.into_iter().filter_map(bucket).collect();
         Self { buckets, clock, behind_proxy, max_keys }
     }
 
-    /// Counts a request in each of the limits; a limit that is off counts nothing.
+    /// Counts a request in each of the limits, the widest first; a limit that is off counts nothing.
     ///
     /// # Errors
     /// When one is reached: the one with the longest wait.
@@ -165,6 +206,9 @@ impl Limits {
         let (mut allowed, mut refused) = (Vec::new(), None::<Standing>);
         for (limit, key) in wanted {
             let Some(bucket) = self.buckets.iter().find(|bucket| bucket.limit == *limit) else { continue };
+            if refused.is_some() && !bucket.memory.knows(key) {
+                continue;
+            }
             match self.count(bucket, key) {
                 Ok(standing) => allowed.extend(standing),
                 Err(standing) if refused.is_none_or(|worse| worse.seconds < standing.seconds) => {
@@ -181,11 +225,13 @@ impl Limits {
 
     fn count(&self, bucket: &Bucket, key: &str) -> Result<Option<Standing>, Standing> {
         let (limit, per_hour) = (bucket.limit, bucket.per_hour.get());
-        if bucket.counters.len() >= self.max_keys {
-            bucket.counters.retain_recent();
-            if bucket.counters.len() >= self.max_keys {
-                let full = Standing { limit, per_hour, remaining: 0, seconds: FULL_WAIT };
+        if !bucket.memory.has_room(key, self.max_keys) {
+            if bucket.memory.is_due(governor::clock::Clock::now(&self.clock)) {
                 tracing::warn!(limit = limit.name(), "no room for another key of this limit");
+                bucket.counters.retain_recent();
+            }
+            if !bucket.memory.has_room(key, self.max_keys) {
+                let full = Standing { limit, per_hour, remaining: 0, seconds: FULL_WAIT };
                 return if limit.fails_closed() { Err(full) } else { Ok(None) };
             }
         }
@@ -238,10 +284,17 @@ impl Standing {
 }
 
 impl Allowance {
-    /// Says in a good answer what is left.
+    /// This, and what was counted after it.
+    #[must_use]
+    pub(crate) fn and(mut self, narrower: Self) -> Self {
+        self.0.extend(narrower.0);
+        self
+    }
+
+    /// Says in a good answer what is left, of the narrowest limit first.
     pub(crate) fn tell(&self, answer: &mut HttpResponseBuilder) {
         if !self.0.is_empty() {
-            let list = |text: fn(&Standing) -> String| self.0.iter().map(text).collect::<Vec<_>>().join(", ");
+            let list = |text: fn(&Standing) -> String| self.0.iter().rev().map(text).collect::<Vec<_>>().join(", ");
             answer.insert_header((RATE_LIMIT_POLICY, list(Standing::policy)));
             answer.insert_header((RATE_LIMIT, list(Standing::state)));
         }
@@ -249,10 +302,20 @@ impl Allowance {
 }
 
 impl Limited {
+    /// The accounts that an orchestrator may open in an hour were opened.
+    pub(crate) fn openings(at_most: u32, wait: u64) -> Self {
+        Self(Standing { limit: Limit::OrchestratorAccounts, per_hour: at_most, remaining: 0, seconds: wait })
+    }
+
     /// For whoever reads it.
     pub(crate) fn message(&self) -> String {
         let Standing { limit, per_hour, seconds, .. } = self.0;
         format!("More than {per_hour} an hour (`{}`). Try again in {seconds} s.", limit.name())
+    }
+
+    /// How long to wait.
+    pub(crate) fn seconds(&self) -> u64 {
+        self.0.seconds
     }
 
     /// What goes with every refusal.
@@ -312,7 +375,7 @@ mod tests {
     #[test]
     fn the_longest_wait_is_told_and_a_limit_that_is_off_counts_nothing() {
         let (_, limits) = limits(2, 100);
-        let both = [(Limit::AccountRequests, "a"), (Limit::Orchestrator, "o")];
+        let both = [(Limit::Orchestrator, "o"), (Limit::AccountRequests, "o/a")];
         for _ in 0..2 {
             limits.take(&both).unwrap();
         }
@@ -341,6 +404,48 @@ mod tests {
         assert!(limits.take(&[(Limit::ResourceCreates, "d")]).is_ok());
         clock.advance(TimeDelta::hours(2));
         assert!(limits.take(&of("d")).is_ok(), "what was long ago is forgotten");
+    }
+
+    #[test]
+    fn whoever_is_known_is_counted_however_full_it_is() {
+        let (_, limits) = limits(2, 4);
+        for key in ["a", "b", "c", "d"] {
+            limits.take(&of(key)).unwrap();
+        }
+        assert!(limits.take(&of("e")).is_err());
+        assert!(limits.take(&of("a")).is_ok(), "known, and within its rate");
+        assert_eq!(limits.take(&of("a")).unwrap_err().0.seconds, 1800, "and counted as ever");
+    }
+
+    #[test]
+    fn unsigned_requests_take_no_room_from_signed_ones() {
+        let (_, limits) = limits(2, 4);
+        for key in ["1/a", "2/b", "3/c", "4/d"] {
+            limits.take(&[(Limit::UnsignedRequests, key)]).unwrap();
+        }
+        assert!(limits.take(&[(Limit::UnsignedRequests, "5/e")]).is_err());
+        assert!(limits.take(&of("o/a")).is_ok());
+    }
+
+    #[test]
+    fn nobody_gets_more_than_half_of_the_room() {
+        let (_, limits) = limits(2, 4);
+        for (key, room) in [("o/a", true), ("o/b", true), ("o/c", false), ("o/d", false), ("p/a", true), ("q/a", true)]
+        {
+            assert_eq!(limits.take(&of(key)).is_ok(), room, "{key}");
+        }
+    }
+
+    #[test]
+    fn a_refused_request_takes_up_no_room() {
+        let (_, limits) = limits(1, 100);
+        let both = |person: &str| limits.take(&[(Limit::AddressAccounts, "x"), (Limit::UnsignedRequests, person)]);
+        both("x/a").unwrap();
+        for person in ["x/b", "x/c", "x/d"] {
+            assert_eq!(both(person).unwrap_err().0.limit, Limit::AddressAccounts);
+        }
+        let bucket = limits.buckets.iter().find(|bucket| bucket.limit == Limit::UnsignedRequests).unwrap();
+        assert_eq!(bucket.counters.len(), 1);
     }
 
     #[test]

@@ -7,6 +7,7 @@ pub mod problem;
 
 mod caller;
 mod limit;
+mod log_in;
 mod private;
 mod request_log;
 mod server;
@@ -23,13 +24,14 @@ use wire::{provisioning, v1};
 /// Reads the body of a token request as the endpoint does.
 #[cfg(fuzzing)]
 pub fn fuzz_token_request(bytes: &[u8]) {
-    drop(serde_urlencoded::from_bytes::<wire::oauth::TokenRequest>(bytes));
+    drop(serde_urlencoded::from_bytes::<wire::oauth::token::TokenRequest>(bytes));
 }
 
 /// Every public route. A path is one resource with all its methods, so that a refusal of another one can list them;
 /// HEAD comes with GET (`request_log`).
 fn routes(config: &mut ServiceConfig, app: &App) {
     provisioning::configure(config, app);
+    wire::oauth::configure(config, app);
     config
         // Discovery: everybody.
         .configure(wire::well_known::configure)
@@ -51,6 +53,7 @@ fn routes(config: &mut ServiceConfig, app: &App) {
         .service(web::resource("/v1/usage").post(v1::usage::record_usage))
         // Users.
         .configure(dashboard::configure)
+        .configure(log_in::configure)
         .app_data(
             web::QueryConfig::default()
                 .error_handler(|error, _| Problem::new(&table::BAD_REQUEST, format!("The query: {error}.")).into()),

@@ -12,7 +12,12 @@ use super::wire;
     info(title = "Portreeve", description = "The provider's front desk for agents."),
     paths(
         wire::v1::accounts::open_account,
-        wire::oauth::token,
+        wire::oauth::token::token,
+        wire::oauth::authorize::authorize,
+        wire::oauth::par::push,
+        wire::oauth::tokens_of::revoke,
+        wire::oauth::tokens_of::introspect,
+        wire::oauth::register::register,
         wire::v1::resources::create_resource,
         wire::v1::resources::list_resources,
         wire::v1::resources::get_resource,

@@ -34,6 +34,7 @@ fn told(request: &HttpRequest, app: &App, problem: &Problem, request_id: &str) -
     let frame = Frame::anonymous(app.provider_name());
     let page = match problem.doc.status {
         404 | 405 => MessagePage::not_found(frame),
+        429 => MessagePage::too_often(frame, 3600),
         503 => MessagePage::busy(frame),
         _ => MessagePage::broken(frame, request_id),
     };

@@ -14,20 +14,25 @@ use super::limit::Limits;
 use super::wire::well_known::Discovery;
 use super::{private, request_log, routes};
 use crate::app::App;
-use crate::clock::Timestamp;
+use crate::attestation::request_signature;
 use crate::config::ServerConfig;
-use crate::db::DbConnection;
+use crate::db::{DbConnection, DbError};
 use crate::signing::SigningError;
-use crate::{account, authorization, catalog, orchestrator, resource, takeover};
+use crate::{account, authorization, catalog, login, orchestrator, resource, takeover};
 
 /// How often the workers look for work.
 const TURN: Duration = Duration::from_secs(1);
 
 /// For how long security events are remembered: longer than they are taken.
 const EVENT_MEMORY: chrono::TimeDelta = chrono::TimeDelta::days(45);
+/// How often the mail's worker looks: somebody waits for it.
+const MAIL_TURN: Duration = Duration::from_millis(500);
 
 /// How often the catalog is looked at: is it due to be issued again, did another process publish?
 const CATALOG_TURN: Duration = Duration::from_secs(15);
+
+/// How many rows are forgotten at once.
+const PIECE: i64 = 2_000;
 
 /// Why the listeners do not listen.
 #[derive(Debug, thiserror::Error)]
@@ -124,6 +129,8 @@ pub fn serve(
     tasks.push(tokio::spawn(keep_catalog(app.clone())));
     tasks.push(tokio::spawn(tell(app.clone())));
     tasks.push(tokio::spawn(guard(app.clone())));
+    tasks.push(tokio::spawn(keep_revocations(app.clone())));
+    tasks.push(tokio::spawn(send_mail(app.clone())));
     Ok(Running { address, app, public: handle, private: private_handle, tasks, draining })
 }
 
@@ -132,6 +139,19 @@ async fn keep_catalog(app: Data<App>) {
     loop {
         refresh_catalog(&app).await;
         tokio::time::sleep(CATALOG_TURN).await;
+    }
+}
+
+/// Reads which tokens ended, so that none outlives its revocation by a second, whichever process revoked it.
+async fn keep_revocations(app: Data<App>) {
+    loop {
+        let (began, now) = (std::time::Instant::now(), app.clock.now());
+        match app.db.read(move |conn| authorization::read_ended(conn, now)).await {
+            Ok(ended) => app.revocations.take_up(ended, began),
+            // What is remembered grows old, and then the database is asked about each token.
+            Err(error) => tracing::error!(error = %error, "revocations could not be read"),
+        }
+        tokio::time::sleep(authorization::REVOCATION_TURN).await;
     }
 }
 
@@ -160,13 +180,32 @@ async fn guard(app: Data<App>) {
         sealer: app.wire_sealer.clone(),
     };
     loop {
-        if let Err(error) = takeover::resume_unfinished(&app.db, app.clock.as_ref()).await {
-            tracing::error!(error = %error, "a distrust could not go on");
+        match takeover::resume_unfinished(&app.db, app.clock.as_ref()).await {
+            Ok(0) => {}
+            Ok(_) => app.revocations.forget(),
+            Err(error) => tracing::error!(error = %error, "a distrust could not go on"),
+        }
+        if let Err(error) = takeover::collect_evidence(&app.db, &app.ring, &app.base_url, app.clock.as_ref()).await {
+            tracing::error!(error = %error, "evidence could not be collected");
         }
         if let Err(error) = takeover::poll_due(&parts, app.clock.as_ref()).await {
             tracing::error!(error = %error, "security events could not be polled");
         }
         tokio::time::sleep(TURN).await;
+    }
+}
+
+/// Sends mails, in its own time: a slow mail server holds up nobody.
+async fn send_mail(app: Data<App>) {
+    loop {
+        match login::deliver_due(&app.post, app.clock.as_ref()).await {
+            Ok(tried) if tried > 0 => {}
+            Ok(_) => tokio::time::sleep(MAIL_TURN).await,
+            Err(error) => {
+                tracing::error!(error = %error, "mails could not be sent");
+                tokio::time::sleep(TURN).await;
+            }
+        }
     }
 }
 
@@ -179,32 +218,38 @@ async fn work(app: Data<App>) {
             tracing::error!(error = %error, "operations could not be taken up");
         }
         if turn % 3600 == 60 {
-            let forgotten = app.db.write(crate::app::HOUSE, move |conn| {
+            forget(&app, "assertions and codes", move |conn| {
                 account::forget_uses(conn, now)?;
                 orchestrator::forget_events(conn, now.minus(EVENT_MEMORY))?;
-                authorization::forget_ended(conn, now)
-            });
-            if let Err(error) = forgotten.await {
-                tracing::error!(error = %error, "old assertions and codes could not be forgotten");
-            }
+                account::forget_openings(conn, now)?;
+                login::forget_ended(conn, now)?;
+                let clients = authorization::forget_unused(conn, now, PIECE)?;
+                Ok(clients.max(authorization::forget_ended(conn, now, PIECE)?))
+            })
+            .await;
         }
         if turn % 60 == 30 {
-            forget_proofs(&app, now).await;
+            forget(&app, "proofs and signatures", move |conn| {
+                let proofs = authorization::forget_proofs(conn, now, PIECE)?;
+                Ok(proofs.max(request_signature::forget_signatures(conn, now, PIECE)?))
+            })
+            .await;
         }
         turn = turn.wrapping_add(1);
         tokio::time::sleep(TURN).await;
     }
 }
 
-/// In pieces, between which others write.
-async fn forget_proofs(app: &App, now: Timestamp) {
-    const PIECE: i64 = 2_000;
+/// Forgets what is old in pieces, between which others write: again as long as there was a whole piece.
+async fn forget<F>(app: &App, what: &'static str, piece: F)
+where
+    F: Fn(&mut DbConnection) -> Result<usize, DbError> + Clone + Send + 'static,
+{
     loop {
-        let piece = move |conn: &mut DbConnection| authorization::forget_proofs(conn, now, PIECE);
-        match app.db.write(crate::app::HOUSE, piece).await {
+        match app.db.write(crate::app::HOUSE, piece.clone()).await {
             Ok(forgotten) if i64::try_from(forgotten).is_ok_and(|forgotten| forgotten == PIECE) => {}
             Ok(_) => return,
-            Err(error) => return tracing::error!(error = %error, "old proofs could not be forgotten"),
+            Err(error) => return tracing::error!(error = %error, what, "what is old could not be forgotten"),
         }
     }
 }

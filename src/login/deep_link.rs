@@ -3,7 +3,7 @@
 use chrono::TimeDelta;
 use serde_json::json;
 
-use super::session::{self, LIFETIME as SESSION_LIFETIME};
+use super::session::{self, Authentication, Method, NewSession};
 use super::store;
 use crate::audit::{self, Fact};
 use crate::clock::Timestamp;
@@ -98,7 +98,13 @@ pub fn redeem(
     now: Timestamp,
 ) -> Result<AccountId, DeepLinkError> {
     let account = store::use_link(conn, presented, now)?.ok_or(DeepLinkError::Spent)?;
-    session::begin(conn, session_hash, &account, now.plus(SESSION_LIFETIME), now)?;
+    let session = NewSession {
+        hash: session_hash.clone(),
+        account: account.clone(),
+        authentication: Authentication { method: Method::DeepLink, at: now },
+        replaces: None,
+    };
+    session::begin(conn, &session, now)?;
     record(conn, &account, "dashboard.opened", now)?;
     Ok(account)
 }

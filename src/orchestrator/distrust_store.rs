@@ -130,7 +130,29 @@ pub fn of_cause(
         .filter(distrusts::orchestrator_id.eq(orchestrator))
         .filter(distrusts::tenant.eq(tenant))
         .filter(distrusts::subject.eq(subject))
-        .filter(distrusts::cause.ne("operator"))
+        // What an operator or the human behind the account began is not for an orchestrator to end.
+        .filter(distrusts::cause.like("event:%"))
+        .filter(distrusts::lifted_at.is_null())
+        .order(distrusts::id)
+        .limit(64)
+        .load(conn)?;
+    rows.into_iter().map(Distrust::try_from).collect()
+}
+
+/// Distrusts of one person for this cause that are in force, oldest first, at most 64.
+///
+/// # Errors
+/// When the database fails or holds an impossible row.
+pub fn by_cause(
+    conn: &mut DbConnection,
+    (orchestrator, tenant, subject): (&OrchestratorId, &str, &str),
+    cause: &str,
+) -> Result<Vec<Distrust>, DbError> {
+    let rows: Vec<Row> = distrusts::table
+        .filter(distrusts::orchestrator_id.eq(orchestrator))
+        .filter(distrusts::tenant.eq(tenant))
+        .filter(distrusts::subject.eq(subject))
+        .filter(distrusts::cause.eq(cause))
         .filter(distrusts::lifted_at.is_null())
         .order(distrusts::id)
         .limit(64)

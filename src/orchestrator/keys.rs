@@ -9,11 +9,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use chrono::TimeDelta;
 use openidconnect::core::CoreProviderMetadata;
 use openidconnect::http::header::CACHE_CONTROL;
-use openidconnect::{DiscoveryError, HttpRequest, HttpResponse, IssuerUrl, http};
+use openidconnect::{DiscoveryError, HttpRequest, IssuerUrl};
 
 use super::{Issuer, Orchestrator};
 use crate::clock::Timestamp;
-use crate::fetch::{Fetch, FetchError, Outgoing};
+use crate::fetch::Fetch;
+use crate::openid::{self, CarryError};
 use crate::signing::VerifyingKey;
 
 /// Between two fetches of one issuer's keys, whether the first succeeded or not.
@@ -189,7 +190,15 @@ async fn discover(fetch: &Fetch, issuer: &Issuer) -> Result<(Vec<VerifyingKey>, 
     let url = IssuerUrl::new(issuer.as_str().to_owned()).map_err(|error| error.to_string())?;
     // The last answer is that of `jwks_uri`: its word on freshness counts.
     let max_age = Arc::new(Mutex::new(None));
-    let client = |request: HttpRequest| carry(fetch.clone(), request, Arc::clone(&max_age));
+    let client = |request: HttpRequest| {
+        let (fetch, max_age) = (fetch.clone(), Arc::clone(&max_age));
+        async move {
+            let answer = openid::carry(fetch, request).await?;
+            let stated = answer.headers().get(CACHE_CONTROL).and_then(|value| value.to_str().ok());
+            *max_age.lock().unwrap_or_else(PoisonError::into_inner) = stated.and_then(stated_max_age);
+            Ok::<_, CarryError>(answer)
+        }
+    };
     let metadata = CoreProviderMetadata::discover_async(url, &client).await.map_err(|error| reason(&error))?;
     let keys = metadata
         .jwks()
@@ -222,33 +231,6 @@ fn reason(error: &DiscoveryError<CarryError>) -> String {
         DiscoveryError::Validation(_) => "its document names another issuer".to_owned(),
         _ => "its document cannot be used".to_owned(),
     }
-}
-
-#[derive(Debug, thiserror::Error)]
-enum CarryError {
-    #[error(transparent)]
-    Fetch(#[from] FetchError),
-    #[error("a URL in its document is none")]
-    Url(#[from] openidconnect::url::ParseError),
-    #[error("its answer is no HTTP answer")]
-    Answer(#[from] http::Error),
-}
-
-/// Lets `openidconnect` speak through our one outgoing client. It only ever asks with GET.
-async fn carry(
-    fetch: Fetch,
-    request: HttpRequest,
-    max_age: Arc<Mutex<Option<TimeDelta>>>,
-) -> Result<HttpResponse, CarryError> {
-    let url = request.uri().to_string().parse()?;
-    let incoming = fetch.send(Outgoing::get(url).header("accept", "application/json")).await?;
-    *max_age.lock().unwrap_or_else(PoisonError::into_inner) =
-        incoming.header(CACHE_CONTROL.as_str()).and_then(stated_max_age);
-    let mut answer = http::Response::builder().status(incoming.status);
-    if let Some(content_type) = incoming.header("content-type") {
-        answer = answer.header("content-type", content_type);
-    }
-    Ok(answer.body(incoming.body)?)
 }
 
 /// `max-age` of a `Cache-Control` (RFC 9111 §5.2.2.1).

@@ -31,7 +31,7 @@ pub use distrust::{
     BeginError, Belief, Depth, Distrust, NewDistrust, Phase, Statement, WhoseDistrust, begin, is_disbelieved, lift,
 };
 pub use distrust_store::{
-    advance as advance_distrust, barrier, by_id as distrust_by_id, of_cause as distrusts_of_cause,
+    advance as advance_distrust, barrier, by_cause as distrusts_by, by_id as distrust_by_id, of_cause as distrusts_of_cause,
     of_orchestrator as distrusts_of, unfinished as unfinished_distrusts,
 };
 pub use issuer::{EmailDomain, InvalidEmailDomain, InvalidIssuer, InvalidName, Issuer, OrchestratorName};
@@ -41,7 +41,7 @@ pub use profile::{
     CatalogShape, DeepLinkShape, NextCursor, OrganizationSpelling, PaidShape, Profile, ResourceEcho, UnknownProfile,
     UpdatesShape,
 };
-pub use store::{by_id, by_issuer, by_name_or_id, list};
+pub use store::{by_id, by_issuer, by_name_or_id, list, suspended};
 pub use stream::{StreamSettings, StreamToken};
 pub use stream_store::{
     SeenEvent, claim_poll, due_polls, forget_events, remember_event, seen_event, set_stream, stream_of, stream_verified,

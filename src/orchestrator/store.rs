@@ -171,3 +171,12 @@ pub(super) fn set_distrusted_keys(conn: &mut DbConnection, id: &OrchestratorId, 
         .execute(conn)
         .map(drop)
 }
+
+/// The suspended ones, at most `limit`.
+///
+/// # Errors
+/// When the database fails.
+pub fn suspended(conn: &mut DbConnection, limit: i64) -> Result<Vec<OrchestratorId>, DbError> {
+    let suspended = orchestrators::table.filter(orchestrators::suspended_at.is_not_null());
+    Ok(suspended.select(orchestrators::id).limit(limit).load(conn)?)
+}

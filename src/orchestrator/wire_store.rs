@@ -172,6 +172,10 @@ pub fn retire_secret(
 /// # Errors
 /// When the database fails or holds an impossible row.
 pub fn wire_by_client_id(conn: &mut DbConnection, client_id: &str) -> Result<Vec<WireSettings>, DbError> {
+    // PostgreSQL cannot be asked for a text with U+0000, and no client is called so.
+    if client_id.contains('\0') {
+        return Ok(Vec::new());
+    }
     let rows: Vec<Row> = wire_settings::table
         .filter(wire_settings::client_id.eq(client_id))
         .order(wire_settings::orchestrator_id)

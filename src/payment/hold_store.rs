@@ -4,6 +4,7 @@
 //! holds, then counters in the order of (account, id).
 
 mod entry_row;
+mod marks;
 mod postgres;
 mod sqlite;
 
@@ -32,12 +33,14 @@ pub fn apply(conn: &mut DbConnection, movements: &[Movement]) -> QueryResult<Vec
         DbConnection::Postgres(conn) => postgres::lock(conn, &named)?,
         DbConnection::Sqlite(conn) => sqlite::load(conn, &named)?,
     };
+    let before = marks::before(&facts);
     let (outcomes, changes) = decide(facts, movements);
     if !changes.entries.is_empty() {
         match conn {
             DbConnection::Postgres(conn) => postgres::write(conn, &changes)?,
             DbConnection::Sqlite(conn) => sqlite::write(conn, &changes)?,
         }
+        marks::tell(conn, &before, &changes)?;
     }
     Ok(outcomes)
 }

@@ -6,6 +6,7 @@
 //! Every answer is one of three: done, refused for good, or unknown. Unknown is never taken for either of the others.
 
 use chrono::TimeDelta;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use url::Url;
@@ -15,7 +16,7 @@ use crate::fetch::{Fetch, FetchError, Incoming, Outgoing};
 use crate::ids::{ChargeId, HoldId};
 use crate::money::{Amount, Currency};
 use crate::secret::Secret;
-use crate::signing::{Algorithm, KeyPurpose, KeyRing};
+use crate::signing::{Algorithm, KeyPurpose, KeyRing, parse_strict};
 
 /// How long one of our client assertions may be used.
 const ASSERTION_LIFE: TimeDelta = TimeDelta::seconds(60);
@@ -156,7 +157,7 @@ impl Settlement {
             Outgoing::get(url)
         });
         match self.answer(party, outgoing, now).await {
-            Ok(answer) if answer.status == 200 => match answer.json::<Found>() {
+            Ok(answer) if answer.status == 200 => match read::<Found>(&answer) {
                 Ok(found) => Settled::Done(found.data.into_iter().find(|one| one.reference == hold.as_str())),
                 Err(error) => Settled::Unknown(error.to_string()),
             },
@@ -214,14 +215,19 @@ fn endpoint(base: &Url, path: &[&str]) -> Option<Url> {
     Some(url)
 }
 
+/// As strictly as everything that others say: what cannot be stored must not be believed.
+fn read<T: DeserializeOwned>(answer: &Incoming) -> Result<T, serde_json::Error> {
+    parse_strict(&answer.body)
+}
+
 /// 400, 402, 404 and 422 are the issuer's definitive no. Everything else that is no success leaves the outcome open.
 fn judge(answer: &Incoming) -> Settled<Authorization> {
     match answer.status {
-        200 | 201 => match answer.json() {
+        200 | 201 => match read(answer) {
             Ok(authorization) => Settled::Done(authorization),
             Err(error) => Settled::Unknown(error.to_string()),
         },
-        400 | 402 | 404 | 422 => match answer.json::<Refusal>() {
+        400 | 402 | 404 | 422 => match read::<Refusal>(answer) {
             Ok(refusal) => Settled::Refused(refusal.code.chars().take(64).collect()),
             Err(_no_problem_body) => Settled::Unknown(format!("status {} without a code", answer.status)),
         },

@@ -4,6 +4,7 @@
 use serde::Deserialize;
 
 use crate::clock::{Period, Timestamp};
+use crate::ids::OrchestratorId;
 use crate::money::{Amount, Currency};
 use crate::orchestrator::{KeyCache, KeyError, Orchestrator};
 use crate::secret::{Secret, SecretHash};
@@ -57,6 +58,8 @@ impl Recurrence {
 /// A payment token that its issuer signed for us and for this user.
 #[derive(Debug, Clone)]
 pub struct PaymentToken {
+    /// Who issued it, and settles it.
+    pub orchestrator_id: OrchestratorId,
     /// The issuer's id of it; unique per issuer.
     pub jti: String,
     /// The token itself, needed to settle.
@@ -138,7 +141,7 @@ pub async fn verify(
     let key = keys.find(orchestrator, unverified.kid(), now).await?;
     let claims = unverified.verify::<Claims>(&key, &orchestrator.algorithms)?.claims;
     judge(&claims, orchestrator, subjects, now)?;
-    believe(&claims, presented)
+    believe(&claims, orchestrator, presented)
 }
 
 fn judge(
@@ -167,12 +170,17 @@ fn judge(
     Ok(())
 }
 
-fn believe(claims: &Claims, presented: &Secret) -> Result<PaymentToken, PaymentTokenError> {
+fn believe(
+    claims: &Claims,
+    orchestrator: &Orchestrator,
+    presented: &Secret,
+) -> Result<PaymentToken, PaymentTokenError> {
     if claims.jti.is_empty() || claims.jti.len() > 255 {
         return Err(PaymentTokenError::Claim("jti"));
     }
     let last4 = claims.jti.chars().rev().take(4).collect::<Vec<_>>().into_iter().rev().collect();
     Ok(PaymentToken {
+        orchestrator_id: orchestrator.id.clone(),
         jti: claims.jti.clone(),
         plain: presented.clone(),
         hash: presented.hash(),
@@ -188,7 +196,6 @@ fn believe(claims: &Claims, presented: &Secret) -> Result<PaymentToken, PaymentT
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::OrchestratorId;
     use crate::orchestrator::{ExistingAccount, Origin};
 
     const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
@@ -250,7 +257,7 @@ mod tests {
     fn believed(change: impl FnOnce(&mut Claims)) -> Result<PaymentToken, PaymentTokenError> {
         let mut claims = claims();
         change(&mut claims);
-        believe(&claims, &Secret::presented("the.token.itself"))
+        believe(&claims, &orchestrator(), &Secret::presented("the.token.itself"))
     }
 
     #[test]

@@ -5,12 +5,15 @@ use std::sync::Arc;
 use chrono::TimeDelta;
 use serde_json::{Value, json};
 
+use super::allowance::{self, AllowanceError};
 use super::constraints::{self, Candidate, ConstraintError};
 use super::pay::{self, Bill, Names, PayError, SealedToken};
+use super::person::{self, InformationNeeded};
 use super::placement::Placement;
 use super::sale::Sale;
 use super::store::{self, NewOperation, NewResource};
 use super::{AdvanceError, Desk, Resource, ResourceState, advance, wire_store};
+use crate::account::SealedFact;
 use crate::audit::{self, Fact};
 use crate::catalog::{Edition, PlanRef};
 use crate::clock::Timestamp;
@@ -49,6 +52,10 @@ pub struct Purchase {
     pub configuration: Value,
     /// Where the orchestrator has put it. Nothing for what is bought without its wire.
     pub placement: Option<Placement>,
+    /// Within whose allowance it is bought, when a human allowed an agent only so much.
+    pub allowance: Option<String>,
+    /// What the orchestrator passes on about the buyer with this request, sealed for the account.
+    pub information: Vec<SealedFact>,
     /// Whether the key buys anew once what it bought is gone or never came to be: for keys that name a place, such as a
     /// project's database, and not a request.
     pub again: bool,
@@ -72,6 +79,12 @@ pub enum BuyError {
     /// The catalog forbids it beside what the account has.
     #[error(transparent)]
     Constraint(#[from] ConstraintError),
+    /// The human did not allow it.
+    #[error(transparent)]
+    Allowance(#[from] AllowanceError),
+    /// More has to be known about the buyer.
+    #[error(transparent)]
+    Information(#[from] InformationNeeded),
     /// It cannot be paid.
     #[error(transparent)]
     Pay(#[from] PayError),
@@ -105,7 +118,9 @@ impl BuyError {
     /// Whether somebody made one of the rows at the same moment: it is there now.
     fn lost_race(&self) -> bool {
         match self {
-            Self::Db(error) | Self::Pay(PayError::Db(error)) => idempotency::lost_race(error),
+            Self::Db(error) | Self::Pay(PayError::Db(error)) | Self::Allowance(AllowanceError::Db(error)) => {
+                idempotency::lost_race(error)
+            }
             _ => false,
         }
     }
@@ -159,7 +174,12 @@ fn record(
     let subject = Some(names.resource.as_str());
     let key = NewKey { account_id: account, keyed, subject, sealed_answer: None, lifetime };
     idempotency::insert(conn, &key, now)?;
+    let offer = purchase.edition.offer(&purchase.plan).ok_or(BuyError::UnknownPlan)?;
+    person::pass_on(conn, (account, &purchase.orchestrator_id), &offer.kyc, &purchase.information, now)??;
     let sale = sell(conn, purchase)?;
+    if let Some(allowance) = &purchase.allowance {
+        allowance::take(conn, (account, allowance), (&purchase.plan, sale.due), now)?;
+    }
     let bill = Bill {
         account,
         orchestrator: &purchase.orchestrator_id,
@@ -169,6 +189,7 @@ fn record(
         names,
         now,
         until: now.plus(DEADLINE),
+        allowance: purchase.allowance.as_deref(),
     };
     let token = pay::pay(conn, &bill, token)?;
     let held = Amount::ZERO < sale.due;
@@ -190,6 +211,7 @@ fn record(
         changed_at: now,
         project_id: purchase.placement.as_ref().and_then(|placement| placement.project_id.as_deref()),
         price_parent: parent.as_deref(),
+        allowance_id: purchase.allowance.as_deref(),
     };
     store::insert(conn, &row)?;
     if let Some(placement) = &purchase.placement {

@@ -7,17 +7,19 @@ use serde_json::{Map, Value, json};
 
 use super::buy::{DEADLINE, HAND_OVER, TRIES};
 use super::change_store::{self, PlanChange};
-use super::constraints::{self, Candidate, ConstraintError};
+use super::constraints::{self, Candidate, ConstraintError, Leaving};
 use super::pay::{self, Bill, Names, PayError, SealedToken};
+use super::person::{self, InformationNeeded};
 use super::sale::{Sale, price_under};
 use super::store::{self, NewOperation};
 use super::{AdvanceError, Desk, Resource, ResourceState, advance};
+use crate::account::SealedFact;
 use crate::audit::{self, Fact};
 use crate::catalog::{Direction, Edition, PlanRef, WrongConfiguration};
 use crate::clock::Timestamp;
 use crate::db::{DbConnection, DbError};
 use crate::idempotency::{self, Done, KeyReused, Keyed, NewKey};
-use crate::ids::{AccountId, OperationId, PaymentTokenId, ResourceId};
+use crate::ids::{AccountId, OperationId, OrchestratorId, PaymentTokenId, ResourceId};
 use crate::money::Amount;
 use crate::payment::token::PaymentToken;
 use crate::signing::SealError;
@@ -27,6 +29,8 @@ use crate::signing::SealError;
 pub struct Change {
     /// Whose.
     pub account_id: AccountId,
+    /// Who wants it changed, and pays: the orchestrator through which it was bought.
+    pub orchestrator_id: OrchestratorId,
     /// Which resource.
     pub id: ResourceId,
     /// The catalog revision under which it is changed.
@@ -35,6 +39,8 @@ pub struct Change {
     pub to: Option<PlanRef>,
     /// What is configured anew; the rest stays as it is, as far as the plan knows it.
     pub configuration: Map<String, Value>,
+    /// What the orchestrator passes on about the buyer with this request, sealed for the account.
+    pub information: Vec<SealedFact>,
 }
 
 /// What a change or rotation led to: ask [`super::came_of`] with the operation.
@@ -49,7 +55,7 @@ pub struct Changed {
 /// Why nothing is changed. Nothing was held, charged or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum ChangeError {
-    /// The account has no such resource.
+    /// The account has no such resource, or it was bought through another orchestrator.
     #[error("the account has no such resource")]
     NotFound,
     /// It is not ready: other work on it is not finished, or it is gone.
@@ -69,6 +75,9 @@ pub enum ChangeError {
     /// What is configured does not fit the plan.
     #[error("the configuration does not fit the plan")]
     Configuration(PlanRef, Vec<WrongConfiguration>),
+    /// More has to be known about the buyer.
+    #[error(transparent)]
+    Information(#[from] InformationNeeded),
     /// The catalog forbids it beside what the account has.
     #[error(transparent)]
     Constraint(#[from] ConstraintError),
@@ -170,7 +179,12 @@ fn begin(
     if let Some(done) = idempotency::find(conn, account, keyed, now)? {
         return done_before(done, keyed)?.ok_or(ChangeError::Inconsistent("a change's key names no operation"));
     }
+    // The account before the resource, as everywhere; and what is read before the lock may be another's past.
+    store::lock_account(conn, account)?;
     let resource = store::by_id(conn, account, id)?.ok_or(ChangeError::NotFound)?;
+    if resource.orchestrator_id != change.orchestrator_id {
+        return Err(ChangeError::NotFound);
+    }
     if resource.state != ResourceState::Ready {
         return Err(ChangeError::NotReady(resource.state));
     }
@@ -181,8 +195,10 @@ fn begin(
     let (subject, lifetime) = (Some(names.operation.as_str()), idempotency::LIFETIME);
     let key = NewKey { account_id: account, keyed, subject, sealed_answer: None, lifetime };
     idempotency::insert(conn, &key, now)?;
-    // The account before the resource, as everywhere.
-    store::lock_account(conn, account)?;
+    if to.direction.is_some() {
+        let offer = change.edition.offer(&to.plan).ok_or(ChangeError::UnknownPlan)?;
+        person::pass_on(conn, (account, &change.orchestrator_id), &offer.kyc, &change.information, now)??;
+    }
     // Whoever comes first has it; the other one reads what became of it.
     if !change_store::begin(conn, (account, id), Some(&to.plan.to_string()), now)? {
         return Err(ChangeError::NotReady(ResourceState::Changing));
@@ -210,6 +226,8 @@ fn begin(
 
 /// What a resource is to become.
 struct Target {
+    /// What it is now.
+    from: PlanRef,
     plan: PlanRef,
     configuration: Map<String, Value>,
     /// Which way the catalog says that is. `None`: the plan stays.
@@ -239,7 +257,7 @@ impl Target {
         configuration.extend(change.configuration.clone());
         let checked = offer.plan.configuration.check(&configuration);
         checked.map_err(|wrong| ChangeError::Configuration(plan.clone(), wrong))?;
-        Ok(Self { plan, configuration, direction })
+        Ok(Self { from, plan, configuration, direction })
     }
 
     /// Whether there is nothing to do: the answer to a retry under another key.
@@ -253,9 +271,7 @@ impl Target {
     /// upwards is what costs more.
     fn due(&self, edition: &Edition, resource: &Resource, sale: &Sale) -> Amount {
         let parent = resource.price_parent.as_deref().and_then(|parent| parent.parse().ok());
-        let was = format!("{}/{}", resource.service, resource.plan).parse::<PlanRef>().ok();
-        let was =
-            was.and_then(|was| edition.offer(&was)).map(|offer| price_under(offer, parent.as_ref()).due_at_once());
+        let was = edition.offer(&self.from).map(|offer| price_under(offer, parent.as_ref()).due_at_once());
         match self.direction {
             None | Some(Direction::Down) => Amount::ZERO,
             Some(Direction::Any) if was.is_some_and(|was| sale.due <= was) => Amount::ZERO,
@@ -272,6 +288,8 @@ fn sell(conn: &mut DbConnection, change: &Change, resource: &Resource, to: &Targ
         let digest = store::digest_of(conn, resource)?;
         return Ok(Sale { catalog_version: resource.catalog_version, catalog_digest: digest, ..sale });
     }
+    let leaving = Leaving { account: &change.account_id, edition: &change.edition, id: &change.id, plan: &to.from };
+    constraints::may_leave(conn, &leaving, Some(&to.plan))??;
     let candidate = Candidate {
         account: &change.account_id,
         edition: &change.edition,
@@ -306,6 +324,8 @@ fn charge(
         names,
         now,
         until: now.plus(DEADLINE),
+        // Whoever changes it is the orchestrator, not the agent that bought it.
+        allowance: None,
     };
     Ok(pay::pay(conn, &bill, token)?.map(|token| token.id))
 }

@@ -30,6 +30,14 @@ pub enum ConstraintError {
         /// What is in use.
         beside: PlanRef,
     },
+    /// Something in use needs it.
+    #[error("`{by}` is in use and needs `{plan}`: remove or change it first")]
+    Needed {
+        /// What was to go.
+        plan: PlanRef,
+        /// What needs it.
+        by: PlanRef,
+    },
     /// One of these has to be in use first.
     #[error("`{plan}` needs one of these to be in use first: {}", .parents.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))]
     Requires {
@@ -94,6 +102,48 @@ fn rivals(edition: &Edition, plan: &PlanRef) -> BTreeSet<PlanRef> {
     let exclusive = edition.offers().filter(|offer| offer.plan.rules.exclusive).map(crate::catalog::Offer::name);
     rivals.extend(exclusive.filter(|name| name != plan && edition.exclusive(name).contains(plan)));
     rivals
+}
+
+/// What is about to go, or to become something else.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Leaving<'a> {
+    pub(super) account: &'a AccountId,
+    pub(super) edition: &'a Edition,
+    pub(super) id: &'a ResourceId,
+    /// What it is.
+    pub(super) plan: &'a PlanRef,
+}
+
+/// Whether everything in use can do without it, or with what it `becomes`: nothing is left without a parent that had one.
+/// The outer error is the database's.
+pub(super) fn may_leave(
+    conn: &mut DbConnection,
+    leaving: &Leaving<'_>,
+    becomes: Option<&PlanRef>,
+) -> Result<Result<(), ConstraintError>, DbError> {
+    let Leaving { account, edition, id, plan } = *leaving;
+    let children: BTreeSet<PlanRef> = edition
+        .offers()
+        .map(crate::catalog::Offer::name)
+        .filter(|child| {
+            let is_parent = |of: &PlanRef| edition.parents(child).iter().any(|parent| parent.plan == *of);
+            is_parent(plan) && !becomes.is_some_and(is_parent)
+        })
+        .collect();
+    if children.is_empty() {
+        return Ok(Ok(()));
+    }
+    store::lock_account(conn, account)?;
+    for (child, project) in store::places_of(conn, account, id)? {
+        let Some(by) = children.iter().find(|known| known.to_string() == child) else { continue };
+        let parents: BTreeSet<_> = edition.parents(by).iter().map(|parent| parent.plan.clone()).collect();
+        let with = Candidate { account, edition, plan: by, project: project.as_deref(), itself: None };
+        let without = Candidate { itself: Some(id), ..with };
+        if in_use(conn, &without, &parents, true)?.is_empty() && !in_use(conn, &with, &parents, true)?.is_empty() {
+            return Ok(Err(ConstraintError::Needed { plan: plan.clone(), by: by.clone() }));
+        }
+    }
+    Ok(Ok(()))
 }
 
 fn among<'a>(candidate: &Candidate<'a>, scope: Scope) -> Among<'a> {

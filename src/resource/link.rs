@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::buy::TRIES;
 use super::constraints::{self, Candidate, ConstraintError};
 use super::placement::Placement;
 use super::{Desk, Resource, ResourceState, store, wire_store};
@@ -9,6 +10,7 @@ use crate::audit::{self, Fact};
 use crate::catalog::{Edition, PlanRef};
 use crate::clock::Timestamp;
 use crate::db::{DbConnection, DbError};
+use crate::idempotency;
 use crate::ids::{AccountId, OrchestratorId, ResourceId};
 
 /// What is to be linked, by whom.
@@ -31,8 +33,8 @@ pub struct Link {
 /// Why nothing is linked.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
-    /// There is no such resource, or it is not this account's, is of another plan, is gone, or belongs to another
-    /// orchestrator: who asks does not learn which.
+    /// There is no such resource, or it is not this account's, is of another plan, is gone or held back, was bought through another
+    /// orchestrator or is held by one: who asks does not learn which.
     #[error("the account has no such resource to link")]
     NotFound,
     /// The catalog forbids it in that project.
@@ -55,11 +57,15 @@ impl From<diesel::result::Error> for LinkError {
 /// See [`LinkError`].
 pub async fn link(desk: &Desk, link: Link, now: Timestamp) -> Result<Resource, LinkError> {
     let account = link.account_id.clone();
-    let work = move |conn: &mut DbConnection| take_up(conn, &link, now);
-    match desk.cashier.db.write(account.as_str(), work).await {
-        // Somebody took it up at the same moment.
-        Err(LinkError::Db(error)) if crate::idempotency::lost_race(&error) => Err(LinkError::NotFound),
-        other => other,
+    let mut tries = TRIES;
+    loop {
+        let link = link.clone();
+        let work = move |conn: &mut DbConnection| take_up(conn, &link, now);
+        match desk.cashier.db.write(account.as_str(), work).await {
+            // Somebody took it up at the same moment: perhaps a copy of this request.
+            Err(LinkError::Db(error)) if idempotency::lost_race(&error) && tries > 0 => tries -= 1,
+            other => return other,
+        }
     }
 }
 
@@ -68,7 +74,10 @@ fn take_up(conn: &mut DbConnection, link: &Link, now: Timestamp) -> Result<Resou
     let resource = store::by_id(conn, account, id)?.ok_or(LinkError::NotFound)?;
     let same_plan =
         (resource.service.as_str(), resource.plan.as_str()) == (link.plan.service.as_str(), link.plan.plan.as_str());
-    if !same_plan || matches!(resource.state, ResourceState::Removed | ResourceState::Failed) {
+    // Whoever bought it is who pays for it, under that orchestrator's ceilings and with its tokens.
+    let theirs = resource.orchestrator_id == link.orchestrator_id;
+    let held = resource.quarantined_at.is_some();
+    if !same_plan || !theirs || held || matches!(resource.state, ResourceState::Removed | ResourceState::Failed) {
         return Err(LinkError::NotFound);
     }
     match wire_store::holder(conn, account, id)? {

@@ -7,12 +7,15 @@ pub mod drivers;
 pub mod usage;
 
 mod advance;
+mod allowance;
+mod allowance_store;
 mod buy;
 mod change;
 mod change_store;
 mod constraints;
 mod link;
 mod pay;
+mod person;
 mod placement;
 mod progress;
 mod quarantine;
@@ -26,11 +29,13 @@ mod store;
 mod wire_store;
 
 pub use advance::{AdvanceError, Progress, advance, resume_due};
+pub use allowance::{Allowance, AllowanceError, allow};
 pub use buy::{BuyError, Purchase, Wanted, buy, charge_of, of_key, paid, standing};
 pub use change::{Change, ChangeError, Changed, change_plan, changed_before};
 pub use constraints::ConstraintError;
 pub use link::{Link, LinkError, link};
 pub use pay::PayError;
+pub use person::{InformationNeeded, still_needed};
 pub use placement::{Environment, InvalidEnvironment, InvalidTheirName, Placement, TheirName};
 pub use progress::{Came, came_of, came_of_purchase};
 pub use quarantine::{made_or_renewed, quarantine, release};
@@ -39,7 +44,7 @@ pub use remove::{RemoveError, remove};
 pub use rotate::{LONGEST_OVERLAP, RotateError, rotate};
 pub use sale::price_under;
 pub use settle::{SettleError, Verdict, settle_hold};
-pub use store::{by_id, list, owner_of};
+pub use store::{by_id, is_worked_on, list, owner_of};
 pub use wire_store::holder;
 
 use std::collections::HashMap;
@@ -151,6 +156,8 @@ pub struct Resource {
     pub generation: i64,
     /// Since when it is held back: nobody uses, changes or removes it.
     pub quarantined_at: Option<Timestamp>,
+    /// Within whose allowance it was bought: an agent's that a human allowed something.
+    pub allowance_id: Option<String>,
 }
 
 /// The provider's platforms, by the driver's kind.

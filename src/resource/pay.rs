@@ -1,6 +1,7 @@
 //! Paying for a purchase or a change: who pays is found, every ceiling passed, and the charge begun, in the transaction
 //! that writes what is paid for.
 
+use super::allowance;
 use super::sale::Sale;
 use crate::clock::Timestamp;
 use crate::db::{DbConnection, DbError};
@@ -9,7 +10,7 @@ use crate::ids::{
 };
 use crate::money::{Amount, Currency, Money};
 use crate::payment;
-use crate::payment::budget::{self, CounterFacts, PlanLimit, TokenFacts};
+use crate::payment::budget::{self, CounterFacts, Limits, PlanLimit, TokenFacts};
 use crate::payment::cashier::{self, Cashier};
 use crate::payment::charge::{self, ChargeState, NewCharge};
 use crate::payment::hold::{CapRefusal, Ceilings, HoldRequest, Movement, Outcome};
@@ -22,7 +23,8 @@ pub enum PayError {
     /// The plan costs money and nobody said who pays.
     #[error("this plan costs money: a payment token is needed")]
     TokenNeeded,
-    /// The token's `jti` was seen with another account, or names another token.
+    /// The token's `jti` was seen with another account, or names another token; or it is of another issuer than the one
+    /// that is to settle it.
     #[error("the payment token belongs to another account or names another token")]
     TokenTaken,
     /// Two currencies.
@@ -111,6 +113,8 @@ pub(super) struct Bill<'a> {
     pub(super) now: Timestamp,
     /// After this a worker may release the hold.
     pub(super) until: Timestamp,
+    /// Within whose allowance.
+    pub(super) allowance: Option<&'a str>,
 }
 
 /// Finds who pays, passes every ceiling, and begins the charge. Nothing is asked of what is free.
@@ -122,13 +126,23 @@ pub(super) fn pay(
     let Some(currency) = bill.sale.currency else { return Ok(None) };
     let token = token.ok_or(PayError::TokenNeeded)?;
     let (account, orchestrator, now) = (bill.account, bill.orchestrator, bill.now);
+    if token.token.orchestrator_id != *orchestrator {
+        return Err(PayError::TokenTaken);
+    }
     let named = (&bill.names.token, token.sealed.as_str());
     let token =
         budget::remember_token(conn, account, orchestrator, named, &token.token, now)?.ok_or(PayError::TokenTaken)?;
     let per_month = bill.sale.per_month.unwrap_or(bill.due);
     let limit = PlanLimit { resource_id: bill.resource, currency, per_month };
     let limit = bill.sale.per_month.map(|_| &limit);
-    let counters = budget::open_counters(conn, account, orchestrator, Some(&token), limit, now)?;
+    let agent = allowance::ceiling(conn, account, bill.allowance, now)?;
+    let counters = budget::open_counters(
+        conn,
+        account,
+        orchestrator,
+        &Limits { token: Some(&token), plan: limit, agent: agent.as_ref() },
+        now,
+    )?;
     same_currency(&counters, currency)?;
     if budget::is_stopped(conn, account)? || budget::is_stopped_through(conn, account, orchestrator)? {
         return Err(PayError::Stopped);

@@ -1,11 +1,15 @@
 //! Removing a resource: it stops costing, its credentials are forgotten. Never by a cap, only because its owner says so.
 
+use std::sync::Arc;
+
 use chrono::TimeDelta;
 use serde_json::json;
 
+use super::constraints::{self, ConstraintError, Leaving};
 use super::store::{self, NewOperation};
-use super::{AdvanceError, Desk, Resource, ResourceState, advance, quarantine_store};
+use super::{AdvanceError, Desk, Resource, ResourceState, advance};
 use crate::audit::{self, Fact};
+use crate::catalog::Edition;
 use crate::clock::Timestamp;
 use crate::db::{DbConnection, DbError};
 use crate::ids::{AccountId, OperationId, ResourceId};
@@ -19,6 +23,12 @@ pub enum RemoveError {
     /// Work on it is not finished, or needs a human.
     #[error("the resource is being made or its outcome is unknown: {0:?}")]
     Busy(ResourceState),
+    /// Something else needs it.
+    #[error(transparent)]
+    Constraint(#[from] ConstraintError),
+    /// The rows contradict each other.
+    #[error("the rows of a resource contradict each other: {0}")]
+    Inconsistent(&'static str),
     /// The work could not go on; a worker takes it up.
     #[error(transparent)]
     Advance(#[from] AdvanceError),
@@ -33,15 +43,21 @@ impl From<diesel::result::Error> for RemoveError {
     }
 }
 
-/// Removes a resource. One that is gone, or never came to be, stays so; repeating it is safe.
+/// Removes a resource, unless the catalog (as `edition` has it) says that another one needs it. One that is gone, or never
+/// came to be, stays so; repeating it is safe.
 ///
 /// # Errors
 /// See [`RemoveError`].
-pub async fn remove(desk: &Desk, account: &AccountId, id: &ResourceId, now: Timestamp) -> Result<(), RemoveError> {
+pub async fn remove(
+    desk: &Desk,
+    edition: Arc<Edition>,
+    (account, id): (&AccountId, &ResourceId),
+    now: Timestamp,
+) -> Result<(), RemoveError> {
     let operation = OperationId::new(now);
     let work = {
         let (account, id, operation) = (account.clone(), id.clone(), operation.clone());
-        move |conn: &mut DbConnection| begin(conn, &account, &id, &operation, now)
+        move |conn: &mut DbConnection| begin(conn, &edition, (&account, &id), &operation, now)
     };
     if desk.cashier.db.write(account.as_str(), work).await? {
         advance::advance(desk, account, &operation, now).await?;
@@ -52,14 +68,22 @@ pub async fn remove(desk: &Desk, account: &AccountId, id: &ResourceId, now: Time
 /// `false`: there is nothing to do.
 fn begin(
     conn: &mut DbConnection,
-    account: &AccountId,
-    id: &ResourceId,
+    edition: &Edition,
+    (account, id): (&AccountId, &ResourceId),
     operation: &OperationId,
     now: Timestamp,
 ) -> Result<bool, RemoveError> {
     let from = [ResourceState::Ready, ResourceState::Suspended];
-    if quarantine_store::is_quarantined(conn, account, id)? {
+    // The account before the resource, as everywhere; and what is read before the lock may be another's past.
+    store::lock_account(conn, account)?;
+    let resource = store::by_id(conn, account, id)?.ok_or(RemoveError::NotFound)?;
+    if resource.quarantined_at.is_some() {
         return Err(RemoveError::Busy(ResourceState::Suspended));
+    }
+    if from.contains(&resource.state) {
+        let plan = format!("{}/{}", resource.service, resource.plan).parse();
+        let plan = plan.map_err(|_bad| RemoveError::Inconsistent("a resource of no plan"))?;
+        constraints::may_leave(conn, &Leaving { account, edition, id, plan: &plan }, None)??;
     }
     if !store::set_state(conn, (account, id), &from, ResourceState::Removing, None, now)? {
         let resource = store::by_id(conn, account, id)?.ok_or(RemoveError::NotFound)?;

@@ -32,6 +32,7 @@ pub(super) struct NewResource<'a> {
     pub(super) changed_at: Timestamp,
     pub(super) project_id: Option<&'a str>,
     pub(super) price_parent: Option<&'a str>,
+    pub(super) allowance_id: Option<&'a str>,
 }
 
 pub(super) fn insert(conn: &mut DbConnection, row: &NewResource<'_>) -> QueryResult<()> {
@@ -60,6 +61,7 @@ struct ResourceRow {
     price_parent: Option<String>,
     generation: i64,
     quarantined_at: Option<Timestamp>,
+    allowance_id: Option<String>,
 }
 
 /// Why a resource that is held back is not to be used.
@@ -109,6 +111,7 @@ impl TryFrom<ResourceRow> for Resource {
             price_parent: row.price_parent,
             generation: row.generation,
             quarantined_at: row.quarantined_at,
+            allowance_id: row.allowance_id,
         })
     }
 }
@@ -150,7 +153,10 @@ pub(super) fn of_hold(
 }
 
 /// Whether a worker still goes on with something of this resource.
-pub(super) fn is_worked_on(conn: &mut DbConnection, account: &AccountId, id: &ResourceId) -> QueryResult<bool> {
+///
+/// # Errors
+/// When the database fails.
+pub fn is_worked_on(conn: &mut DbConnection, account: &AccountId, id: &ResourceId) -> QueryResult<bool> {
     let open = operations::table
         .filter(operations::account_id.eq(account))
         .filter(operations::resource_id.eq(id))
@@ -238,16 +244,33 @@ pub(super) fn count_in_use(conn: &mut DbConnection, of: &Among<'_>, plan: &str) 
 /// Which plans, `service/plan`, are in use, or something is becoming; `ready`: which can be used at this moment.
 pub(super) fn plans_in_use(conn: &mut DbConnection, of: &Among<'_>, ready: bool) -> Result<BTreeSet<String>, DbError> {
     let states: &[&str] = if ready { &READY } else { &IN_USE };
-    let rows: Vec<(String, String, Option<String>)> = among(of, states)
-        .select((resources::service, resources::plan, resources::changing_to))
-        .distinct()
-        .load(conn)?;
+    let mut found = among(of, states);
+    if ready {
+        found = found.filter(resources::quarantined_at.is_null());
+    }
+    let rows: Vec<(String, String, Option<String>)> =
+        found.select((resources::service, resources::plan, resources::changing_to)).distinct().load(conn)?;
     let mut plans = BTreeSet::new();
     for (service, plan, changing_to) in rows {
         plans.insert(format!("{service}/{plan}"));
         plans.extend(changing_to.filter(|_| !ready));
     }
     Ok(plans)
+}
+
+/// Which plans, `service/plan`, stay in use or are being made, and in which projects: all but one resource.
+pub(super) fn places_of(
+    conn: &mut DbConnection,
+    account: &AccountId,
+    except: &ResourceId,
+) -> Result<BTreeSet<(String, Option<String>)>, DbError> {
+    let of = Among { account, project: None, except: Some(except) };
+    let rows: Vec<(String, String, Option<String>)> = among(&of, &IN_USE)
+        .filter(resources::state.ne(ResourceState::Removing.as_str()))
+        .select((resources::service, resources::plan, resources::project_id))
+        .distinct()
+        .load(conn)?;
+    Ok(rows.into_iter().map(|(service, plan, project)| (format!("{service}/{plan}"), project)).collect())
 }
 
 /// Moves a resource from one of `from` to `to`. `false`: it was in another state.

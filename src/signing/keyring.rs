@@ -26,17 +26,20 @@ pub enum KeyPurpose {
     ClientAssertion,
     /// Security events that we tell orchestrators.
     SecurityEvent,
+    /// What was known when a case was opened.
+    Evidence,
 }
 
 impl KeyPurpose {
     /// Every purpose with the algorithms it needs.
-    pub const ALL: [(Self, Algorithm); 6] = [
+    pub const ALL: [(Self, Algorithm); 7] = [
         (Self::Catalog, Algorithm::Es256),
         (Self::Catalog, Algorithm::EdDsa),
         (Self::AccessToken, Algorithm::Es256),
         (Self::Metadata, Algorithm::Es256),
         (Self::ClientAssertion, Algorithm::Es256),
         (Self::SecurityEvent, Algorithm::Es256),
+        (Self::Evidence, Algorithm::Es256),
     ];
 
     /// The word that is stored.
@@ -48,6 +51,7 @@ impl KeyPurpose {
             Self::Metadata => "metadata",
             Self::ClientAssertion => "client_assertion",
             Self::SecurityEvent => "security_event",
+            Self::Evidence => "evidence",
         }
     }
 }

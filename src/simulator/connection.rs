@@ -195,7 +195,14 @@ async fn callback(state: web::Data<State>, returned: web::Query<Returned>) -> Ht
 }
 
 async fn finish(state: &State, returned: Returned) -> Result<String, (u16, String)> {
-    let unknown = || (400, "Nobody waits for this answer, or it came too late.".to_owned());
+    let unknown = || {
+        (
+            400,
+            "This orchestrator waits for no such answer: it came too late, or somebody else asked. What was answered \
+             at the provider counts."
+                .to_owned(),
+        )
+    };
     let secret = returned.state.ok_or_else(unknown)?;
     let now = state.clock.now();
     let found = {

@@ -63,7 +63,7 @@ pub use registry::{BadProvider, Cap, Kept, NewProvider};
 pub use store::StoreError;
 pub use tokens::{IdTokenSpec, PaymentTokenSpec, User};
 pub use v2_keys::V2Order;
-pub use walk::{Links, WalkOptions, WalkReport, walk};
+pub use walk::{Links, WalkOptions, WalkReport, WireOptions, walk};
 
 use registry::Provider;
 use state::{Beginning, State};

@@ -53,7 +53,7 @@ impl<'o> Printer<'o> {
         for (what, how) in prepared {
             writeln!(self.out, " {} {what:<13} {how}", self.painted(GREEN, "✔"))?;
         }
-        writeln!(self.out, "\n Watching one agent do it:")
+        Ok(())
     }
 
     /// One step.
@@ -65,6 +65,9 @@ impl<'o> Printer<'o> {
             let line = serde_json::to_string(step)?;
             writeln!(self.out, "{line}")?;
             return self.out.flush();
+        }
+        if let Some(act) = step.act {
+            writeln!(self.out, "\n {act}")?;
         }
         let number = if step.number == self.last { String::new() } else { step.number.to_string() };
         self.last = step.number;
@@ -134,6 +137,7 @@ mod tests {
 
     fn step(number: u32, ok: bool) -> Step {
         Step {
+            act: None,
             number,
             party: Party::Provider,
             method: "GET",
@@ -166,6 +170,13 @@ mod tests {
         assert!(lines[2].starts_with(" 10  GET  /v1/budget") && lines[2].contains("✘"));
         assert_eq!(lines[0].find("200"), lines[2].find("200"));
         assert!(!text.contains('\x1b'));
+    }
+
+    #[test]
+    fn what_begins_is_headed() {
+        let text = shown(Style::default(), &[step(1, true), Step { act: Some("And now:"), ..step(2, true) }]);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!((lines.len(), lines[1], lines[2]), (4, "", " And now:"));
     }
 
     #[test]

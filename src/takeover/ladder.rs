@@ -15,8 +15,9 @@
 //! | CAEP token-claims-change, RISC opt-out-…, others | recorded |
 
 use chrono::TimeDelta;
-use serde_json::{Value, json};
+use serde_json::Value;
 
+use super::case::{self, CaseKind};
 use super::precaution::Precautions;
 use super::restore::{self, RestoreError};
 use super::set::SecurityEvent;
@@ -27,7 +28,7 @@ use crate::clock::Timestamp;
 use crate::db::{DbConnection, DbError};
 use crate::ids::{AccountId, DistrustId};
 use crate::orchestrator::{self, BeginError, Depth, Distrust, NewDistrust, Orchestrator, WhoseDistrust};
-use crate::outbox;
+use crate::login;
 
 /// How long an account rests after its recovery was touched.
 const REST: TimeDelta = TimeDelta::hours(72);
@@ -149,11 +150,11 @@ pub(super) fn climb(
         Step::AllowSpending => relax(conn, whose, Depth::Spending, event, now),
         Step::Unlink => distrust(conn, whose, (Depth::Tokens, event.at), event, now),
         Step::Freeze => {
-            warn_owner(conn, whose, now)?;
+            report(conn, whose, (CaseKind::Hijacked, event), now)?;
             distrust(conn, whose, (Depth::Freeze, event.at), event, now)
         }
         Step::FreezeAll => {
-            warn_owner(conn, whose, now)?;
+            report(conn, whose, (CaseKind::BulkAccount, event), now)?;
             distrust(conn, whose, (Depth::Freeze, Timestamp::from_seconds(0)), event, now)
         }
         Step::Thaw => relax(conn, whose, Depth::Freeze, event, now),
@@ -167,14 +168,18 @@ pub(super) fn climb(
     }
 }
 
-/// Out of band: the orchestrator may be in a thief's hands.
-fn warn_owner(
+/// The human is told out of band, because the orchestrator may be in a thief's hands, and the operator gets a case.
+fn report(
     conn: &mut DbConnection,
     (orchestrator, account): (&Orchestrator, &AccountId),
+    (kind, event): (CaseKind, &SecurityEvent),
     now: Timestamp,
 ) -> Result<(), DbError> {
-    let notice = json!({"orchestrator_id": orchestrator.id, "orchestrator": orchestrator.name.as_str()});
-    Ok(outbox::append(conn, "account.hijack_reported", Some(account), &notice, now)?)
+    let (_, new) = case::open(conn, account, (kind, &cause(event)), now)?;
+    if new {
+        login::tell_at_risk(conn, account, orchestrator.name.as_str(), now)?;
+    }
+    Ok(())
 }
 
 fn ask(

@@ -7,10 +7,15 @@
 //! counts once. Refuses: events that nobody registered for, or that are signed with another's key.
 
 mod blast_radius;
+mod case;
+mod case_store;
+mod disown;
+mod evidence;
 mod ladder;
 mod poll;
 mod precaution;
 mod preview;
+mod raise;
 mod receive;
 mod restore;
 mod scope;
@@ -19,9 +24,16 @@ mod store;
 mod sweep;
 
 pub use blast_radius::{Reach, blast_radius};
+pub use case::{
+    Case, CaseKind, CloseError, MAX_NOTE, by_id as case_by_id, close as close_case, distrusts as distrusts_of_case,
+    give_back as give_case_back, list as cases, open_of as open_case_of,
+};
+pub use disown::{DisownError, Disowned, disown, take_back};
+pub use evidence::{EvidenceError, NotEvidence, collect, collect_evidence, verify_evidence};
 pub use poll::{PollParts, poll_due};
 pub use precaution::{Precautions, lift_precautions, precautions};
 pub use preview::{Preview, preview};
+pub use raise::{RaiseError, raise_cap};
 pub use receive::{EventParts, Received, receive};
 pub use restore::{RestoreError, Restored, restore, restore_all};
 pub use scope::{Scope, Whom};

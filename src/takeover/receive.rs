@@ -79,23 +79,8 @@ fn act(
         let received = Received { jti: event.jti.clone(), duplicate: true, outcome: seen.outcome };
         return Ok(Acted { received, begun: Vec::new() });
     }
-    let step = Step::of(event);
     let accounts = whom(conn, orchestrator, &event.subject)?;
-    let mut begun = Vec::new();
-    let outcome = match step {
-        Step::Verified => {
-            orchestrator::stream_verified(conn, &orchestrator.id, now)?;
-            "verified".to_owned()
-        }
-        Step::Nothing => "recorded".to_owned(),
-        _ if accounts.is_empty() => "nobody_known".to_owned(),
-        step => {
-            for account in &accounts {
-                begun.extend(ladder::climb(conn, orchestrator, account, (step, event), now)?);
-            }
-            step.as_str().to_owned()
-        }
-    };
+    let (outcome, begun) = answer(conn, orchestrator, &accounts, event, now)?;
     let name = event.uri.rsplit('/').next().unwrap_or_default().to_owned();
     let seen = SeenEvent { event: name, account_id: accounts.first().cloned(), outcome };
     orchestrator::remember_event(conn, (&orchestrator.id, &event.jti), &seen, now)?;
@@ -111,6 +96,32 @@ fn act(
     };
     audit::append(conn, &fact, now)?;
     Ok(Acted { received: Received { jti: event.jti.clone(), duplicate: false, outcome: seen.outcome }, begun })
+}
+
+/// What it asks for is done, or begun. Answers the word for it.
+fn answer(
+    conn: &mut DbConnection,
+    orchestrator: &Orchestrator,
+    accounts: &[AccountId],
+    event: &SecurityEvent,
+    now: Timestamp,
+) -> Result<(String, Vec<DistrustId>), DbError> {
+    let mut begun = Vec::new();
+    let outcome = match Step::of(event) {
+        Step::Verified => {
+            orchestrator::stream_verified(conn, &orchestrator.id, now)?;
+            "verified"
+        }
+        Step::Nothing => "recorded",
+        _ if accounts.is_empty() => "nobody_known",
+        step => {
+            for account in accounts {
+                begun.extend(ladder::climb(conn, orchestrator, account, (step, event), now)?);
+            }
+            step.as_str()
+        }
+    };
+    Ok((outcome.to_owned(), begun))
 }
 
 /// The accounts of the person, all of them linked to this orchestrator.

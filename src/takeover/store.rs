@@ -9,8 +9,8 @@ use super::scope::{Scope, Whom};
 use crate::account::Account;
 use crate::clock::Timestamp;
 use crate::db::schema::{
-    account_requests, authorization_codes, budgets, counters, delegations, distrust_items, grants, identity_links,
-    precautions, refresh_tokens, resources, sessions,
+    account_requests, authorization_codes, budgets, consents, counters, delegations, distrust_items, grants,
+    identity_links, precautions, refresh_tokens, resources, sessions,
 };
 use crate::db::{DbConnection, DbError};
 use crate::ids::{AccountId, DistrustId, OrchestratorId};
@@ -308,8 +308,31 @@ pub(super) fn opened_by_key(conn: &mut DbConnection, account: &Account, key: &st
     Ok(word.count().get_result::<i64>(conn)? > 0)
 }
 
-/// How many tokens, refresh tokens, codes and open questions an orchestrator holds for these accounts now.
+/// How many tokens, refresh tokens, codes, consents and open questions an orchestrator holds for these accounts now.
 pub(super) fn tokens(
+    conn: &mut DbConnection,
+    orchestrator: &OrchestratorId,
+    accounts: &[AccountId],
+    now: Timestamp,
+) -> QueryResult<i64> {
+    let questions: i64 = account_requests::table
+        .filter(account_requests::account_id.eq_any(accounts))
+        .filter(account_requests::orchestrator_id.eq(orchestrator))
+        .filter(account_requests::state.eq("pending"))
+        .filter(account_requests::expires_at.gt(now))
+        .count()
+        .get_result(conn)?;
+    let allowed: i64 = consents::table
+        .filter(consents::account_id.eq_any(accounts))
+        .filter(consents::orchestrator_id.eq(orchestrator))
+        .filter(consents::revoked_at.is_null())
+        .count()
+        .get_result(conn)?;
+    Ok(bearers(conn, orchestrator, accounts, now)? + questions + allowed)
+}
+
+/// Tokens, refresh tokens and codes.
+fn bearers(
     conn: &mut DbConnection,
     orchestrator: &OrchestratorId,
     accounts: &[AccountId],
@@ -337,14 +360,7 @@ pub(super) fn tokens(
         .filter(authorization_codes::expires_at.gt(now))
         .count()
         .get_result(conn)?;
-    let questions: i64 = account_requests::table
-        .filter(account_requests::account_id.eq_any(accounts))
-        .filter(account_requests::orchestrator_id.eq(orchestrator))
-        .filter(account_requests::state.eq("pending"))
-        .filter(account_requests::expires_at.gt(now))
-        .count()
-        .get_result(conn)?;
-    Ok(live + refresh + codes + questions)
+    Ok(live + refresh + codes)
 }
 
 /// How many sessions of these accounts that began since then are open.

@@ -155,7 +155,7 @@ fn kill(conn: &mut DbConnection, seen: &Distrust, bounds: Bounds, now: Timestamp
     let detail = json!({
         "accounts": page.len(), "from": page.first(), "to": page.last(),
         "tokens": first.grants + second.grants, "refresh_tokens": first.refresh_tokens + second.refresh_tokens,
-        "codes": first.codes + second.codes, "questions": first.questions + second.questions, "sessions": sessions,
+        "codes": first.codes + second.codes, "consents": first.consents + second.consents, "questions": first.questions + second.questions, "sessions": sessions,
     });
     Ok(record(conn, seen, "distrust.tokens_ended", detail, now)?)
 }

@@ -6,6 +6,7 @@
 // { "dashboard_url": one-use link, not opened yet,
 //   "second_url":    another one-use link (or an access token that may ask for one),
 //   "third_url":     another one,
+//   "mail_folder", "email": where mails are written to, and the person's address,
 //   "access_token":  of the account, with resources:write and dashboard:link,
 //   "purchase":      body of a POST /v1/resources that is allowed unless spending is stopped,
 //   "expected":      { "spent", "held", "cap", "left" } as a person reads them: "$41.20" }
@@ -14,6 +15,7 @@ import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { Checks, LOOKS, accessible, launch, look, noSidewaysScroll, shot } from "./chromium.mjs";
+import { logIn } from "./mail.mjs";
 
 const demo = JSON.parse(readFileSync(process.env.PORTREEVE_DEMO_JSON, "utf8"));
 const base = demo.base_url ?? new URL(demo.dashboard_url).origin;
@@ -99,6 +101,20 @@ await checks.that("the link cannot be used twice", async () => {
   await again.goto("/dashboard");
   assert.match(await sentence(again), /log in/i);
   await other.close();
+});
+
+await checks.that("whoever came by a link can stop spending and is asked to log in to resume", async () => {
+  await open(page, "stop");
+  await page.getByRole("button", { name: "Yes, stop new spending" }).click();
+  await page.getByRole("link", { name: "Log in to resume" }).waitFor();
+  assert.equal(await page.locator("#resume, #raise").count(), 0);
+  await accessible(page);
+  await shot(page, "stopped-by-link");
+  await logIn(page, demo);
+  await page.waitForURL(`${base}/dashboard`);
+  await open(page, "resume");
+  await page.getByRole("button", { name: "Yes, resume spending" }).click();
+  await page.waitForSelector("#stop");
 });
 
 const rows = (where) => where.locator("#ledger tbody tr").evaluateAll((all) => all.map((row) => Number(row.dataset.sequence)));
@@ -373,6 +389,7 @@ await checks.that("all of it works with the keyboard alone", async () => {
   await tabTo("Skip to content");
   await tabTo("Open your dashboard");
   await Promise.all([typed.waitForURL(`${base}/dashboard`), typed.keyboard.press("Enter")]);
+  await logIn(typed, demo);
   await tabTo("Stop new spending");
   await typed.keyboard.press("Enter");
   await tabTo("Yes, stop new spending");
@@ -393,6 +410,7 @@ await checks.that("all of it works without script, and logging out ends the sess
   await bare.goto(await anotherLink());
   await bare.getByRole("button", { name: "Open your dashboard" }).click();
   await bare.waitForURL(`${base}/dashboard`);
+  await logIn(bare, demo);
   await bare.locator("#stop > summary").click();
   await bare.getByRole("button", { name: "Yes, stop new spending" }).click();
   assert.match(await state(bare), /New spending is stopped/);
@@ -409,7 +427,7 @@ await checks.that("all of it works without script, and logging out ends the sess
 });
 
 await checks.that("a form of another site is refused", async () => {
-  const [{ name, value }] = await main.cookies();
+  const { name, value } = (await main.cookies()).find((cookie) => cookie.name.endsWith("portreeve_session"));
   const forged = { method: "POST", headers: { cookie: `${name}=${value}`, "sec-fetch-site": "cross-site", origin: "https://elsewhere.example" } };
   const answer = await fetch(`${base}/dashboard/stop`, forged);
   assert.equal(answer.status, 403);

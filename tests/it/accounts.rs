@@ -67,7 +67,15 @@ impl Desk {
 
     fn parts(&self, second: bool) -> ExchangeParts<'_> {
         let db = if second { &self.two } else { &self.one };
-        ExchangeParts { db, keys: &self.keys, ring: &self.ring, sealer: &self.sealer, issuer: ISSUER, audience: API }
+        ExchangeParts {
+            db,
+            keys: &self.keys,
+            ring: &self.ring,
+            sealer: &self.sealer,
+            issuer: ISSUER,
+            audience: API,
+            accounts_per_hour: 0,
+        }
     }
 
     async fn exchange(&self, assertion: &str, now: Timestamp) -> Result<Exchanged, ExchangeError> {
@@ -113,6 +121,7 @@ struct Counts {
 
 fn request(assertion: &str) -> ExchangeRequest {
     ExchangeRequest {
+        client: None,
         assertion: assertion.to_owned(),
         scope: None,
         resource: None,

@@ -1,90 +1,15 @@
 //! The program as a person or a service manager runs it.
 
 use std::io::{BufRead as _, BufReader};
-use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use portreeve::app::HOUSE;
 use portreeve::db::{DbConnection, DbError};
-use portreeve::fetch::{Fetch, FetchSettings, Outgoing};
 use secrecy::ExposeSecret as _;
 use serde_json::Value;
 
-/// The program, in `folder`, without what the test's own environment says.
-fn program(folder: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_portreeve"));
-    command.args(arguments).current_dir(folder);
-    command
-}
-
-fn run(folder: &Path, arguments: &[&str]) -> Output {
-    program(folder, arguments).output().unwrap()
-}
-
-fn told(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
-}
-
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-/// A provider that runs until it is dropped.
-struct Serving {
-    child: Child,
-    base: String,
-    private: String,
-}
-
-impl Serving {
-    /// `init` and `serve` in `folder`; waits until it says that it serves.
-    fn start(folder: &Path, database: Option<&str>) -> Self {
-        assert!(run(folder, &["init"]).status.success());
-        let (public, private) = (free_port(), free_port());
-        let mut command = program(folder, &["serve", "--listen", &format!("127.0.0.1:{public}")]);
-        command.env("PORTREEVE__SERVER__PRIVATE_LISTEN", format!("127.0.0.1:{private}"));
-        command.env("PORTREEVE__SERVER__DRAIN_SECONDS", "1");
-        if let Some(url) = database {
-            command.env("PORTREEVE__DATABASE__URL", url);
-        }
-        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let ready = lines.by_ref().map_while(Result::ok).any(|line| {
-            assert!(!line.contains("actix_server"), "{line}");
-            line.contains("\"serving\"") && line.contains(&public.to_string()) && line.contains(&private.to_string())
-        });
-        std::thread::spawn(move || lines.for_each(drop));
-        assert!(ready, "serve ended before it served");
-        Self { child, base: format!("http://127.0.0.1:{public}"), private: format!("http://127.0.0.1:{private}") }
-    }
-
-    async fn status(&self, url: &str) -> u16 {
-        let settings = FetchSettings { special_hosts: vec!["127.0.0.1".to_owned()], ..FetchSettings::default() };
-        Fetch::new(&settings).unwrap().send(Outgoing::get(url.parse().unwrap())).await.unwrap().status
-    }
-
-    /// Asks it to stop, and answers its exit code.
-    fn stop(mut self) -> Option<i32> {
-        let killed = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
-        assert!(killed.success());
-        for _ in 0..300 {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status.code();
-            }
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        None
-    }
-}
-
-impl Drop for Serving {
-    fn drop(&mut self) {
-        // Already ended is what we want.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+use crate::harness::program::{Serving, free_port, program, run, told};
 
 on_both! {
     async fn init_and_serve_start_a_real_instance_that_drains_when_it_is_told_to_stop(db: TestDb) {
@@ -181,6 +106,33 @@ fn the_demo_goes_from_discovery_to_the_cap_and_says_so_with_its_exit_code() {
     let taken = port.local_addr().unwrap().to_string();
     assert_ne!(run(folder.path(), &["demo", "--once", "--listen", &taken]).status.code(), Some(0));
     assert_eq!(run(folder.path(), &["demo", "--once", "--listen", "0.0.0.0:0"]).status.code(), Some(5));
+}
+
+/// A line of the demo without what differs from run to run: times, digests, sizes, addresses, folders, the day.
+fn lasting(line: &str) -> String {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let lasting = words.iter().enumerate().filter_map(|(at, word)| {
+        let (before, after) = (at.checked_sub(1).and_then(|at| words.get(at)), words.get(at + 1));
+        let a_time = *word == "ms" || after == Some(&"ms");
+        let a_day = words.iter().take(at).any(|earlier| *earlier == "until");
+        let passing = ["sha256:", "http://", "/tmp/"].iter().any(|start| word.starts_with(start));
+        (!a_time && !a_day && !passing && after != Some(&"bytes,") && before != Some(&"portreeve")).then_some(*word)
+    });
+    lasting.collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn the_readme_shows_what_the_demo_prints() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = run(folder.path(), &["demo", "--once", "--listen", "127.0.0.1:0"]);
+    let printed = String::from_utf8(output.stdout).unwrap();
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let shown = readme.split_once("```text\n").unwrap().1.split_once("```").unwrap().0;
+    assert!(printed.lines().count() > 60, "{printed}");
+    for (shown, printed) in shown.lines().zip(printed.lines()) {
+        assert_eq!(lasting(shown), lasting(printed));
+    }
+    assert_eq!(shown.lines().count(), printed.lines().count());
 }
 
 #[test]
@@ -310,7 +262,7 @@ fn auditing_a_kept_demo_finds_no_difference() {
     let mut audit = program(folder.path(), &["audit", "verify"]);
     let output = audit.env("PORTREEVE__DATABASE__URL", "sqlite:kept/demo.db").output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
-    assert!(String::from_utf8(output.stdout).unwrap().contains("1 accounts, no difference"));
+    assert!(String::from_utf8(output.stdout).unwrap().contains("2 accounts, no difference"));
 }
 
 /// What a shell says of `script`: its standard error, when it ends well.
@@ -589,4 +541,37 @@ fn linking_silently_is_warned_of_when_it_is_set_and_at_every_start() {
     child.kill().unwrap();
     child.wait().unwrap();
     assert!(begun.iter().any(|line| line.contains("links existing accounts silently")), "{begun:?}");
+}
+
+#[test]
+fn clients_are_added_listed_given_new_secrets_and_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    assert!(run(folder, &["init"]).status.success());
+    let json = |arguments: &[&str]| -> Value {
+        let output = run(folder, arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", told(&output));
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let add =
+        ["--json", "client", "add", "Pilot", "--redirect-uri", "https://a.example/cb", "--auth", "client_secret_basic"];
+    let added = json(&add);
+    let (id, secret) = (added["client_id"].as_str().unwrap(), added["client_secret"].as_str().unwrap());
+    assert!(id.starts_with("client_") && secret.starts_with("cs_") && added["origin"] == "operator", "{added}");
+    let listed = json(&["--json", "client", "list"]);
+    assert_eq!((&listed["client_id"], listed.get("client_secret")), (&added["client_id"], None), "{listed}");
+    let renewed = json(&["--json", "client", "rotate", id]);
+    assert_ne!(renewed["client_secret"], added["client_secret"]);
+    assert_eq!(json(&["--json", "client", "remove", id])["removed"], added["client_id"]);
+    assert_eq!(run(folder, &["client", "remove", id]).status.code(), Some(3));
+    assert_eq!(run(folder, &["client", "rotate", id]).status.code(), Some(3));
+    for bad in [
+        &["client", "add", "Pilot", "--redirect-uri", "http://a.example/cb"][..],
+        &["client", "add", "Pilot"],
+        &["client", "add", "Pilot", "--redirect-uri", "https://a.example/cb", "--auth", "password"],
+        &["client", "add", "Pilot", "--redirect-uri", "https://a.example/cb", "--auth", "private_key_jwt"],
+    ] {
+        let output = run(folder, bad);
+        assert_eq!(output.status.code(), Some(5), "{bad:?}: {}", told(&output));
+    }
 }

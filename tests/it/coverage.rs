@@ -13,11 +13,16 @@ use crate::harness::app::TestApp;
 use crate::harness::wire::WireAgent;
 
 /// Operations that take something else than an access token, and what they say to a stranger.
-const OTHERS: [(&str, &str, u16, &str); 14] = [
+const OTHERS: [(&str, &str, u16, &str); 18] = [
     ("POST", "/v1/accounts", 401, "invalid_attestation"),
     ("POST", "/v1/usage", 401, "unauthorized"),
     ("POST", "/oauth/token", 400, "invalid_grant"),
     ("POST", "/security-events", 400, "invalid_request"),
+    ("POST", "/oauth/par", 401, "invalid_client"),
+    ("POST", "/oauth/revoke", 401, "invalid_client"),
+    ("POST", "/oauth/introspect", 401, "invalid_client"),
+    // Off unless the operator lets strangers register.
+    ("POST", "/oauth/register", 404, "not_found"),
     ("GET", "/provisioning/health", 401, "invalid_signature"),
     ("GET", "/provisioning/services", 401, "invalid_signature"),
     ("POST", "/provisioning/account_requests", 401, "unauthorized"),
@@ -82,20 +87,24 @@ on_both! {
             assert_eq!(answer.status(), status, "{method} {path}: {}", answer.text());
             let body = answer.json();
             let said = match path {
-                _ if path.starts_with("/v1/") => &body["code"],
+                _ if path.starts_with("/v1/") || path == "/oauth/register" => &body["code"],
                 _ if path.starts_with("/provisioning/") => &body["error"]["code"],
                 "/security-events" => &body["err"],
                 _ => &body["error"],
             };
             assert_eq!(said, code, "{method} {path}: {body}");
         }
+        // For browsers: nobody is sent anywhere without a client.
+        assert!(left.remove(&("GET".to_owned(), "/oauth/authorize".to_owned())));
+        let answer = stranger.get("/oauth/authorize").await.expect_status(400);
+        assert!(answer.header("content-type").starts_with("text/html"));
         assert!(left.is_empty(), "no unauthorized case for {left:?}: add a row");
         app.stop().await;
     }
 
     async fn a_method_that_is_not_documented_is_refused_with_those_that_are(db: TestDb) {
         let app = TestApp::start(&db).await;
-        for (path, has) in methods().into_iter().filter(|(path, _)| !is_wire(path)) {
+        for (path, has) in methods().into_iter().filter(|(path, _)| !is_wire(path) && path != "/oauth/register") {
             let path = path.replace("{id}", "res_x");
             for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"] {
                 if has.contains(method) {
@@ -124,7 +133,7 @@ on_both! {
         let agent = app.agent().await;
         let made = agent.buys("sandbox", "free").await.expect_status(201).json();
         let id = made["resource"]["id"].as_str().unwrap();
-        let documented = methods().into_iter().filter(|(path, has)| has.contains("GET") && !is_wire(path));
+        let documented = methods().into_iter().filter(|(path, has)| has.contains("GET") && !is_wire(path) && path != "/oauth/authorize");
         let paths = documented.map(|(path, _)| path.replace("{id}", id)).chain(ALSO.map(str::to_owned));
         for path in paths {
             let (got, head) = (agent.client.get(&path).await, agent.client.head(&path).await);
@@ -200,6 +209,9 @@ fn unauthorized(agent: &WireAgent<'_>, method: &str, path: &str) -> Outgoing {
             Outgoing::post(stranger.url(path), "application/x-www-form-urlencoded", form.as_bytes().to_vec())
         }
         "/security-events" => Outgoing::post(stranger.url(path), "application/secevent+jwt", b"a.b.c".to_vec()),
+        "/oauth/par" | "/oauth/revoke" | "/oauth/introspect" => {
+            Outgoing::post(stranger.url(path), "application/x-www-form-urlencoded", b"token=x".to_vec())
+        }
         "/provisioning/account_requests" => {
             let body = agent.account_request(&User::ada());
             Outgoing::post_json(stranger.url(path), &body).header("api-version", "0.1d")

@@ -6,10 +6,10 @@ use chrono::TimeDelta;
 use futures_util::future::join_all;
 use portreeve::app::HOUSE;
 use portreeve::db::{DbConnection, DbError};
-use portreeve::fetch::Outgoing;
 use serde_json::{Value, json};
 
 use crate::harness::app::{TestApp, user};
+use crate::harness::browser::Browser;
 use crate::harness::client::{Answer, Client};
 
 on_both! {
@@ -169,7 +169,8 @@ on_both! {
                 assert_eq!(stranger.post_form(path, &[("ceiling", "1")]).await.status(), 401, "{path}");
             }
         }
-        let forged = Human { client: app.stranger(), cookie: "portreeve_session=ses_forged".to_owned() };
+        let forged = Browser::new(&app);
+        forged.takes("portreeve_session", "ses_forged");
         assert_eq!(forged.get("/dashboard").await.status(), 401);
         assert_eq!(agent.budget().await["spending_stopped"], false);
         app.stop().await;
@@ -191,7 +192,7 @@ on_both! {
     async fn forms_from_other_sites_are_refused(db: TestDb) {
         let app = TestApp::start(&db).await;
         let agent = app.agent().await;
-        let human = logs_in(&app, &agent.link().await).await;
+        let human = Browser::of_owner(&agent).await;
         let link = agent.link().await;
         let own = app.base.as_str();
         for path in ["/dashboard/stop", "/dashboard/resume", "/dashboard/cap", "/dashboard/logout", link.as_str()] {
@@ -219,7 +220,7 @@ on_both! {
         let app = TestApp::start(&db).await;
         let agent = app.agent().await;
         let (weather, api_key) = agent.gets_the_weather().await;
-        let human = logs_in(&app, &agent.link().await).await;
+        let human = Browser::of_owner(&agent).await;
         human.post("/dashboard/stop", &[]).await.expect_status(303);
         assert_eq!(agent.budget().await["spending_stopped"], true);
         agent.buys("postgres", "small").await.problem(402, "spending_stopped");
@@ -240,26 +241,27 @@ on_both! {
         app.stop().await;
     }
 
-    async fn only_the_session_that_stopped_spending_allows_it_again(db: TestDb) {
+    async fn a_link_never_undoes_a_stop_and_whoever_logged_in_does(db: TestDb) {
         let app = TestApp::start(&db).await;
         let agent = app.agent().await;
+        // Whoever has a link can stop; the same session cannot undo it, and no other link can.
         let human = logs_in(&app, &agent.link().await).await;
         human.post("/dashboard/stop", &[]).await.expect_status(303);
-        // An agent makes a link for itself and tries to undo the stop.
-        let other = logs_in(&app, &agent.link().await).await;
-        for _ in 0..2 {
+        for other in [human, logs_in(&app, &agent.link().await).await] {
             let page = other.post("/dashboard/resume", &[]).await.expect_status(403).text();
-            let part = is_part(other.post("/dashboard/resume", &[("hx-request", "true")]).await, 403);
+            assert!(page.contains("agents can make such links") && page.contains("href=\"/login\""), "{page}");
+            let whole = other.post("/dashboard/resume", &[("hx-request", "true")]).await.expect_status(403);
+            assert_eq!((whole.header("hx-retarget"), whole.header("hx-reselect")), ("body", "body"));
             let shown = other.get("/dashboard").await.text();
-            for told in [&page, &part, &shown] {
-                assert!(told.contains("Agents can make links to this dashboard") && told.contains("8 hours passed"), "{told}");
-                assert!(!told.contains("action=\"/dashboard/resume\""));
-            }
-            assert!(human.get("/dashboard").await.text().contains("action=\"/dashboard/resume\""));
+            assert!(shown.contains("Log in to resume") && !shown.contains("action=\"/dashboard/resume\""));
             agent.buys("postgres", "small").await.problem(402, "spending_stopped");
-            // Stopping what is stopped does not make it the other's stop.
-            other.post("/dashboard/stop", &[]).await.expect_status(303);
         }
+        // Any browser in which the owner logged in, also hours later.
+        let human = Browser::of_owner(&agent).await;
+        app.pass(TimeDelta::hours(7));
+        assert!(human.get("/dashboard").await.text().contains("action=\"/dashboard/resume\""));
+        let mut agent = agent;
+        agent.logs_in_again().await;
         human.post("/dashboard/resume", &[]).await.expect_status(303);
         agent.buys("postgres", "small").await.expect_status(201);
         app.stop().await;
@@ -301,7 +303,7 @@ on_both! {
         let app = TestApp::start(&db).await;
         let agent = app.agent().await;
         agent.buys("domain", "dot-dev").await.expect_status(201);
-        let human = logs_in(&app, &agent.link().await).await;
+        let human = Browser::of_owner(&agent).await;
         let of_script = [("hx-request", "true"), ("sec-fetch-site", "same-origin")];
 
         let stopped = is_part(human.post("/dashboard/stop", &of_script).await, 200);
@@ -393,8 +395,7 @@ on_both! {
     async fn a_page_that_is_no_part_is_never_put_into_the_page_that_is_shown(db: TestDb) {
         let app = TestApp::start(&db).await;
         let agent = app.agent().await;
-        let human = logs_in(&app, &agent.link().await).await;
-        let other = logs_in(&app, &agent.link().await).await;
+        let human = Browser::of_owner(&agent).await;
 
         // From another site: refused as ever, whatever headers it has, and shown whole.
         for path in ["/dashboard/stop", "/dashboard/resume", "/dashboard/cap", "/dashboard/logout"] {
@@ -404,12 +405,6 @@ on_both! {
             }
         }
         assert_eq!(agent.budget().await["spending_stopped"], false);
-
-        // Stopped in another session: told in place.
-        human.post("/dashboard/stop", &[]).await.expect_status(303);
-        let stays = is_part(other.post("/dashboard/resume", &[("hx-request", "true")]).await, 403);
-        assert!(stays.contains("Spending stays stopped.") && stays.contains("notice bad"));
-        assert_eq!(agent.budget().await["spending_stopped"], true);
 
         // The session ended meanwhile: the browser goes where it is told so.
         human.post("/dashboard/logout", &[]).await.expect_status(200);
@@ -483,38 +478,11 @@ on_both! {
     }
 }
 
-/// A browser with a session.
-struct Human {
-    client: Client,
-    cookie: String,
-}
-
-impl Human {
-    async fn get(&self, path: &str) -> Answer {
-        self.client.get_with(path, "cookie", &self.cookie).await
-    }
-
-    async fn get_as_script(&self, path: &str) -> Answer {
-        let get = Outgoing::get(self.client.url(path)).header("cookie", self.cookie.clone());
-        self.client.send(get.header("hx-request", "true")).await
-    }
-
-    async fn post(&self, path: &str, headers: &[(&'static str, &str)]) -> Answer {
-        self.form(path, headers, "").await
-    }
-
-    async fn form(&self, path: &str, headers: &[(&'static str, &str)], body: &str) -> Answer {
-        let form = Outgoing::post(self.client.url(path), "application/x-www-form-urlencoded", body.as_bytes().to_vec());
-        let form = form.header("cookie", self.cookie.clone());
-        self.client.send(headers.iter().fold(form, |form, (name, value)| form.header(name, *value))).await
-    }
-}
-
-async fn logs_in(app: &TestApp, link: &str) -> Human {
-    let client = app.stranger();
-    let used = client.post_form(link, &[]).await.expect_status(303);
-    let cookie = used.header("set-cookie").split(';').next().unwrap().to_owned();
-    Human { client, cookie }
+/// A browser that used the link.
+async fn logs_in(app: &TestApp, link: &str) -> Browser {
+    let browser = Browser::new(app);
+    browser.uses_link(link).await;
+    browser
 }
 
 /// The text of a part: personal, strict as a page, and no page.
@@ -537,7 +505,7 @@ fn sequences(html: &str) -> Vec<i64> {
     rows.map(|row| row.split('"').next().unwrap().parse().unwrap()).collect()
 }
 
-async fn lowers(human: &Human, ceiling: &str) -> Answer {
+async fn lowers(human: &Browser, ceiling: &str) -> Answer {
     let body = url::form_urlencoded::Serializer::new(String::new()).append_pair("ceiling", ceiling).finish();
     human.form("/dashboard/cap", &[("sec-fetch-site", "same-origin")], &body).await
 }

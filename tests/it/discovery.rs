@@ -159,7 +159,6 @@ on_both! {
             "/.well-known/oauth-protected-resource/other",
             "/.well-known/oauth-authorization-server/other",
             "/.well-known/agent.json",
-            "/oauth/authorize",
             "/oauth/register",
             "/catalog/",
             "/catalog/revisions/2",

@@ -52,7 +52,7 @@ impl Purse {
                 account_id: account.clone(),
                 id: id.clone(),
                 kind,
-                subject: "anything".to_owned(),
+                subject: OrchestratorId::new(NOW).to_string(),
                 currency: Currency::USD,
                 period: Period::month_of(NOW),
                 ceiling: minor(*ceiling),

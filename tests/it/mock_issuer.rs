@@ -20,13 +20,25 @@ struct State {
     sets: u32,
     down: bool,
     names: Option<String>,
+    id_claims: Value,
+    token_requests: Vec<String>,
+    names_itself: bool,
 }
 
 impl MockIssuer {
     pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let state = State { keys: vec![new_key()], documents: 0, sets: 0, down: false, names: None };
+        let state = State {
+            keys: vec![new_key()],
+            documents: 0,
+            sets: 0,
+            down: false,
+            names: None,
+            id_claims: Value::Null,
+            token_requests: Vec::new(),
+            names_itself: false,
+        };
         let issuer = Self { url, state: Arc::new(Mutex::new(state)) };
         let server = issuer.clone();
         tokio::spawn(async move {
@@ -40,7 +52,7 @@ impl MockIssuer {
     async fn answer(self, mut stream: TcpStream) {
         let mut request = Vec::new();
         let mut chunk = [0_u8; 1024];
-        while !request.windows(4).any(|end| end == b"\r\n\r\n") {
+        while !is_whole(&request) {
             match stream.read(&mut chunk).await {
                 Ok(0) | Err(_) => return,
                 Ok(read) => request.extend_from_slice(&chunk[..read]),
@@ -63,6 +75,8 @@ impl MockIssuer {
             let document = json!({
                 "issuer": issuer,
                 "authorization_endpoint": format!("{}/authorize", self.url),
+                "token_endpoint": format!("{}/token", self.url),
+                "authorization_response_iss_parameter_supported": state.names_itself,
                 "jwks_uri": format!("{}/jwks", self.url),
                 "response_types_supported": ["code"],
                 "subject_types_supported": ["public"],
@@ -73,9 +87,28 @@ impl MockIssuer {
             state.sets += 1;
             let keys: Vec<_> = state.keys.iter().map(SigningKey::public).collect();
             ("200 OK", json!({"keys": keys}).to_string())
+        } else if request.starts_with("POST /token ") {
+            state.token_requests.push(request.to_owned());
+            let id_token = state.keys.last().unwrap().sign_compact("JWT", &state.id_claims).unwrap();
+            ("200 OK", json!({"access_token": "opaque", "token_type": "Bearer", "id_token": id_token}).to_string())
         } else {
             ("404 Not Found", "{}".to_owned())
         }
+    }
+
+    /// What the next ID token of the token endpoint says.
+    pub(crate) fn will_say(&self, claims: Value) {
+        self.state.lock().unwrap().id_claims = claims;
+    }
+
+    /// Says that it names itself in its answers (RFC 9207).
+    pub(crate) fn names_itself(&self) {
+        self.state.lock().unwrap().names_itself = true;
+    }
+
+    /// What was sent to the token endpoint.
+    pub(crate) fn token_requests(&self) -> Vec<String> {
+        self.state.lock().unwrap().token_requests.clone()
     }
 
     /// A token signed with the newest key.
@@ -106,6 +139,14 @@ impl MockIssuer {
         let state = self.state.lock().unwrap();
         (state.documents, state.sets)
     }
+}
+
+/// Head and body are there.
+fn is_whole(request: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(request).to_lowercase();
+    let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
+    let length = head.split("content-length: ").nth(1).and_then(|rest| rest.lines().next()?.parse().ok());
+    length.unwrap_or(0) <= body.len()
 }
 
 fn new_key() -> SigningKey {

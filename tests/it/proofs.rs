@@ -13,7 +13,7 @@ use crate::harness::client::Answer;
 const GRANT: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 
 /// Somebody who holds a key.
-struct Holder {
+pub(crate) struct Holder {
     key: SigningKey,
     secret: EncodingKey,
     algorithm: jsonwebtoken::Algorithm,
@@ -27,6 +27,20 @@ impl Holder {
             Algorithm::EdDsa => (EncodingKey::from_ed_der(&pkcs8), jsonwebtoken::Algorithm::EdDSA),
         };
         Self { key, secret, algorithm }
+    }
+
+    pub(crate) fn es256() -> Self {
+        Self::new(Algorithm::Es256)
+    }
+
+    /// RFC 7638.
+    pub(crate) fn thumbprint(&self) -> String {
+        self.key.public().thumbprint(jsonwebtoken::jwk::ThumbprintHash::SHA256).unwrap()
+    }
+
+    /// A good proof.
+    pub(crate) fn proof_for(&self, app: &TestApp, method: &str, path: &str, token: Option<&str>) -> String {
+        self.proves(&claims(app, method, path, token))
     }
 
     fn signs(&self, typ: &str, claims: &Value) -> String {

@@ -38,7 +38,9 @@ impl TestApp {
     }
 
     async fn finishes(&self, begun: &Distrust, bounds: Bounds) -> Distrust {
-        takeover::run(&self.app().db, &begun.id, bounds, self.clock.as_ref()).await.unwrap()
+        let done = takeover::run(&self.app().db, &begun.id, bounds, self.clock.as_ref()).await.unwrap();
+        self.app().revocations.forget();
+        done
     }
 
     async fn distrusts(&self, whose: WhoseDistrust, since: Timestamp) -> Distrust {
@@ -57,12 +59,15 @@ impl TestApp {
             .into_iter()
             .find(|item| item.kind == kind && (item.subject == subject || item.account_id.as_str() == subject));
         let (item, of, now) = (item.expect("an item"), of.clone(), self.now());
-        self.app().db.write(HOUSE, move |conn| takeover::restore(conn, &of, &item, "operator", now)).await
+        let restored = self.app().db.write(HOUSE, move |conn| takeover::restore(conn, &of, &item, "operator", now)).await;
+        self.app().revocations.forget();
+        restored
     }
 
     async fn lifts(&self, of: &Distrust) {
         let (of, now) = (of.clone(), self.now());
         self.app().db.write(HOUSE, move |conn| orchestrator::lift(conn, &of, "operator", now)).await.unwrap();
+        self.app().revocations.forget();
     }
 
     /// How often the trail says this.
@@ -249,6 +254,7 @@ on_both! {
             );
             third.unwrap();
             assert_eq!(first.unwrap().finished_at, other.unwrap().finished_at);
+            app.app().revocations.forget();
             begun
         };
         let (_, _, begun) = tokio::join!(join_all(buying), join_all(opening), distrusting);
@@ -387,6 +393,7 @@ on_both! {
         assert_eq!(app.account_state(&agent.account).await, "frozen");
         let (left, now) = (all.clone(), app.now());
         assert_eq!(takeover::restore_all(&app.app().db, &left, "operator", now).await.unwrap(), 3);
+        app.app().revocations.forget();
         assert_eq!(app.resource(&made).await, ("ready".to_owned(), false));
         assert_eq!(app.account_state(&agent.account).await, "provisional");
         // The spending is held back by the first one still.
@@ -407,6 +414,7 @@ on_both! {
             let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_portreeve"));
             command.args(["--json", "orchestrator"]).args(arguments).current_dir(folder.path());
             let output = command.env("PORTREEVE__DATABASE__URL", db.settings().url.expose_secret()).output().unwrap();
+            app.app().revocations.forget();
             let lines = String::from_utf8(output.stdout).unwrap();
             let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
             (output.status.code(), lines, String::from_utf8(output.stderr).unwrap())

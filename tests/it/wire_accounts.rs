@@ -1,6 +1,9 @@
 //! `POST /provisioning/account_requests`: who gets an account, who is asked, and who is refused, in which order and with
 //! which envelope.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use actix_web::{App, HttpResponse, HttpServer, web};
 use chrono::TimeDelta;
 use diesel::prelude::*;
@@ -14,7 +17,7 @@ use portreeve::simulator::User;
 use portreeve::{account, secret};
 use serde_json::{Value, json};
 
-use crate::harness::app::{TestApp, user};
+use crate::harness::app::{TestApp, fresh_key, user};
 use crate::harness::client::Answer;
 use crate::harness::wire::{WireAgent, stripe_signature};
 
@@ -481,9 +484,70 @@ on_both! {
         let fields = [fields[0], fields[1], fields[2], ("code_verifier", verifier)];
         let tokens = agent.client.post_form("/oauth/token", &fields).await.expect_status(200).json();
         let bearer = tokens["access_token"].as_str().unwrap();
-        let third = Outgoing::post_json(agent.client.url("/provisioning/deep_links"), &json!({"purpose": "dashboard"}));
-        let third = agent.client.send(third.header("api-version", "0.1d").bearer(bearer)).await;
-        third.expect_status(200);
+        let third = Outgoing::post_json(agent.client.url("/provisioning/resources"), &json!({"service_id": "sandbox"}));
+        let third = third.header("api-version", "0.1d").header("idempotency-key", fresh_key()).bearer(bearer);
+        let made = agent.client.send(third).await.expect_status(200).json();
+        assert_eq!((&made["status"], &made["service_id"]), (&json!("complete"), &json!("sandbox")), "{made}");
+        app.stop().await;
+    }
+
+    async fn a_token_of_a_public_client_does_not_work_in_a_request_that_somebody_else_signed(db: TestDb) {
+        let app = TestApp::start_with(&db, &[("wire.generic_clients", "true")]).await;
+        let open = another(&app, "Open", ExistingAccount::Sidecar, &[]).await;
+        let signer = WireAgent::register(&app).await;
+        WireAgent::register_as(&app, &open.id, |wire| {
+            wire.signature_mode = SignatureMode::Unsigned;
+            wire.profile = "generic".parse().unwrap();
+            wire.client_id = Some("cli".to_owned());
+        })
+        .await;
+        let (verifier, challenge) = pkce();
+        let request = json!({"email": "ada@example.test", "client_id": "cli", "code_challenge": challenge});
+        let outgoing = Outgoing::post_json(signer.client.url(PATH), &request).header("api-version", "0.1d");
+        let code = code_of(&signer.client.send(outgoing).await.expect_status(200).json());
+        let fields = [("grant_type", "authorization_code"), ("code", code.as_str()), ("code_verifier", verifier)];
+        let by_other = signer.token(&fields).await;
+        assert_eq!((by_other.status(), &by_other.json()["error"]), (400, &json!("invalid_grant")));
+        let tokens = signer.client.post_form("/oauth/token", &fields).await.expect_status(200).json();
+        let bearer = tokens["access_token"].as_str().unwrap();
+        let body = json!({"service_id": "sandbox"});
+        flat(&signer.with_bearer(bearer).post("/provisioning/resources", &body).await, 401, "invalid_signature");
+        let unsigned = Outgoing::post_json(signer.client.url("/provisioning/resources"), &body);
+        signer.client.send(unsigned.header("api-version", "0.1d").bearer(bearer)).await.expect_status(200);
+        app.stop().await;
+    }
+
+    async fn a_text_with_a_null_character_is_refused_before_anybody_looks_for_it(db: TestDb) {
+        let app = TestApp::start_with(&db, &[("wire.generic_clients", "true")]).await;
+        let agent = WireAgent::register(&app).await;
+        let (holder, _) = agent.opens_account(&User::ada()).await;
+        let mut request = agent.account_request(&user("bob"));
+        request["orchestrator"]["stripe"]["account"] = json!("a\u{0}b");
+        assert_eq!(agent.post(PATH, &request).await.status(), 400);
+        let unsigned = json!({"email": "ada@example.test", "client_id": "a\u{0}b", "code_challenge": pkce().1});
+        let outgoing = Outgoing::post_json(agent.client.url(PATH), &unsigned).header("api-version", "0.1d");
+        assert_eq!(agent.client.send(outgoing).await.status(), 400);
+        for body in [json!({"service_id": "a\u{0}b"}), json!({"service_id": "sandbox", "project_id": "a\u{0}b"})] {
+            assert_eq!(holder.post("/provisioning/resources", &body).await.status(), 400, "{body}");
+        }
+        let refresh = [("grant_type", "refresh_token"), ("refresh_token", "rt_x")];
+        for name in ["client_id", "code", "scope", "resource"] {
+            let fields = [refresh[0], refresh[1], (name, "a\u{0}b"), ("client_secret", "x")];
+            let answer = agent.token(&fields).await;
+            assert_eq!((answer.status(), &answer.json()["error"]), (400, &json!("invalid_request")), "{name}");
+        }
+        let body = "grant_type=refresh_token&refresh_token=rt_x";
+        let basic = Outgoing::post(agent.client.url("/oauth/token"), "application/x-www-form-urlencoded", body.into())
+            .header("authorization", "Basic YSUwMGI6eA==");
+        let answer = agent.client.send(basic).await;
+        assert_eq!((answer.status(), &answer.json()["error"]), (401, &json!("invalid_client")), "`a%00b:x`");
+        let bob = app.agent_of(&user("bob")).await;
+        let digest = json!({"service": "sandbox", "plan": "free", "catalog_digest": "a\u{0}b"});
+        bob.sends(&digest).await.problem(400, "invalid_request");
+        for path in ["/d/a%00b", "/link/a%00b", "/v1/resources/a%00b", "/v1/ledger?cursor=a%00b", "/catalog/revisions/%00"] {
+            let status = bob.client.get(path).await.status();
+            assert!((400..500).contains(&status), "{path}: {status}");
+        }
         app.stop().await;
     }
 
@@ -501,14 +565,13 @@ on_both! {
     }
 
     async fn a_public_client_may_be_the_address_of_its_metadata(db: TestDb) {
-        let settings = [("wire.generic_clients", "true"), ("wire.generic_cimd", "true")];
-        let app = TestApp::start_with(&db, &settings).await;
+        let app = TestApp::start_with(&db, &CIMD_HERE).await;
         let agent = WireAgent::register_with(&app, |wire| {
             wire.signature_mode = SignatureMode::Unsigned;
             wire.profile = "generic".parse().unwrap();
         })
         .await;
-        let base = metadata_server();
+        let (base, looks) = metadata_server();
         for (name, status) in
             [("good", 200), ("other", 401), ("secret", 401), ("text", 401), ("moved", 401), ("gone", 401), ("long", 401)]
         {
@@ -518,17 +581,60 @@ on_both! {
             let answer = agent.client.send(outgoing).await;
             assert_eq!(answer.status(), status, "{name}: {}", answer.text());
         }
+        // A good one is kept for as long as its server says, a bad one for a moment.
+        app.pass(TimeDelta::seconds(6));
+        let asks = async |name: &str| {
+            let (before, client) = (looks.load(Ordering::SeqCst), format!("{base}/{name}"));
+            let body = json!({"email": "ada@example.test", "client_id": client, "code_challenge": pkce().1});
+            let outgoing = Outgoing::post_json(agent.client.url(PATH), &body).header("api-version", "0.1d");
+            let status = agent.client.send(outgoing).await.status();
+            (status, looks.load(Ordering::SeqCst) - before)
+        };
+        assert_eq!((asks("good").await, asks("other").await, asks("gone").await), ((200, 0), (401, 1), (401, 1)));
+        assert_eq!((asks("never-kept").await, asks("never-kept").await), ((200, 1), (200, 0)), "a minute at least");
+        app.pass(TimeDelta::seconds(60));
+        assert_eq!((asks("good").await, asks("good").await), ((200, 1), (200, 0)));
+        app.stop().await;
+    }
+
+    async fn a_strangers_address_leads_nowhere_inside(db: TestDb) {
+        // The operator reaches loopback itself; a client's address still does not, unless that is set apart.
+        let settings = [("wire.generic_clients", "true"), ("wire.generic_cimd", "true")];
+        let app = TestApp::start_with(&db, &settings).await;
+        let agent = WireAgent::register_with(&app, |wire| {
+            wire.signature_mode = SignatureMode::Unsigned;
+            wire.profile = "generic".parse().unwrap();
+        })
+        .await;
+        let (base, looks) = metadata_server();
+        let https = base.replace("http://", "https://");
+        for client in [format!("{base}/good"), format!("{https}/good"), "https://10.0.0.1/c".to_owned()] {
+            let body = json!({"email": "ada@example.test", "client_id": client, "code_challenge": pkce().1});
+            let outgoing = Outgoing::post_json(agent.client.url(PATH), &body).header("api-version", "0.1d");
+            typed(&agent.client.send(outgoing).await, 401, "unauthorized", None);
+        }
+        assert_eq!((looks.load(Ordering::SeqCst), counts(&app).await.accounts), (0, 0));
         app.stop().await;
     }
 }
 
-/// Metadata documents, good and bad, on 127.0.0.1.
-fn metadata_server() -> String {
-    async fn document(request: actix_web::HttpRequest) -> HttpResponse {
+/// Public clients may be documents on this machine.
+const CIMD_HERE: [(&str, &str); 3] =
+    [("wire.generic_clients", "true"), ("wire.generic_cimd", "true"), ("wire.generic_cimd_loopback", "true")];
+
+/// Metadata documents, good and bad, on 127.0.0.1, and how often anybody looked.
+fn metadata_server() -> (String, Arc<AtomicU32>) {
+    async fn document(request: actix_web::HttpRequest, looks: web::Data<Arc<AtomicU32>>) -> HttpResponse {
+        looks.fetch_add(1, Ordering::SeqCst);
         let path = request.path().to_owned();
         let own = format!("http://{}{path}", request.connection_info().host());
         match path.as_str() {
-            "/good" => HttpResponse::Ok().json(json!({"client_id": own, "client_name": "Agent"})),
+            "/good" => HttpResponse::Ok()
+                .insert_header(("cache-control", "max-age=60"))
+                .json(json!({"client_id": own, "client_name": "Agent"})),
+            "/never-kept" => {
+                HttpResponse::Ok().insert_header(("cache-control", "no-store")).json(json!({"client_id": own}))
+            }
             "/other" => HttpResponse::Ok().json(json!({"client_id": format!("{own}/x")})),
             "/secret" => HttpResponse::Ok().json(json!({"client_id": own, "client_secret": "s"})),
             "/text" => HttpResponse::Ok().content_type("text/html").body(json!({"client_id": own}).to_string()),
@@ -537,12 +643,14 @@ fn metadata_server() -> String {
             _ => HttpResponse::NotFound().json(json!({"client_id": own})),
         }
     }
-    let server = HttpServer::new(|| App::new().default_service(web::to(document)))
+    let looks = Arc::new(AtomicU32::new(0));
+    let data = web::Data::new(looks.clone());
+    let server = HttpServer::new(move || App::new().app_data(data.clone()).default_service(web::to(document)))
         .workers(1)
         .disable_signals()
         .bind("127.0.0.1:0")
         .unwrap();
     let base = format!("http://{}", server.addrs()[0]);
     actix_web::rt::spawn(server.run());
-    base
+    (base, looks)
 }

@@ -1,12 +1,16 @@
 //! How often anybody may ask: the refusal's code in the endpoint's own envelope, and how long to wait.
 
 use chrono::TimeDelta;
+use futures_util::future::join_all;
+use portreeve::account::CountError;
+use portreeve::authorization::{self, ExchangeError, ExchangeParts, ExchangeRequest};
 use portreeve::fetch::Outgoing;
 use serde_json::json;
 
 use crate::harness::app::{TestApp, user};
 use crate::harness::client::Answer;
 use crate::harness::wire::WireAgent;
+use crate::wire_accounts::pkce;
 
 #[track_caller]
 fn says_when(answer: &Answer, policy: &str, wait: &str) {
@@ -34,6 +38,60 @@ on_both! {
         // A refused request opened nothing and used nothing up.
         app.pass(TimeDelta::seconds(1800));
         open("cyd").await.expect_status(201);
+        app.stop().await;
+    }
+
+    async fn an_orchestrator_opens_so_many_accounts_an_hour_in_all_processes_together(db: TestDb) {
+        let app = TestApp::start_with(&db, &[("limits.orchestrator_accounts_per_hour", "3")]).await;
+        let agent = WireAgent::register(&app).await;
+        let other = app.another_process().await;
+        let there = async |name: &str| {
+            let parts = ExchangeParts {
+                db: &other.db,
+                keys: &other.keys,
+                ring: &other.ring,
+                sealer: &other.answer_sealer,
+                issuer: &other.base_url,
+                audience: &other.audience,
+                accounts_per_hour: other.limits.orchestrator_accounts_per_hour,
+            };
+            let (assertion, request_hash) = (app.id_token(&user(name)), format!("there {name}"));
+            let request = ExchangeRequest { assertion, scope: None, resource: None, request_hash, proof: None, client: None };
+            authorization::exchange(parts, request, app.now()).await
+        };
+        let here = async |name: &str| {
+            let body = json!({"id_token": app.id_token(&user(name))});
+            app.stranger().post("/v1/accounts", &body).await
+        };
+        here("ada").await.expect_status(201);
+        assert!(there("bob").await.unwrap().opened);
+        agent.asks_for_account(&user("cyd")).await.expect_status(200);
+        let policy = "\"orchestrator-accounts\";q=3;w=3600";
+        let refused = here("dan").await;
+        says_when(&refused, policy, "3600");
+        refused.problem(429, "rate_limited");
+        let refused = agent.asks_for_account(&user("dan")).await;
+        says_when(&refused, policy, "3600");
+        assert_eq!((&refused.json()["type"], &refused.json()["error"]["code"]), (&json!("error"), &json!("rate_limited")));
+        let refused = there("dan").await.unwrap_err();
+        assert!(matches!(refused, ExchangeError::Count(CountError::TooMany { at_most: 3, wait: 3600 })), "{refused:?}");
+        // Whoever has an account is not counted, and the next hour is another count.
+        here("bob").await.expect_status(200);
+        app.pass(TimeDelta::minutes(59));
+        says_when(&here("dan").await, policy, "60");
+        app.pass(TimeDelta::minutes(1));
+        here("dan").await.expect_status(201);
+        app.stop().await;
+    }
+
+    async fn of_many_at_once_as_many_accounts_are_opened_as_may_be(db: TestDb) {
+        let app = TestApp::start_with(&db, &[("limits.orchestrator_accounts_per_hour", "5")]).await;
+        let agent = WireAgent::register(&app).await;
+        let people: Vec<_> = (0..24).map(|number| user(&format!("person-{number}"))).collect();
+        let answers = join_all(people.iter().map(|person| agent.asks_for_account(person))).await;
+        let opened = answers.iter().filter(|answer| answer.status() == 200).count();
+        assert!(answers.iter().all(|answer| [200, 429].contains(&answer.status())));
+        assert_eq!(opened, 5);
         app.stop().await;
     }
 
@@ -110,6 +168,31 @@ on_both! {
         says_when(&refused, "\"resource-creates\";q=1;w=3600", "3600");
         let body = refused.json();
         assert_eq!((&body["status"], &body["id"], &body["error"]["code"]), (&json!("error"), &json!(""), &json!("rate_limited")));
+        app.stop().await;
+    }
+
+    async fn a_stranger_with_many_names_is_counted_by_address_and_holds_up_nobody_who_signs(db: TestDb) {
+        let limits = [("wire.generic_clients", "true"), ("limits.address_accounts_per_hour", "3"),
+            ("wire.account_requests_per_hour", "2")];
+        let app = TestApp::start_with(&db, &limits).await;
+        let agent = WireAgent::register(&app).await;
+        let send = async |client: String| {
+            let body = json!({"email": "a@example.test", "client_id": client, "code_challenge": pkce().1});
+            let outgoing = Outgoing::post_json(agent.client.url("/provisioning/account_requests"), &body);
+            let answer = agent.client.send(outgoing.header("api-version", "0.1d")).await;
+            (answer.status(), answer.json()["error"]["code"].as_str().unwrap_or_default().to_owned())
+        };
+        // What cannot be a name is refused before it is counted.
+        for bad in ["x".repeat(256), "x".repeat(1000), String::new(), "a\u{0}b".to_owned()] {
+            assert_eq!(send(bad).await, (400, "invalid_request".to_owned()));
+        }
+        for number in 0..3 {
+            assert_eq!(send(format!("client-{number}")).await, (401, "unauthorized".to_owned()));
+        }
+        for number in 3..6 {
+            assert_eq!(send(format!("client-{number}")).await, (429, "rate_limited".to_owned()));
+        }
+        agent.asks_for_account(&user("dana")).await.expect_status(200);
         app.stop().await;
     }
 

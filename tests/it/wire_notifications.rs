@@ -9,7 +9,10 @@ use portreeve::db::DbError;
 use portreeve::orchestrator::{self, NotificationSecret};
 use portreeve::outbox::{self, Delivery, DeliveryState};
 
-use crate::harness::app::{TestApp, user};
+use portreeve::simulator::{Fault, SettlementVerb};
+use serde_json::{Value, json};
+
+use crate::harness::app::{TestApp, fresh_key, user};
 use crate::harness::receiver::{Receiver, Seen};
 use crate::harness::wire::WireAgent;
 
@@ -89,6 +92,49 @@ on_both! {
         assert_eq!(ready["data"]["resource"]["id"], id);
         assert_eq!(ready["data"]["account"]["id"], agent.account.as_str());
         assert!(!seen.iter().any(|one| String::from_utf8_lossy(&one.body).contains("API_KEY")));
+        app.stop().await;
+    }
+
+    async fn an_orchestrator_hears_when_a_budget_passes_a_mark_on_the_way_up(db: TestDb) {
+        let app = TestApp::start(&db).await;
+        let receiver = Receiver::start();
+        let (_, secret) = listening(&app, &receiver).await;
+        let agent = app.agent().await;
+        let (weather, _) = agent.gets_the_weather().await;
+        let uses = async |quantity: u32| {
+            let event = json!({"specversion": "1.0", "id": fresh_key(), "source": "test", "type": "portreeve.usage",
+                "subject": weather, "data": {"meter": "requests", "quantity": quantity.to_string()}});
+            let bytes = event.to_string().into_bytes();
+            app.meter().post_bytes("/v1/usage", "application/cloudevents+json", bytes).await.expect_status(200);
+        };
+        let marks = async || {
+            let mut told = deliveries(&app).await;
+            told.retain(|one| one.kind == "budget.threshold_crossed");
+            told.sort_by(|one, other| one.event_id.cmp(&other.event_id));
+            let budget = |one: &Delivery| serde_json::from_str::<Value>(&one.payload).unwrap()["budget"].clone();
+            told.iter().map(budget).collect::<Vec<Value>>()
+        };
+        uses(98_000).await;
+        assert!(marks().await.is_empty(), "49.00 of 100.00");
+        uses(2_000).await;
+        uses(2_000).await;
+        let at_fifty = json!({"percent": 50, "currency": "USD", "ceiling": 10_000, "spent": 5_000, "held": 0,
+            "resets_at": "2026-12-01T00:00:00Z"});
+        assert_eq!(marks().await, [at_fifty], "once");
+        // What is held counts, from 51.00 to 79.00; given back and held again it passes the mark again.
+        app.fails(SettlementVerb::Authorize, Fault::Decline, 1);
+        agent.buys("postgres", "medium").await.problem(402, "payment_refused");
+        agent.buys("postgres", "medium").await.expect_status(201);
+        uses(40_000).await;
+        uses(2_000).await;
+        let seen: Vec<(Value, Value, Value)> = marks().await.iter()
+            .map(|mark| (mark["percent"].clone(), mark["spent"].clone(), mark["held"].clone())).collect();
+        let expected = [(50, 5_000, 0), (75, 5_100, 2_800), (75, 5_100, 2_800), (90, 9_900, 0), (100, 10_000, 0)];
+        assert_eq!(seen, expected.map(|(percent, spent, held)| (json!(percent), json!(spent), json!(held))));
+        deliver(&app).await;
+        for one in receiver.waits_for(9).await {
+            checked(&one, &secret);
+        }
         app.stop().await;
     }
 

@@ -226,7 +226,7 @@ on_both! {
     }
 }
 
-async fn with_keys<'a>(app: &'a TestApp, keys: &Receiver, mode: SignatureMode) -> WireAgent<'a> {
+pub(crate) async fn with_keys<'a>(app: &'a TestApp, keys: &Receiver, mode: SignatureMode) -> WireAgent<'a> {
     let sealer = app.app().wire_sealer.clone();
     WireAgent::register_with(app, |settings| {
         let place = PublicKeySource::place(&settings.orchestrator_id);

@@ -26,14 +26,31 @@ on_both! {
         assert!(access["DATABASE_URL"].is_string() && access != &made["complete"]["access_configuration"], "{changed}");
         assert_eq!(ada.plan_and_state(&id).await, ("postgres/medium".to_owned(), "ready".to_owned()));
         assert_eq!((ada.agent.spent_and_held().await, app.issuer_says()), ((3700, 0), (0, 3700)));
-        // A retry does it once, under its key and, as there is nothing left to do, under another.
+        // A retry does it once, under its key and, as there is nothing left to do, under another; that hands over nothing.
         assert_eq!(ada.does_once("up", UPDATE, &id, &medium(&ada)).await.expect_status(200).json(), changed);
-        assert_eq!(ada.does(UPDATE, &id, &medium(&ada)).await.expect_status(200).json(), changed);
-        assert_eq!(ada.wire.post(&format!("/provisioning/resources/{id}/{UPDATE}"), &medium(&ada)).await.json(), changed);
+        let mut known = changed.clone();
+        known["complete"]["access_configuration"] = json!({});
+        assert_eq!(ada.does(UPDATE, &id, &medium(&ada)).await.expect_status(200).json(), known);
+        assert_eq!(ada.wire.post(&format!("/provisioning/resources/{id}/{UPDATE}"), &medium(&ada)).await.json(), known);
         let other = json!({"service_id": "postgres:small"});
         refused(&ada.does_once("up", UPDATE, &id, &other).await, 422, "invalid_request", &id);
         assert_eq!((ada.agent.spent_and_held().await, app.issuer_says()), ((3700, 0), (0, 3700)));
         assert_eq!(ada.looks_at(&id).await.json()["service_id"], "postgres:medium");
+        app.stop().await;
+    }
+
+    async fn an_update_that_changes_nothing_hands_over_no_secret(db: TestDb) {
+        let app = TestApp::start(&db).await;
+        let ada = Tenant::ada(&app).await;
+        let made = ada.makes("postgres:small").await.expect_status(200).json();
+        let id = id_of(&made, "complete");
+        assert!(made["complete"]["access_configuration"]["DATABASE_URL"].is_string(), "{made}");
+        for _ in 0..2 {
+            for body in [json!({"service_id": "postgres:small"}), json!({"configuration": {}})] {
+                let answer = ada.does(UPDATE, &id, &body).await.expect_status(200).json();
+                assert_eq!((&answer["status"], &answer["complete"]["access_configuration"]), (&json!("complete"), &json!({})));
+            }
+        }
         app.stop().await;
     }
 

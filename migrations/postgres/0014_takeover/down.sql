@@ -4,6 +4,7 @@ ALTER TABLE resources DROP COLUMN quarantined_at;
 DROP INDEX budgets_by_orchestrator;
 ALTER TABLE budgets DROP COLUMN stopped_at;
 ALTER TABLE orchestrators DROP COLUMN distrusted_keys;
+DROP TABLE cases;
 DROP TABLE security_events;
 DROP TABLE security_streams;
 DROP TABLE precautions;

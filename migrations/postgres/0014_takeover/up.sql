@@ -78,6 +78,22 @@ CREATE TABLE security_events (
     PRIMARY KEY (orchestrator_id, jti)
 );
 CREATE INDEX security_events_by_time ON security_events (received_at);
+-- What is wrong with an account, as its human or an orchestrator says; with what was known then, signed.
+CREATE TABLE cases (
+    id TEXT NOT NULL PRIMARY KEY,
+    account_id TEXT NOT NULL REFERENCES accounts (id),
+    kind TEXT NOT NULL,
+    cause TEXT NOT NULL,
+    opened_at BIGINT NOT NULL,
+    evidence TEXT,
+    closed_at BIGINT,
+    closed_by TEXT,
+    note TEXT
+);
+-- One of a kind at a time.
+CREATE UNIQUE INDEX cases_open ON cases (account_id, kind) WHERE closed_at IS NULL;
+CREATE INDEX cases_by_account ON cases (account_id, id);
+CREATE INDEX cases_without_evidence ON cases (id) WHERE evidence IS NULL;
 -- Keys of an orchestrator that sign nothing for us any more, as a JSON list.
 ALTER TABLE orchestrators ADD COLUMN distrusted_keys TEXT NOT NULL DEFAULT '[]';
 -- Since when nothing new is spent through this orchestrator.

@@ -11,6 +11,8 @@ mod attacks;
 mod hmac;
 mod public_keys;
 mod secret_book;
+mod store;
+mod uses;
 mod v2;
 
 use crate::ids::{OrchestratorId, WireSecretId};
@@ -18,6 +20,7 @@ use crate::ids::{OrchestratorId, WireSecretId};
 pub use hmac::SigningSecret;
 pub use public_keys::{PublicKeyCache, PublicKeyError, PublicKeySource};
 pub use secret_book::{SecretBook, SignerError};
+pub use uses::{NamedSignature, UseError, forget_signatures};
 
 /// How far the time of a signature may be from ours, in both directions.
 pub const TOLERANCE_SECONDS: i64 = 300;

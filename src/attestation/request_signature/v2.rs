@@ -1,5 +1,5 @@
 //! The second scheme: a compact JWS (EdDSA) that names method and body. What is known of its claims is demanded; what may
-//! be there (`htu`, `aud`, `iat`, `nbf`) is checked when it is.
+//! be there (`htu`, `aud`, `iat`, `nbf`) is checked when it is. One with a `jti` is good for one request.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -7,6 +7,7 @@ use subtle::ConstantTimeEq as _;
 use url::Url;
 
 use super::public_keys::{PublicKeyCache, PublicKeySource};
+use super::uses::NamedSignature;
 use super::{SignatureError, SignedRequest, TOLERANCE_SECONDS, UnverifiedRequest};
 use crate::clock::Timestamp;
 use crate::secret::sha256_base64url;
@@ -19,7 +20,7 @@ const MAX_LIFETIME_SECONDS: i64 = 3600;
 
 /// The claims. All times in seconds since 1970, whole.
 #[derive(Debug, Deserialize)]
-struct Claims {
+pub(super) struct Claims {
     version: i64,
     htm: String,
     digest: String,
@@ -27,6 +28,7 @@ struct Claims {
     iat: Option<i64>,
     nbf: Option<i64>,
     htu: Option<String>,
+    jti: Option<String>,
     aud: Option<Value>,
 }
 
@@ -58,14 +60,16 @@ impl Token {
         key: &VerifyingKey,
         request: &UnverifiedRequest<'_>,
         now: Timestamp,
-    ) -> Result<(), SignatureError> {
+    ) -> Result<Claims, SignatureError> {
         let claims: Claims = self.0.verify(key, &[SignatureAlgorithm::EdDsa])?.claims;
-        judge(&claims, request, now.seconds())
+        judge(&claims, request, now.seconds())?;
+        Ok(claims)
     }
 }
 
 impl UnverifiedRequest<'_> {
-    /// Checks the second signature of a request whose first one fits: it must be of the same orchestrator.
+    /// Checks the second signature of a request whose first one fits: it must be of the same orchestrator. One with a
+    /// `jti` is named: [`NamedSignature::use_for`] says whether it is still good.
     ///
     /// # Errors
     /// When it is missing, does not hold, or its key cannot be had.
@@ -75,10 +79,12 @@ impl UnverifiedRequest<'_> {
         source: &PublicKeySource<'_>,
         keys: &PublicKeyCache,
         now: Timestamp,
-    ) -> Result<(), SignatureError> {
+    ) -> Result<Option<NamedSignature>, SignatureError> {
         let token = Token::parse(self.signature_v2.ok_or(SignatureError::Missing)?)?;
         let key = keys.find(signed.orchestrator_id(), source, token.kid()?, now).await?;
-        token.verify(&key, self, now)
+        let claims = token.verify(&key, self, now)?;
+        let named = |jti: &String| NamedSignature::new(signed.orchestrator_id(), jti, claims.exp);
+        Ok(claims.jti.as_ref().map(named))
     }
 
     /// The same when the key is known.
@@ -87,7 +93,7 @@ impl UnverifiedRequest<'_> {
     /// When the signature is missing or does not hold.
     #[cfg(fuzzing)]
     pub fn verify_v2_under(&self, key: &crate::signing::VerifyingKey, now: Timestamp) -> Result<(), SignatureError> {
-        Token::parse(self.signature_v2.ok_or(SignatureError::Missing)?)?.verify(key, self, now)
+        Token::parse(self.signature_v2.ok_or(SignatureError::Missing)?)?.verify(key, self, now).map(drop)
     }
 }
 
@@ -102,6 +108,7 @@ fn judge(claims: &Claims, request: &UnverifiedRequest<'_>, now: i64) -> Result<(
     demand(claims.iat.is_none_or(near), "iat")?;
     demand(claims.nbf.is_none_or(|from| from <= now.saturating_add(TOLERANCE_SECONDS)), "nbf")?;
     demand(claims.htu.as_deref().is_none_or(|htu| is_here(htu, request)), "htu")?;
+    demand(claims.jti.as_deref().is_none_or(|jti| (1..=255).contains(&jti.len())), "jti")?;
     demand(claims.aud.as_ref().is_none_or(|aud| is_us(aud, request.base_url)), "aud")
 }
 

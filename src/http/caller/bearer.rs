@@ -12,7 +12,7 @@ use actix_web::{FromRequest, HttpMessage as _, HttpRequest, web};
 use super::challenge::{Challenge, Scheme};
 use super::proof;
 use crate::app::App;
-use crate::authorization::{self, Access, AccessError, Scope, Scopes, VerifiedProof};
+use crate::authorization::{self, AccessError, Scope, Scopes, VerifiedProof, VerifiedToken};
 use crate::clock::Timestamp;
 use crate::http::problem::{Problem, table};
 use crate::http::request_log::AccountOfRequest;
@@ -43,13 +43,22 @@ needs! {
     DashboardLink: DashboardLink; step up false;
 }
 
-/// An agent whose token, grant, account and orchestrator were checked, and whose scopes suffice.
+/// An agent whose token was checked, also that neither it nor account nor orchestrator ended, and whose scopes suffice.
 #[derive(Debug)]
 pub(crate) struct Caller<N: Needs> {
-    pub(crate) access: Access,
+    /// Who, and what they may do.
+    pub(crate) token: VerifiedToken,
     /// The one instant of this request.
     pub(crate) now: Timestamp,
     needs: PhantomData<fn() -> N>,
+}
+
+impl<N: Needs> Caller<N> {
+    /// The name of an operation for idempotency keys: two orchestrators, or programs, of one account may choose
+    /// the same key.
+    pub(crate) fn operation(&self, name: &str) -> String {
+        format!("{name}/{}", self.token.client)
+    }
 }
 
 /// What stands in the header. `None`: no credentials that we know were sent.
@@ -75,7 +84,7 @@ fn presented(request: &HttpRequest) -> Result<Option<(Scheme, String)>, Problem>
     Ok(Some((scheme, token.to_owned())))
 }
 
-async fn check<N: Needs>(request: &HttpRequest) -> Result<(Access, Timestamp), Problem> {
+async fn check<N: Needs>(request: &HttpRequest) -> Result<(VerifiedToken, Timestamp), Problem> {
     let app = app(request)?;
     let now = app.clock.now();
     let challenge = Challenge::new(&app, N::SCOPES);
@@ -101,34 +110,33 @@ async fn check<N: Needs>(request: &HttpRequest) -> Result<(Access, Timestamp), P
         (Scheme::Dpop, None) => return Err(refused("the token is not bound to a key".to_owned())),
         (Scheme::Dpop, Some(key)) => Some(holder(&app, request, &token, key, &challenge, now)?),
     };
-    let access =
-        app.db.read(move |conn| authorization::access(conn, &believed)).await.map_err(|error| match error {
-            AccessError::Db(error) => error.into(),
-            other => refused(other.to_string()),
-        })?;
-    enough(&access.scopes, N::SCOPES, &challenge, scheme)?;
-    if N::STEP_UP && !app.step_up.is_met(&access.log_in, now) {
+    app.revocations.check(&app.db, &believed).await.map_err(|error| match error {
+        AccessError::Db(error) => error.into(),
+        other => refused(other.to_string()),
+    })?;
+    enough(&believed.scopes, N::SCOPES, &challenge, scheme)?;
+    if N::STEP_UP && !app.step_up.is_met(&believed.log_in, now) {
         let problem = Problem::new(&table::STEP_UP, "The log-in behind the access token does not suffice for this.");
         return Err(challenge.step_up(problem, scheme, &app.step_up));
     }
-    if N::SCOPES.contains(&Scope::ResourcesWrite) && !cautious::<N>(&app, &access).await? {
+    if N::SCOPES.contains(&Scope::ResourcesWrite) && !cautious::<N>(&app, &believed).await? {
         let problem =
             Problem::new(&table::STEP_UP, "The orchestrator told of a risk: the person must log in again first.");
         return Err(challenge.step_up(problem, scheme, &app.step_up));
     }
     if let Some(proof) = proof {
-        let used = proof::use_up(&app, access.account.id.as_str(), proof, now).await;
+        let used = proof::use_up(&app, believed.account_id.as_str(), proof, now).await;
         used.map_err(|problem| challenged(&challenge, problem))?;
     }
-    request.extensions_mut().insert(AccountOfRequest(access.account.id.clone()));
-    Ok((access, now))
+    request.extensions_mut().insert(AccountOfRequest(believed.account_id.clone()));
+    Ok((believed, now))
 }
 
 /// Whether the log-in is enough after what the orchestrator told of its person.
-async fn cautious<N: Needs>(app: &App, access: &Access) -> Result<bool, Problem> {
-    let (account, orchestrator) = (access.account.id.clone(), access.orchestrator.id.clone());
+async fn cautious<N: Needs>(app: &App, token: &VerifiedToken) -> Result<bool, Problem> {
+    let (account, orchestrator) = (token.account_id.clone(), token.orchestrator_id.clone());
     let asked = app.db.read(move |conn| takeover::precautions(conn, &account, &orchestrator)).await?;
-    Ok(asked.allow(&access.log_in, N::STEP_UP))
+    Ok(asked.allow(&token.log_in, N::STEP_UP))
 }
 
 /// That the caller holds the key of a bound token (RFC 9449 §7).
@@ -177,8 +185,8 @@ impl<N: Needs> FromRequest for Caller<N> {
     fn from_request(request: &HttpRequest, _payload: &mut Payload) -> Self::Future {
         let request = request.clone();
         Box::pin(async move {
-            let (access, now) = check::<N>(&request).await?;
-            Ok(Self { access, now, needs: PhantomData })
+            let (token, now) = check::<N>(&request).await?;
+            Ok(Self { token, now, needs: PhantomData })
         })
     }
 }

@@ -9,6 +9,7 @@ use actix_web::{FromRequest, HttpRequest, web};
 use futures_util::StreamExt as _;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use url::form_urlencoded;
 
 use crate::http::problem::{Problem, table};
 use crate::signing::parse_strict;
@@ -124,6 +125,10 @@ impl<T: DeserializeOwned + 'static> FromRequest for Form<T> {
         let bytes = bytes(request, payload, &["application/x-www-form-urlencoded"]);
         Box::pin(async move {
             let bytes = bytes.await?;
+            // Not every database can look for such a text, and none that means something holds one.
+            if form_urlencoded::parse(&bytes).any(|(name, value)| name.contains('\0') || value.contains('\0')) {
+                return Err(Problem::new(&table::BAD_REQUEST, "The form holds the character U+0000."));
+            }
             let value = serde_urlencoded::from_bytes(&bytes)
                 .map_err(|error| Problem::new(&table::BAD_REQUEST, format!("The form: {error}.")))?;
             Ok(Self(value, bytes))

@@ -15,7 +15,7 @@ use crate::http::dashboard::pages::{Frame, MessagePage, respond};
 use crate::http::problem::Problem;
 use crate::http::request_log::AccountOfRequest;
 use crate::login::{self, SESSION_LIFETIME, Session};
-use crate::secret::Secret;
+use crate::secret::{Secret, SecretHash};
 
 /// The cookie's name. `__Host-` binds it to this host and to HTTPS; a loopback demo without TLS cannot have that.
 fn cookie_name(app: &App) -> &'static str {
@@ -33,6 +33,70 @@ pub(crate) fn session_cookie(app: &App, session: Option<&Secret>) -> Cookie<'sta
         .secure(app.base_url.starts_with("https://"))
         .max_age(time::Duration::seconds(life))
         .finish()
+}
+
+/// The session that the browser says it has; nothing was checked. A log-in ends it.
+#[derive(Debug)]
+pub(crate) struct Present(pub(crate) Option<SecretHash>);
+
+impl FromRequest for Present {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _payload: &mut Payload) -> Self::Future {
+        ready(
+            app(request)
+                .map(|app| Self(request.cookie(cookie_name(&app)).map(|cookie| SecretHash::of(cookie.value())))),
+        )
+    }
+}
+
+/// What tells one browser from another before anybody is logged in: a step of a log-in ends where it began. It opens
+/// nothing by itself.
+#[derive(Debug)]
+pub(crate) struct BrowserMark {
+    pub(crate) secret: Secret,
+    name: &'static str,
+    secure: bool,
+}
+
+/// How long a browser keeps its mark.
+const MARK_LIFETIME: time::Duration = time::Duration::hours(1);
+/// What a mark looks like.
+const MARK: &str = "brw";
+
+impl BrowserMark {
+    /// The cookie that keeps it, from now on.
+    pub(crate) fn cookie(&self) -> Cookie<'static> {
+        Cookie::build(self.name, self.secret.expose().to_owned())
+            .path("/")
+            .http_only(true)
+            .same_site(CookieSite::Lax)
+            .secure(self.secure)
+            .max_age(MARK_LIFETIME)
+            .finish()
+    }
+}
+
+impl FromRequest for BrowserMark {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _payload: &mut Payload) -> Self::Future {
+        ready(mark(request))
+    }
+}
+
+fn mark(request: &HttpRequest) -> Result<BrowserMark, Problem> {
+    let secure = app(request)?.base_url.starts_with("https://");
+    let name = if secure { "__Host-portreeve_browser" } else { "portreeve_browser" };
+    let fits = |text: &str| text.starts_with(MARK) && text.len() == MARK.len() + 44;
+    let known = request.cookie(name).filter(|cookie| fits(cookie.value()));
+    let secret = match known {
+        Some(cookie) => Secret::presented(cookie.value()),
+        None => Secret::generate(MARK)?,
+    };
+    Ok(BrowserMark { secret, name, secure })
 }
 
 /// A human with a session.

@@ -4,14 +4,16 @@ mod bearer;
 mod body;
 mod browser;
 mod challenge;
+mod human;
 mod key;
 mod meter;
 mod proof;
 
 pub(crate) use bearer::{BudgetRead, Caller, DashboardLink, ResourcesRead, ResourcesRemove, ResourcesWrite};
 pub(crate) use body::{Body, Event, Form, SecurityEventToken};
-pub(crate) use browser::{NoUser, SameSite, User, session_cookie};
+pub(crate) use browser::{BrowserMark, Present, SameSite, User, session_cookie};
 pub(crate) use challenge::{Challenge, Scheme};
+pub(crate) use human::{FreshlyLoggedIn, LoggedIn, NotHuman};
 pub(crate) use key::Key;
 pub(crate) use meter::Meter;
 pub(crate) use proof::{BoundTo, DPOP_NONCE};

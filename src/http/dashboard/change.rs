@@ -1,18 +1,19 @@
 //! What the user can change: lower the cap, stop new spending, allow it again.
 
-use actix_web::HttpResponse;
 use actix_web::http::{StatusCode, header};
 use actix_web::web::Data;
+use actix_web::{HttpResponse, ResponseError as _};
 use serde::Deserialize;
 
 use super::facts::{self, NEWEST};
-use super::pages::{self, Control, Frame, MainPart, MessagePage, Notice, respond};
+use super::pages::{self, Control, MainPart, Notice, OverviewPage, respond};
 use super::part::{Asked, varied};
 use crate::app::App;
-use crate::http::caller::{Form, SameSite, User};
-use crate::http::problem::Problem;
+use crate::http::caller::{Form, FreshlyLoggedIn, LoggedIn, NotHuman, SameSite, User};
+use crate::http::problem::{Problem, table};
 use crate::money::{Amount, Currency, Money, Rate};
-use crate::payment::budget::{self, Budget, ChangeBudgetError};
+use crate::payment::budget::{self, Budget, ChangeBudgetError, ResumedBy};
+use crate::takeover::{self, RaiseError};
 
 #[derive(Debug, Deserialize)]
 pub(super) struct CapForm {
@@ -88,6 +89,10 @@ fn part(
 fn form_again(app: &App, user: &User, asked: Asked, facts: &facts::Facts, form: pages::CapForm) -> HttpResponse {
     let mut page = facts.page(app, &user.session.account);
     page.cap_form = form;
+    shown_again(asked, page)
+}
+
+fn shown_again(asked: Asked, mut page: OverviewPage) -> HttpResponse {
     varied(match asked {
         Asked::Page => respond(&page, StatusCode::UNPROCESSABLE_ENTITY),
         Asked::Part => {
@@ -146,8 +151,8 @@ pub(super) async fn lower_cap(
     if ceiling < taken && ceiling < own.ceiling && sure.as_ref() != Some(&minor) {
         let [new, taken] = [ceiling, taken].map(|amount| Money { amount, currency });
         let problem = format!(
-            "{taken} is spent or held already. With a cap of {new} nothing new can be bought in this period, and you \
-             cannot raise it here again. If that is what you want, press once more."
+            "{taken} is spent or held already. With a cap of {new} nothing new can be bought in this period, and only \
+             you can raise it again, after a log-in. If that is what you want, press once more."
         );
         return Ok(again(typed, problem, Some(minor)));
     }
@@ -158,53 +163,83 @@ pub(super) async fn lower_cap(
         Ok(()) => done(&app, &user, asked, Done::Cap).await,
         Err(ChangeBudgetError::WouldRaise(present)) => Ok(again(
             typed,
-            format!("The cap is {present} and can only be lowered here. It cannot be raised on this page yet."),
+            format!("The cap is {present}, and this form only lowers it. To raise it, log in and use the other form."),
             None,
         )),
         Err(ChangeBudgetError::Db(error)) => Err(error.into()),
-        Err(other @ ChangeBudgetError::NotWhoStopped) => {
-            Err(Problem::new(&crate::http::problem::table::INTERNAL, "The cap.").because(other))
-        }
+        Err(other) => Err(Problem::new(&table::INTERNAL, "The cap.").because(other)),
     }
 }
 
-/// Agents can make links to this dashboard: a link must not undo the stop.
-async fn stopped_elsewhere(app: &App, user: &User, asked: Asked) -> Result<HttpResponse, Problem> {
-    let heading = "Spending stays stopped";
-    let (text, steps) = (pages::STOPPED_ELSEWHERE, pages::WHERE_TO_RESUME);
-    if asked == Asked::Part {
-        let facts = facts::load(app, user, NEWEST).await?;
-        let notice = Some(Notice::Refused(format!("{heading}. {text} {}", steps.join(" "))));
-        return Ok(part(app, user, &facts, Control::Switch, notice, StatusCode::FORBIDDEN));
-    }
-    let page = MessagePage {
-        frame: Frame::anonymous(app.provider_name()),
-        heading: heading.to_owned(),
-        text: text.to_owned(),
-        steps: steps.map(str::to_owned).to_vec(),
-        request_id: None,
+/// Raises the cap, for whoever logged in just now; works with the next decision.
+pub(super) async fn raise_cap(
+    app: Data<App>,
+    _from: SameSite,
+    human: Result<FreshlyLoggedIn, NotHuman>,
+    asked: Asked,
+    form: Form<CapForm>,
+) -> Result<HttpResponse, Problem> {
+    let user: User = match human {
+        Ok(human) => human.into(),
+        Err(refused) => return Ok(refused.error_response()),
     };
-    Ok(varied(respond(&page, StatusCode::FORBIDDEN)))
+    let (account, now) = (user.session.account.clone(), user.now);
+    let facts = facts::load(&app, &user, NEWEST).await?;
+    let (own, currency) = (&facts.budget.own, facts.budget.own.currency);
+    let again = |typed, problem| {
+        let form = pages::CapForm { typed, problem: Some(problem), sure: None };
+        let mut page = facts.page(&app, &user.session.account);
+        page.raise_form = form;
+        shown_again(asked, page)
+    };
+    let typed = form.0.ceiling;
+    let Some(ceiling) = typed_amount(&typed, currency) else {
+        let problem = not_an_amount(&typed, own.ceiling, currency);
+        return Ok(again(typed, problem));
+    };
+    let highest = facts.highest_cap(&account);
+    let (id, orchestrator) = (account.id.clone(), account.opened_by.clone());
+    let raised = app.db.write(account.id.as_str(), move |conn| {
+        takeover::raise_cap(conn, (&id, &orchestrator), (ceiling, highest), now)
+    });
+    match raised.await {
+        Ok(()) => done(&app, &user, asked, Done::Cap).await,
+        Err(error) => Ok(again(typed, not_raised(error)?)),
+    }
+}
+
+/// What the owner is told.
+fn not_raised(error: RaiseError) -> Result<String, Problem> {
+    match error {
+        RaiseError::Budget(ChangeBudgetError::WouldLower(present)) => {
+            Ok(format!("The cap is {present} already. To lower it, use the other form."))
+        }
+        RaiseError::Budget(ChangeBudgetError::TooHigh(highest)) => {
+            Ok(format!("Until the account is claimed, its cap is at most {highest}."))
+        }
+        RaiseError::Cooling(until) => Ok(format!(
+            "Somebody changed how this account is recovered, so no cap is raised until {until}. If that was not you, stop \
+             spending, and ask the provider."
+        )),
+        RaiseError::Budget(ChangeBudgetError::Db(error)) => Err(error.into()),
+        RaiseError::Budget(other) => Err(Problem::new(&table::INTERNAL, "The cap.").because(other)),
+    }
 }
 
 async fn turn(app: &App, user: User, asked: Asked, stopped: bool) -> Result<HttpResponse, Problem> {
     let (id, now) = (user.session.account.id.clone(), user.now);
     let lane = id.to_string();
-    let by = user.session.hash.clone();
     let turned = app.db.write(&lane, move |conn| {
         if stopped {
-            budget::stop_spending(conn, &id, &by, now)
+            budget::stop_spending(conn, &id, now)
         } else {
-            budget::resume_spending(conn, &id, Some(&by), now)
+            budget::resume_spending(conn, &id, ResumedBy::Owner, now)
         }
     });
     match turned.await {
         Ok(()) => done(app, &user, asked, if stopped { Done::Stopped } else { Done::Resumed }).await,
         Err(ChangeBudgetError::Db(error)) => Err(error.into()),
-        Err(ChangeBudgetError::NotWhoStopped) => stopped_elsewhere(app, &user, asked).await,
-        Err(other @ ChangeBudgetError::WouldRaise(_)) => {
-            Err(Problem::new(&crate::http::problem::table::INTERNAL, "The switch.").because(other))
-        }
+        Err(other) => Err(Problem::new(&table::INTERNAL, "The switch.").because(other)),
     }
 }
 
@@ -213,9 +248,17 @@ pub(super) async fn stop(app: Data<App>, _from: SameSite, user: User, asked: Ask
     turn(&app, user, asked, true).await
 }
 
-/// Allows new spending again, up to the cap.
-pub(super) async fn resume(app: Data<App>, _from: SameSite, user: User, asked: Asked) -> Result<HttpResponse, Problem> {
-    turn(&app, user, asked, false).await
+/// Allows new spending again, up to the cap. Agents can make links to this dashboard: a link must not undo the stop.
+pub(super) async fn resume(
+    app: Data<App>,
+    _from: SameSite,
+    human: Result<LoggedIn, NotHuman>,
+    asked: Asked,
+) -> Result<HttpResponse, Problem> {
+    match human {
+        Ok(human) => turn(&app, human.into(), asked, false).await,
+        Err(refused) => Ok(refused.error_response()),
+    }
 }
 
 #[cfg(test)]

@@ -6,14 +6,17 @@ use actix_web::{HttpResponse, ResponseError as _};
 use serde::Deserialize;
 use subtle::ConstantTimeEq as _;
 
+use super::onward::Onward;
 use super::pages::{CONTENT_SECURITY_POLICY, ConsentPage, Effect, Frame, MessagePage, respond};
 use crate::account::{self, Account};
 use crate::app::App;
-use crate::authorization::{self, Answered, ConsentError, NewCode, Onward, Question, RequestState, Scope};
+use crate::authorization::{self, Answered, ConsentError, NewCode, Question, RequestState, Scope, Scopes};
 use crate::db::DbError;
-use crate::http::caller::{NoUser, SameSite, User};
+use crate::http::caller::{FreshlyLoggedIn, LoggedIn, NotHuman, SameSite, User};
 use crate::http::problem::{Problem, table};
+use crate::login::NotProven;
 use crate::money::Money;
+use crate::orchestrator::Orchestrator;
 use crate::payment::budget;
 use crate::secret::Secret;
 
@@ -48,27 +51,32 @@ fn broken(error: ConsentError) -> Problem {
     }
 }
 
-/// Shows the question to its owner; tells everybody else why not.
+/// The page of a question: where a log-in on its way leads back to.
+fn page(id: &str, query: &StateQuery) -> Onward {
+    let state = query.state.as_ref().map(|state| format!("?state={state}")).unwrap_or_default();
+    format!("/link/{id}{state}").parse().unwrap_or_default()
+}
+
+/// Shows the question to its owner, who logged in just now; tells everybody else why not. A link from an agent is no
+/// log-in: the agent that asks could answer itself.
 pub(super) async fn show_question(
     app: Data<App>,
     id: Path<String>,
     query: Query<StateQuery>,
-    user: Result<User, NoUser>,
+    human: Result<FreshlyLoggedIn, NotHuman>,
 ) -> Result<HttpResponse, Problem> {
     let Some(question) = find(&app, &id, &query).await? else { return Ok(unknown(&app)) };
     let now = app.clock.now();
-    let asked = match &user {
-        Ok(user) => Some(&user.session.account),
-        Err(NoUser::LoggedOut(_)) => None,
-        Err(broken @ NoUser::Broken(..)) => return Ok(broken.error_response()),
-    };
+    let account = human.as_ref().ok().map(|human| &human.session.account);
     if !question.is_open(now) {
-        return Ok(closed(&app, &question, asked).await);
+        return Ok(closed(&app, &question, account).await);
     }
-    match asked {
-        None => Ok(respond(&log_in_first(&app, &question), StatusCode::UNAUTHORIZED)),
-        Some(account) if account.id != question.request.account_id => Ok(mismatch(&app, &question, account)),
-        Some(account) => Ok(ask(&app, &question, account, &query).await?),
+    match &human {
+        Err(refused) => Ok(log_in_first(&app, &question, refused)),
+        Ok(human) if human.session.account.id != question.request.account_id => {
+            Ok(mismatch(&app, &question, &human.session.account))
+        }
+        Ok(human) => Ok(ask(&app, &question, &human.session.account, &query).await?),
     }
 }
 
@@ -78,8 +86,12 @@ pub(super) async fn allow(
     _from: SameSite,
     id: Path<String>,
     query: Query<StateQuery>,
-    user: User,
+    human: Result<FreshlyLoggedIn, NotHuman>,
 ) -> Result<HttpResponse, Problem> {
+    let user: User = match human {
+        Ok(human) => human.into(),
+        Err(refused) => return Ok(refused.back_to(page(&id, &query)).error_response()),
+    };
     let question = match answerable(&app, &id, &query, &user).await? {
         Ok(question) => question,
         Err(page) => return Ok(page),
@@ -106,8 +118,12 @@ pub(super) async fn deny(
     _from: SameSite,
     id: Path<String>,
     query: Query<StateQuery>,
-    user: User,
+    human: Result<LoggedIn, NotHuman>,
 ) -> Result<HttpResponse, Problem> {
+    let user: User = match human {
+        Ok(human) => human.into(),
+        Err(refused) => return Ok(refused.back_to(page(&id, &query)).error_response()),
+    };
     let question = match answerable(&app, &id, &query, &user).await? {
         Ok(question) => question,
         Err(page) => return Ok(page),
@@ -178,15 +194,15 @@ async fn carried(
     let answered = Answered { request_id: question.request.id.clone(), outcome, state };
     let onward = match &question.settings {
         Some(settings) => app.confirmation.confirm(&question.orchestrator, settings, answered).await,
-        None => Onward::Stay,
+        None => authorization::Onward::Stay,
     };
     match onward {
-        Onward::To(url) => HttpResponse::SeeOther()
+        authorization::Onward::To(url) => HttpResponse::SeeOther()
             .insert_header((header::LOCATION, url.as_str()))
             .insert_header((header::CACHE_CONTROL, "no-store"))
             .insert_header((header::REFERRER_POLICY, "no-referrer"))
             .finish(),
-        Onward::Stay => told(app, question, said),
+        authorization::Onward::Stay => told(app, question, said),
     }
 }
 
@@ -223,7 +239,7 @@ fn told(app: &App, question: &Question, error: Option<&str>) -> HttpResponse {
 
 fn message(app: &App, heading: String, text: &str, steps: &[String]) -> MessagePage {
     let frame = Frame::anonymous(app.provider_name());
-    MessagePage { frame, heading, text: text.to_owned(), steps: steps.to_vec(), request_id: None }
+    MessagePage { frame, heading, text: text.to_owned(), steps: steps.to_vec(), request_id: None, log_in: None }
 }
 
 fn unknown(app: &App) -> HttpResponse {
@@ -234,19 +250,28 @@ fn unknown(app: &App) -> HttpResponse {
 }
 
 /// The address must not tell strangers whose account it is about.
-fn log_in_first(app: &App, question: &Question) -> MessagePage {
+fn log_in_first(app: &App, question: &Question, refused: &NotHuman) -> HttpResponse {
+    let NotHuman::LogIn { within, onward, session, .. } = refused else { return refused.error_response() };
     let name = question.orchestrator.name.as_str();
-    let text = "Only the owner of the account can answer, and this browser is not logged in. The question stays open \
-                for ten minutes from when it was asked.";
-    let steps = [
-        "Get a link to your dashboard from a platform that acts for you here already, and open it in this browser."
-            .to_owned(),
-        "Then open this page again: reload it.".to_owned(),
-    ];
-    message(app, format!("{name} asks to act for you. Please log in first."), text, &steps)
+    let why = match session {
+        None => "this browser is not logged in",
+        Some(NotProven::LinkOnly) => "you came by a link that an agent can make as well",
+        Some(NotProven::Stale) => "you logged in a while ago",
+    };
+    let text = format!(
+        "Only the owner of the account can answer, and {why}. The question stays open for ten minutes from when it was \
+         asked."
+    );
+    let steps = ["Log in. After that you are back here, and see what is asked.".to_owned()];
+    let mut page = message(app, format!("{name} asks to act for you. Please log in first."), &text, &steps);
+    page.log_in = Some(onward.log_in(*within));
+    let mut answer = respond(&page, refused.status_code());
+    // The address carries the confirmation secret: it must not leave with the next click.
+    answer.headers_mut().insert(header::REFERRER_POLICY, header::HeaderValue::from_static("no-referrer"));
+    answer
 }
 
-fn name_of(account: &Account) -> String {
+pub(super) fn name_of(account: &Account) -> String {
     account.email.clone().unwrap_or_else(|| account.id.to_string())
 }
 
@@ -258,7 +283,7 @@ fn mismatch(app: &App, question: &Question, account: &Account) -> HttpResponse {
         name_of(account)
     );
     let steps = [
-        format!("If {asked} is you too: log out, open a link to that account's dashboard, and come back to this page."),
+        format!("If {asked} is you too: log out, log in to that account, and come back to this page."),
         format!("If it is not: close this page. {name} gets nothing."),
     ];
     let mut page = message(app, format!("{name} asks for another account."), &text, &steps);
@@ -287,12 +312,15 @@ async fn ask(app: &App, question: &Question, account: &Account, query: &StateQue
     let origin = settings.and_then(|settings| app.confirmation.origin(settings));
     let page = ConsentPage {
         frame: Frame { provider: app.provider_name(), user: Some(name_of(account)) },
-        orchestrator: question.orchestrator.name.to_string(),
+        asker: question.orchestrator.name.to_string(),
         client: (request.client != request.orchestrator_id.as_str()).then(|| request.client.clone()),
-        email: asked_email(question),
+        proven: None,
+        warnings: Vec::new(),
+        email: Some(asked_email(question)),
         account: name_of(&question.owner),
         monthly,
-        effects: effects(question),
+        limits: Vec::new(),
+        effects: effects(&request.scopes, false),
         asked_at: request.created_at,
         until: request.expires_at,
         returns_to: callback.and_then(|url| url.host_str()).map(str::to_owned),
@@ -304,39 +332,49 @@ async fn ask(app: &App, question: &Question, account: &Account, query: &StateQue
             .map(|state| format!("?state={state}"))
             .unwrap_or_default(),
     };
-    let mut answer = respond(&page, StatusCode::OK);
+    Ok(shown(&page, origin.as_deref()))
+}
+
+/// The page. Its form may lead to `origin`, which its policy must say: browsers apply it to what the form leads to.
+pub(super) fn shown(page: &ConsentPage, origin: Option<&str>) -> HttpResponse {
+    let mut answer = respond(page, StatusCode::OK);
     let policy = origin
         .map(|origin| CONTENT_SECURITY_POLICY.replace("form-action 'self'", &format!("form-action 'self' {origin}")));
     if let Some(policy) = policy.and_then(|policy| header::HeaderValue::from_str(&policy).ok()) {
         answer.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
     }
-    // The address carries the confirmation secret: it must not leave with the next click.
+    // The address carries a secret: it must not leave with the next click.
     let none = header::HeaderValue::from_static("no-referrer");
     answer.headers_mut().insert(header::REFERRER_POLICY, none);
-    Ok(answer)
+    answer
 }
 
 /// The cap that it has already, or the one that it would get.
 async fn ceiling(app: &App, question: &Question) -> Result<Money, Problem> {
-    let (account, orchestrator) = (question.owner.id.clone(), question.orchestrator.id.clone());
+    cap_of(app, &question.owner, &question.orchestrator).await
+}
+
+/// What `account` may spend through `orchestrator` in a month.
+pub(super) async fn cap_of(app: &App, owner: &Account, orchestrator: &Orchestrator) -> Result<Money, Problem> {
+    let (account, orchestrator_id) = (owner.id.clone(), orchestrator.id.clone());
     let now = app.clock.now();
-    match app.db.read(move |conn| budget::view(conn, &account, &orchestrator, now)).await {
+    match app.db.read(move |conn| budget::view(conn, &account, &orchestrator_id, now)).await {
         Ok(budget) => Ok(Money { amount: budget.own.ceiling, currency: budget.own.currency }),
-        Err(DbError::Query(diesel::result::Error::NotFound)) => Ok(Money {
-            amount: account::ceiling_of(&question.owner, &question.orchestrator),
-            currency: question.orchestrator.currency,
-        }),
+        Err(DbError::Query(diesel::result::Error::NotFound)) => {
+            Ok(Money { amount: account::ceiling_of(owner, orchestrator), currency: orchestrator.currency })
+        }
         Err(error) => Err(error.into()),
     }
 }
 
-fn effects(question: &Question) -> Vec<Effect> {
+/// What scopes allow, in words; those that can be unticked carry their names.
+pub(super) fn effects(scopes: &Scopes, untick: bool) -> Vec<Effect> {
     let known = [
         (Scope::ResourcesWrite, "Create and remove", "resources of this account"),
         (Scope::ResourcesRead, "See", "the resources of this account and how they are used"),
         (Scope::BudgetRead, "See", "the budget and the ledger"),
         (Scope::DashboardLink, "Make", "one-use links that log a browser in to your dashboard"),
     ];
-    let allowed = known.into_iter().filter(|(scope, ..)| question.request.scopes.contains(*scope));
-    allowed.map(|(_, verb, rest)| Effect { verb, rest }).collect()
+    let allowed = known.into_iter().filter(|(scope, ..)| scopes.contains(*scope));
+    allowed.map(|(scope, verb, rest)| Effect { verb, rest, scope: untick.then(|| scope.as_str()) }).collect()
 }

@@ -9,14 +9,15 @@ use super::pages::{
     Activity, CapForm, Ceiling, CeilingKind, DaySpend, Frame, Ledger, LedgerRow, OverviewPage, Place, Provisional,
     ResourceCharge, ResourceRow, Resources,
 };
-use crate::account::{self, Account, AccountState};
+use crate::account::{Account, AccountState};
 use crate::app::App;
 use crate::audit::{self, RecordedFact};
 use crate::clock::Timestamp;
 use crate::db::DbError;
-use crate::http::caller::User;
+use crate::http::caller::{LoggedIn, User};
 use crate::http::problem::Problem;
 use crate::ids::AccountId;
+use crate::login::{Method, UnknownMethod};
 use crate::money::{Amount, Currency, Money};
 use crate::orchestrator::{self, Orchestrator};
 use crate::payment;
@@ -40,7 +41,7 @@ pub(super) struct Facts {
     spent: Vec<(Option<String>, i64, Timestamp)>,
     entries: Vec<LedgerEntry>,
     place: Place,
-    stopped_here: bool,
+    can_resume: bool,
     trail: Vec<RecordedFact>,
     now: Timestamp,
 }
@@ -50,7 +51,8 @@ pub(super) const NEWEST: (Place, i64) = (Place::Newest, i64::MAX);
 
 /// Reads everything at one instant; of the ledger, a page of what lies before a sequence.
 pub(super) async fn load(app: &App, user: &User, ledger: (Place, i64)) -> Result<Facts, Problem> {
-    let (account, session, now) = (&user.session.account, user.session.hash.clone(), user.now);
+    let (account, now) = (&user.session.account, user.now);
+    let can_resume = user.session.proves_human(LoggedIn::WITHIN, now).is_ok();
     let (id, opened_by) = (account.id.clone(), account.opened_by.clone());
     let (place, before) = ledger;
     let facts = app.db.read(move |conn| {
@@ -64,8 +66,7 @@ pub(super) async fn load(app: &App, user: &User, ledger: (Place, i64)) -> Result
         let spent = payment::spent_since(conn, &id, budget.own.period.start)?;
         let entries = payment::entries_before(conn, &id, before, LEDGER_ROWS)?;
         let trail = audit::latest(conn, &id, TRAIL_ROWS)?;
-        let stopped_here = account::stopped_in(conn, &id, &session)?;
-        Ok::<_, DbError>(Facts { budget, orchestrator, resources, spent, entries, place, stopped_here, trail, now })
+        Ok::<_, DbError>(Facts { budget, orchestrator, resources, spent, entries, place, can_resume, trail, now })
     });
     Ok(facts.await?)
 }
@@ -99,7 +100,7 @@ impl Facts {
             budget: ceiling(own),
             ceilings: self.budget.tokens.iter().map(ceiling).collect(),
             stopped_at: self.budget.stopped_at,
-            stopped_here: self.stopped_here,
+            can_resume: self.can_resume,
             provisional: matches!(account.state, AccountState::Provisional).then(|| Provisional {
                 opened_by: self.orchestrator.name.to_string(),
                 opened_at: account.created_at,
@@ -108,11 +109,18 @@ impl Facts {
             notice: None,
             used: None,
             cap_form: CapForm::default(),
+            raise_form: CapForm::default(),
             resources: self.resources(),
             days: self.days(),
             ledger: self.ledger(),
             activity: self.activity(&account.id),
         }
+    }
+
+    /// To what the owner may raise the cap; `None`: to anything.
+    pub(super) fn highest_cap(&self, account: &Account) -> Option<Amount> {
+        let provisional = matches!(account.state, AccountState::Provisional);
+        provisional.then(|| self.orchestrator.opening_ceiling())
     }
 
     fn resources(&self) -> Resources {
@@ -201,6 +209,15 @@ fn log_ins(latest: &RecordedFact, facts: &[RecordedFact]) -> Activity {
     Activity { at: latest.at, who: "This dashboard:".to_owned(), what }
 }
 
+fn how(method: &str) -> &'static str {
+    match method.parse() {
+        Ok(Method::MailLink) => "by a link in a mail",
+        Ok(Method::Upstream) => "at the provider's own log-in",
+        Ok(Method::Passkey) => "with a passkey",
+        Ok(Method::DeepLink) | Err(UnknownMethod) => "",
+    }
+}
+
 /// A fact of the trail in plain words.
 fn activity(fact: &RecordedFact, account: &AccountId, orchestrator: &Orchestrator, currency: Currency) -> Activity {
     let text = |name: &str| fact.detail.get(name).and_then(Value::as_str).unwrap_or("").to_owned();
@@ -210,13 +227,22 @@ fn activity(fact: &RecordedFact, account: &AccountId, orchestrator: &Orchestrato
     };
     // Whoever holds a log-in link can be at the dashboard: the trail says what is known, and not more.
     let here = fact.actor == format!("user:{account}");
-    let who = if here {
+    // What only somebody who logged in can do.
+    let owner_only = matches!(
+        fact.action.as_str(),
+        "session.began" | "account.linked" | "link.widened" | "link.denied" | "budget.raised" | "spending.resumed"
+    ) || fact.action.starts_with("passkey.");
+    let who = if fact.action == "session.began" || (here && owner_only) {
+        "The owner".to_owned()
+    } else if here {
         "This dashboard".to_owned()
     } else if fact.action == "dashboard.opened" {
         "Somebody".to_owned()
-    } else if fact.actor == "system" {
+    } else if fact.actor.starts_with("client:") {
+        "A program".to_owned()
+    } else if fact.actor == "system" || fact.actor == "house" {
         "Portreeve".to_owned()
-    } else if fact.action == "account.linked" {
+    } else if fact.action == "account.linked" || fact.action == "link.asked" {
         text("orchestrator")
     } else if fact.actor == "operator" {
         "The provider".to_owned()
@@ -225,8 +251,22 @@ fn activity(fact: &RecordedFact, account: &AccountId, orchestrator: &Orchestrato
     };
     let what = match fact.action.as_str() {
         "account.opened" => "opened the account".to_owned(),
+        "link.asked" => "asked to act for this account".to_owned(),
+        "account.frozen" => "froze the account".to_owned(),
+        "resource.linked" => "took a resource over into a project".to_owned(),
+        "resource.change_wanted" => format!("asked to change {} to {}", text("from"), text("to")),
+        "resource.changed" => format!("changed {}", text("name")),
+        "resource.change_refused" => format!("could not change {}: {}", text("name"), text("reason")),
+        "resource.credentials_rotated" => format!("made new credentials for {}", text("name")),
+        "resource.rotation_refused" => {
+            format!("could not make new credentials for {}: {}", text("name"), text("reason"))
+        }
         "account.linked" if here => format!("allowed {} to act for this account", text("orchestrator")),
         "account.linked" => "was linked to this account by the provider's rule".to_owned(),
+        "consent.given" => format!("allowed {} to act for this account", text("client_name")),
+        "consent.refused" => format!("refused {}", text("client_name")),
+        "consent.revoked" => format!("ended what a program was allowed: {}", text("reason")),
+        "link.widened" => format!("allowed {} to do more", text("orchestrator")),
         "link.denied" => format!("refused {}", text("orchestrator")),
         "resource.bought" if fact.detail.get("amount").and_then(Value::as_i64) == Some(0) => {
             format!("chose {}", text("title"))
@@ -237,11 +277,15 @@ fn activity(fact: &RecordedFact, account: &AccountId, orchestrator: &Orchestrato
         "resource.removed" => format!("removed {}", text("name")),
         "resource.needs_attention" => format!("needs a human for {}", text("name")),
         "hold.settled" => format!("settled {} as {}", money("amount"), text("as")),
+        "budget.raised" => format!("raised the cap from {} to {}", money("before"), money("after")),
+        "passkey.added" => format!("added the passkey {}", text("name")),
+        "passkey.removed" => format!("removed the passkey {}", text("name")),
         "budget.lowered" => format!("lowered the cap from {} to {}", money("before"), money("after")),
         "spending.stopped" => "stopped new spending".to_owned(),
         "spending.resumed" => "allowed new spending again".to_owned(),
         "dashboard.link_made" => "made a log-in link to this dashboard".to_owned(),
         "dashboard.opened" => "opened this dashboard with a log-in link".to_owned(),
+        "session.began" => format!("logged in {}", how(&text("method"))),
         other => other.replace(['.', '_'], " "),
     };
     Activity { at: fact.at, who, what }

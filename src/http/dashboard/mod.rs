@@ -3,6 +3,7 @@
 pub(crate) mod onward;
 pub mod pages;
 
+mod authorize;
 mod change;
 mod consent;
 mod facts;
@@ -21,9 +22,13 @@ pub(super) fn configure(config: &mut ServiceConfig) {
         .service(web::resource("/link/{id}").get(consent::show_question))
         .service(web::resource("/link/{id}/allow").post(consent::allow))
         .service(web::resource("/link/{id}/deny").post(consent::deny))
+        .service(web::resource("/consent/{handle}").get(authorize::show))
+        .service(web::resource("/consent/{handle}/allow").post(authorize::allow))
+        .service(web::resource("/consent/{handle}/deny").post(authorize::deny))
         .service(web::resource("/dashboard").get(overview::show_overview))
         .service(web::resource("/dashboard/logout").post(log_in::log_out))
         .service(web::resource("/dashboard/cap").post(change::lower_cap))
+        .service(web::resource("/dashboard/cap/raise").post(change::raise_cap))
         .service(web::resource("/dashboard/stop").post(change::stop))
         .service(web::resource("/dashboard/resume").post(change::resume));
 }

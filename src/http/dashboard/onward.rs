@@ -3,6 +3,10 @@
 use std::fmt;
 use std::str::FromStr;
 
+use chrono::TimeDelta;
+
+use crate::login::SESSION_LIFETIME;
+
 /// A path from the root of our own site.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Onward(String);
@@ -68,6 +72,26 @@ impl Onward {
     }
 }
 
+impl Onward {
+    /// The page that asks for a log-in at most `within` ago, and leads here.
+    pub(crate) fn log_in(&self, within: TimeDelta) -> String {
+        let mut query = url::form_urlencoded::Serializer::new(String::new());
+        if *self != Self::default() {
+            query.append_pair("to", &self.0);
+        }
+        if within < SESSION_LIFETIME {
+            query.append_pair("max_age", &within.num_seconds().to_string());
+        }
+        let query = query.finish();
+        if query.is_empty() { "/login".to_owned() } else { format!("/login?{query}") }
+    }
+
+    /// The path with its query.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 impl fmt::Display for Onward {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -112,5 +136,8 @@ mod tests {
     fn the_dashboard_needs_no_word_behind_the_link() {
         assert_eq!(Onward::default().query(), "");
         assert_eq!("/a?b=c&d".parse::<Onward>().unwrap().query(), "?to=%2Fa%3Fb%3Dc%26d");
+        assert_eq!(Onward::default().log_in(SESSION_LIFETIME), "/login");
+        let fresh = "/a?b=c&d".parse::<Onward>().unwrap().log_in(TimeDelta::minutes(5));
+        assert_eq!(fresh, "/login?to=%2Fa%3Fb%3Dc%26d&max_age=300");
     }
 }

@@ -3,15 +3,20 @@
 use serde_json::json;
 
 use super::{Problem, table};
+use crate::account::{CountError, PersonalField};
 use crate::authorization::ExchangeError;
 use crate::catalog::LoadError;
 use crate::db::DbError;
+use crate::http::limit::Limited;
 use crate::login::DeepLinkError;
 use crate::money::Money;
 use crate::payment::hold::{CapRefusal, CounterKind};
 use crate::payment::token::PaymentTokenError;
 use crate::resource::usage::UsageError;
-use crate::resource::{AdvanceError, BuyError, OpenCredentialsError, PayError, RemoveError, ResourceState};
+use crate::resource::{
+    AdvanceError, AllowanceError, BuyError, InformationNeeded, OpenCredentialsError, PayError, RemoveError,
+    ResourceState,
+};
 
 impl From<DbError> for Problem {
     fn from(error: DbError) -> Self {
@@ -83,6 +88,11 @@ impl From<ExchangeError> for Problem {
                 Self::new(&table::INVALID_ATTESTATION, "The identity token is not believed.").because(error)
             }
             error @ ExchangeError::ProofUsed => Self::new(&table::INVALID_PROOF, format!("{error}.")),
+            error @ (ExchangeError::OtherClient | ExchangeError::OtherKey | ExchangeError::ClientReplayed) => {
+                Self::new(&table::INVALID_ATTESTATION, "The assertion was not given to whoever presents it.")
+                    .because(error)
+            }
+            error @ ExchangeError::Unauthorized => Self::new(&table::BAD_REQUEST, format!("{error}.")),
             ExchangeError::Replayed => {
                 Self::new(&table::INVALID_ATTESTATION, "The identity token was used before.").because("replayed")
             }
@@ -92,10 +102,14 @@ impl From<ExchangeError> for Problem {
             error @ (ExchangeError::AccountUnusable(_) | ExchangeError::MayNotOpen) => {
                 Self::new(&table::ACCOUNT_UNUSABLE, "No account can be used for this person.").because(error)
             }
-            ExchangeError::Scope => Self::new(&table::BAD_REQUEST, "None of the scopes in `scope` is known."),
+            ExchangeError::Count(CountError::TooMany { at_most, wait }) => Limited::openings(at_most, wait).into(),
+            ExchangeError::Scope => Self::new(
+                &table::BAD_REQUEST,
+                "None of the scopes in `scope` is known, or the account's owner allowed none of them.",
+            ),
             ExchangeError::Target => Self::new(&table::BAD_REQUEST, "`resource` names another API."),
             ExchangeError::Contended => Self::new(&table::UNAVAILABLE, "Too many requests about the same person."),
-            ExchangeError::Db(error) => error.into(),
+            ExchangeError::Count(CountError::Db(error)) | ExchangeError::Db(error) => error.into(),
             other => internal(&other),
         }
     }
@@ -169,15 +183,28 @@ impl From<BuyError> for Problem {
         match error {
             BuyError::UnknownPlan => Self::new(&table::UNKNOWN_PLAN, "`plan` is not in the catalog."),
             BuyError::Constraint(error) => Self::new(&table::NOT_ALONE, format!("{error}.")),
+            BuyError::Information(InformationNeeded(needed)) => Self::information_needed(&needed),
             BuyError::Pay(error) => error.into(),
             error @ BuyError::Distrusted => {
                 Self::new(&table::ACCOUNT_UNUSABLE, "Nothing is bought through this orchestrator.").because(error)
             }
             BuyError::KeyReused(_) => key_reused(),
             BuyError::Advance(error) => error.into(),
-            BuyError::Db(error) => error.into(),
+            BuyError::Allowance(AllowanceError::Db(error)) | BuyError::Db(error) => error.into(),
+            BuyError::Allowance(error) => {
+                Self::new(&table::NOT_ALLOWED, format!("{error}.")).next("tell_human", table::NOT_ALLOWED.human)
+            }
             other @ (BuyError::Seal(_) | BuyError::Inconsistent(_)) => internal(&other),
         }
+    }
+}
+
+impl Problem {
+    /// What has to be said about the buyer, in `information`.
+    fn information_needed(needed: &[PersonalField]) -> Self {
+        let names: Vec<&str> = needed.iter().map(|field| field.as_str()).collect();
+        let detail = format!("The service needs to know about its buyer: {}.", names.join(", "));
+        Self::new(&table::INFORMATION_NEEDED, detail).with("needed", json!(names))
     }
 }
 
@@ -215,8 +242,10 @@ impl From<RemoveError> for Problem {
             RemoveError::Busy(state) => {
                 Self::new(&table::BUSY, "The resource cannot be removed yet.").with("state", json!(state.as_str()))
             }
+            RemoveError::Constraint(error) => Self::new(&table::NOT_ALONE, format!("{error}.")),
             RemoveError::Advance(error) => error.into(),
             RemoveError::Db(error) => error.into(),
+            other @ RemoveError::Inconsistent(_) => internal(&other),
         }
     }
 }

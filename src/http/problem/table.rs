@@ -50,7 +50,7 @@ problems! {
         human "Remove what is no longer needed, wait for the next period, or raise the ceiling that binds.", retry false;
     SPENDING_STOPPED: "spending_stopped" 402 "New spending is stopped",
         "The owner of the account has stopped new spending. What exists goes on.",
-        agent "Stop. Tell your human that new spending is stopped.", human "Allow new spending again on the dashboard, in the browser in which you stopped it, until you log out there (at most 8 hours). After that, ask the provider's support.", retry false;
+        agent "Stop. Tell your human that new spending is stopped.", human "Log in to the dashboard and allow new spending again there.", retry false;
     TOKEN_NEEDED: "payment_token_required" 402 "A payment token is needed",
         "The plan costs money and the request names nobody who pays.",
         agent "Ask the orchestrator for a payment token and send it as payment_token.", human "", retry false;
@@ -96,6 +96,9 @@ problems! {
     NOT_READY: "resource_not_ready" 409 "The resource is not in use",
         "Usage was reported for a resource that is not ready: it was removed, or never came to be.",
         agent "Refuse the call that this usage is for.", human "", retry false;
+    NOT_ALLOWED: "not_allowed" 403 "The human did not allow this",
+        "What the human allowed this program names other plans, less at once, fewer resources, or an earlier end. Nothing was bought.",
+        agent "Stop. Buy what was allowed, or ask your human to allow more, in a new authorization request.", human "A program wanted to buy more than you allowed it. If you want that, allow it when it asks again.", retry false;
     NOT_ALONE: "plan_constraint" 409 "The catalog does not allow it beside what there is",
         "There are as many resources of this plan as there may be, one is in use that may not be at the same time, or one that has to be there first is missing. Nothing was bought.",
         agent "Read the detail. Change or remove what stands in the way, or buy first what is needed.", human "", retry false;
@@ -120,6 +123,9 @@ problems! {
     BAD_CONFIGURATION: "invalid_configuration" 422 "The configuration does not fit the plan",
         "The configuration has a member that the plan does not know, lacks one that it needs, or has one of the wrong form.",
         agent "Read the plan's configuration in the catalog and correct it.", human "", retry false;
+    INFORMATION_NEEDED: "information_needed" 422 "More has to be known about the buyer",
+        "The service is sold only to somebody of whom the provider knows what `needed` names, and this orchestrator has not passed it on. Nothing was bought.",
+        agent "Ask your human, and send the request again under a new key with all of `needed` as members of `information`.", human "Say what the provider asks about you, or choose another service.", retry false;
     OTHER_CURRENCY: "currency_mismatch" 422 "The currencies differ",
         "The price, the payment token and the budget do not count in the same currency. Nothing is converted silently.",
         agent "Ask the orchestrator for a payment token in the currency of the price.", human "", retry false;

@@ -7,3 +7,14 @@ pub(crate) mod provisioning;
 pub(crate) mod security_events;
 pub(crate) mod v1;
 pub(crate) mod well_known;
+
+use serde_json::Value;
+
+use crate::account::{PersonalFact, PersonalField, UnknownField};
+
+/// Something that is said about a person in a request, and that nobody made sure of; or why it is none.
+pub(crate) fn personal_fact(name: &str, said: &Value) -> Result<PersonalFact, String> {
+    let field: PersonalField = name.parse().map_err(|unknown: UnknownField| format!("`{name}`: {unknown}."))?;
+    let said = said.as_str().ok_or_else(|| format!("`{name}` must be a text."))?;
+    PersonalFact::new(field, said, false).map_err(|invalid| format!("`{name}`: {invalid}."))
+}

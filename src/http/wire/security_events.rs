@@ -34,7 +34,11 @@ pub(crate) async fn push(
     let presented = Presented::Pushed(bearer(&request));
     let parts = EventParts { db: &app.db, keys: &app.keys };
     match takeover::receive(parts, &token.0, &presented, app.clock.as_ref()).await {
-        Ok(_) => Ok(HttpResponse::Accepted().insert_header((header::CACHE_CONTROL, "no-store")).finish()),
+        Ok(_) => {
+            // Here at once; in other processes within a second.
+            app.revocations.forget();
+            Ok(HttpResponse::Accepted().insert_header((header::CACHE_CONTROL, "no-store")).finish())
+        }
         Err(error) => refused(&error),
     }
 }

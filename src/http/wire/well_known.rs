@@ -6,9 +6,12 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Value, json};
 
 use crate::app::App;
-use crate::authorization::{PROOF_ALGORITHMS, Scope};
+use crate::authorization::{CLIENT_ALGORITHMS, PROOF_ALGORITHMS, Scope};
 use crate::http::problem::Problem;
 use crate::signing::{Algorithm, KeyPurpose, SignatureAlgorithm, SigningError};
+
+/// RFC 7523 §2.1.
+const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 
 /// The path-inserted metadata document of `/v1` (RFC 9728 §3.1).
 pub(crate) const RESOURCE_METADATA: &str = "/.well-known/oauth-protected-resource/v1";
@@ -53,6 +56,7 @@ fn resource_metadata(app: &App) -> Result<Value, SigningError> {
         "scopes_supported": scopes(),
         "bearer_methods_supported": ["header"],
         "dpop_signing_alg_values_supported": PROOF_ALGORITHMS.map(SignatureAlgorithm::as_str),
+        "authorization_details_types_supported": ["provision", "spend"],
         "resource_name": app.provider_name(),
         "resource_documentation": format!("{base}/llms.txt"),
     });
@@ -66,21 +70,46 @@ fn resource_metadata(app: &App) -> Result<Value, SigningError> {
     Ok(metadata)
 }
 
-/// RFC 8414 §2: what this server does, and nothing that it does not do yet.
+/// RFC 8414 §2: what this server does, and nothing that it does not do. `offline_access` is no scope here: whether there
+/// are refresh tokens is for the client's registration to say, and a client that is offered the word asks its human again
+/// and again.
 fn server_metadata(app: &App) -> Value {
     let base = &app.base_url;
-    json!({
+    let at = |path: &str| format!("{base}/oauth/{path}");
+    let proofs = CLIENT_ALGORITHMS.map(SignatureAlgorithm::as_str);
+    let confidential = ["private_key_jwt", "client_secret_basic", "client_secret_post"];
+    let mut metadata = json!({
         "issuer": base,
-        "token_endpoint": format!("{base}/oauth/token"),
-        "jwks_uri": format!("{base}/oauth/jwks"),
+        "authorization_endpoint": at("authorize"),
+        "pushed_authorization_request_endpoint": at("par"),
+        "token_endpoint": at("token"),
+        "revocation_endpoint": at("revoke"),
+        "introspection_endpoint": at("introspect"),
+        "jwks_uri": at("jwks"),
         "scopes_supported": scopes(),
-        "response_types_supported": [],
-        "grant_types_supported": ["urn:ietf:params:oauth:grant-type:jwt-bearer"],
-        "token_endpoint_auth_methods_supported": ["none"],
+        "response_types_supported": ["code"],
+        "response_modes_supported": ["query"],
+        "grant_types_supported": ["authorization_code", "refresh_token", "client_credentials", JWT_BEARER],
+        "authorization_grant_profiles_supported": ["urn:ietf:params:oauth:grant-profile:id-jag"],
+        "code_challenge_methods_supported": ["S256"],
+        "token_endpoint_auth_methods_supported": ["none", confidential[0], confidential[1], confidential[2]],
+        "token_endpoint_auth_signing_alg_values_supported": proofs,
+        "revocation_endpoint_auth_methods_supported": ["none", confidential[0], confidential[1], confidential[2]],
+        "revocation_endpoint_auth_signing_alg_values_supported": proofs,
+        "introspection_endpoint_auth_methods_supported": confidential,
+        "introspection_endpoint_auth_signing_alg_values_supported": proofs,
+        "client_id_metadata_document_supported": app.oauth.client_documents,
+        "authorization_response_iss_parameter_supported": true,
+        "require_pushed_authorization_requests": false,
         "dpop_signing_alg_values_supported": PROOF_ALGORITHMS.map(SignatureAlgorithm::as_str),
+        "authorization_details_types_supported": ["provision", "spend"],
         "protected_resources": [app.audience],
         "service_documentation": format!("{base}/llms.txt"),
-    })
+    });
+    if let (Value::Object(metadata), true) = (&mut metadata, app.oauth.dynamic_registration) {
+        metadata.insert("registration_endpoint".to_owned(), json!(at("register")));
+    }
+    metadata
 }
 
 /// RFC 9727: where the API and its descriptions are.

@@ -1,4 +1,4 @@
-//! What the human may change without a fresh log-in: lower the cap, stop new spending, allow it again.
+//! What the human may change: lower the cap and stop new spending at any time; raise it and allow it again, logged in.
 
 use serde_json::json;
 
@@ -8,7 +8,6 @@ use crate::clock::Timestamp;
 use crate::db::{DbConnection, DbError};
 use crate::ids::{AccountId, OrchestratorId};
 use crate::money::{Amount, Money};
-use crate::secret::SecretHash;
 
 /// Why a budget was not changed.
 #[derive(Debug, thiserror::Error)]
@@ -16,9 +15,12 @@ pub enum ChangeBudgetError {
     /// The new cap is not below the old one.
     #[error("the cap can only be lowered here: it is {0} now")]
     WouldRaise(Money),
-    /// Spending was stopped in another session.
-    #[error("spending can be allowed again only where it was stopped")]
-    NotWhoStopped,
+    /// The new cap is not above the old one.
+    #[error("the cap is {0} already")]
+    WouldLower(Money),
+    /// The new cap is above what the provider allows.
+    #[error("the cap of an account that nobody has claimed is at most {0}")]
+    TooHigh(Money),
     /// The database failed.
     #[error(transparent)]
     Db(#[from] DbError),
@@ -52,42 +54,70 @@ pub fn lower(
     record(conn, account, "budget.lowered", detail, now)
 }
 
+/// Raises the cap, for an owner who logged in just now, to at most `highest` where there is such a bound. Counters that
+/// are closed by a stop stay closed. Call it inside `Db::write`.
+///
+/// # Errors
+/// When `ceiling` is not above the present cap or is above `highest`, or the database fails.
+pub fn raise(
+    conn: &mut DbConnection,
+    account: &AccountId,
+    orchestrator: &OrchestratorId,
+    (ceiling, highest): (Amount, Option<Amount>),
+    now: Timestamp,
+) -> Result<(), ChangeBudgetError> {
+    let stopped = store::lock_account(conn, account)?.is_some();
+    let before = store::budget(conn, account, orchestrator)?;
+    if let Some(highest) = highest.filter(|highest| *highest < ceiling) {
+        return Err(ChangeBudgetError::TooHigh(Money { amount: highest, currency: before.currency }));
+    }
+    if !store::raise_budget(conn, account, orchestrator, ceiling, now)? {
+        return Err(ChangeBudgetError::WouldLower(Money { amount: before.ceiling, currency: before.currency }));
+    }
+    if !stopped && before.stopped_at.is_none() {
+        store::raise_open_counters(conn, account, orchestrator, ceiling, now)?;
+    }
+    let detail = json!({"before": before.ceiling, "after": ceiling, "currency": before.currency});
+    record(conn, account, "budget.raised", detail, now)
+}
+
 /// Stops new spending: every budget counter that is open admits nothing more, and neither will new ones. What exists
-/// goes on, and what is held may still be captured. Remembers the session `by` which it was stopped. Call it inside
-/// `Db::write`.
+/// goes on, and what is held may still be captured. Call it inside `Db::write`.
 ///
 /// # Errors
 /// When the database fails.
-pub fn stop_spending(
-    conn: &mut DbConnection,
-    account: &AccountId,
-    by: &SecretHash,
-    now: Timestamp,
-) -> Result<(), ChangeBudgetError> {
-    if store::set_stopped(conn, account, by, now)? {
+pub fn stop_spending(conn: &mut DbConnection, account: &AccountId, now: Timestamp) -> Result<(), ChangeBudgetError> {
+    if store::set_stopped(conn, account, now)? {
         store::close_open_counters(conn, account, now)?;
         record(conn, account, "spending.stopped", json!({}), now)?;
     }
     Ok(())
 }
 
-/// Allows new spending again, up to the cap. Only the session that stopped it may: an agent can make log-in links for
-/// the dashboard, and must not undo its human's stop with one. `None` is the operator, who knows whom he talks to. Call
-/// it inside `Db::write`.
+/// Who allows spending again. An agent can make log-in links for the dashboard, so nobody with a mere link is among them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ResumedBy {
+    /// The owner, who logged in.
+    Owner,
+    /// The operator, who knows whom he talks to.
+    Operator,
+}
+
+/// Allows new spending again, up to the cap. Call it inside `Db::write`.
 ///
 /// # Errors
-/// When another session stopped it, or the database fails.
+/// When the database fails.
 pub fn resume_spending(
     conn: &mut DbConnection,
     account: &AccountId,
-    by: Option<&SecretHash>,
+    by: ResumedBy,
     now: Timestamp,
 ) -> Result<(), ChangeBudgetError> {
-    if store::set_going(conn, account, by)? {
+    if store::set_going(conn, account)? {
         store::reopen_counters(conn, account, now)?;
-        return record(conn, account, "spending.resumed", json!({"by_operator": by.is_none()}), now);
+        record(conn, account, "spending.resumed", json!({"by_operator": by == ResumedBy::Operator}), now)?;
     }
-    if store::is_stopped(conn, account)? { Err(ChangeBudgetError::NotWhoStopped) } else { Ok(()) }
+    Ok(())
 }
 
 fn record(

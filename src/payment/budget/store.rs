@@ -63,6 +63,28 @@ pub struct PlanLimit<'a> {
     pub per_month: Amount,
 }
 
+/// The most that one agent may spend in a calendar month, as its human allowed it.
+#[derive(Debug, Clone)]
+pub struct AgentLimit {
+    /// Names what was allowed.
+    pub id: String,
+    /// Of what.
+    pub currency: Currency,
+    /// How much.
+    pub per_month: Amount,
+}
+
+/// What a spending must pass besides the account's budget.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits<'a> {
+    /// The limit of the payment token.
+    pub token: Option<&'a TokenFacts>,
+    /// The plan's own.
+    pub plan: Option<&'a PlanLimit<'a>>,
+    /// The agent's.
+    pub agent: Option<&'a AgentLimit>,
+}
+
 pub(super) fn budget(
     conn: &mut DbConnection,
     account: &AccountId,
@@ -140,29 +162,51 @@ pub(super) fn lower_open_counters(
     .map(drop)
 }
 
-/// Whether this call stopped spending; remembers the session that did.
-pub(super) fn set_stopped(
+pub(super) fn raise_budget(
     conn: &mut DbConnection,
     account: &AccountId,
-    by: &SecretHash,
+    orchestrator: &OrchestratorId,
+    ceiling: Amount,
     now: Timestamp,
 ) -> QueryResult<bool> {
-    let going = accounts::table.find(account).filter(accounts::spending_stopped_at.is_null());
-    let stop = (accounts::spending_stopped_at.eq(Some(now)), accounts::spending_stopped_by.eq(Some(by.as_str())));
-    Ok(diesel::update(going).set(stop).execute(conn)? == 1)
+    let changed = diesel::update(budgets::table.find((account, orchestrator)).filter(budgets::ceiling.lt(ceiling)))
+        .set((budgets::ceiling.eq(ceiling), budgets::changed_at.eq(now)))
+        .execute(conn)?;
+    Ok(changed == 1)
 }
 
-/// Whether this call allowed spending again: the session that stopped it, or, without one, the operator.
-pub(super) fn set_going(conn: &mut DbConnection, account: &AccountId, by: Option<&SecretHash>) -> QueryResult<bool> {
+/// Counters whose period has not ended take the new ceiling where it is higher.
+pub(super) fn raise_open_counters(
+    conn: &mut DbConnection,
+    account: &AccountId,
+    orchestrator: &OrchestratorId,
+    ceiling: Amount,
+    now: Timestamp,
+) -> QueryResult<()> {
+    diesel::update(
+        counters::table
+            .filter(counters::account_id.eq(account))
+            .filter(counters::kind.eq(CounterKind::Budget.as_str()))
+            .filter(counters::subject.eq(orchestrator.as_str()))
+            .filter(counters::period_end.gt(now))
+            .filter(counters::ceiling.lt(ceiling)),
+    )
+    .set(counters::ceiling.eq(ceiling))
+    .execute(conn)
+    .map(drop)
+}
+
+/// Whether this call stopped spending.
+pub(super) fn set_stopped(conn: &mut DbConnection, account: &AccountId, now: Timestamp) -> QueryResult<bool> {
+    let going = accounts::table.find(account).filter(accounts::spending_stopped_at.is_null());
+    Ok(diesel::update(going).set(accounts::spending_stopped_at.eq(Some(now))).execute(conn)? == 1)
+}
+
+/// Whether this call allowed spending again.
+pub(super) fn set_going(conn: &mut DbConnection, account: &AccountId) -> QueryResult<bool> {
     let stopped = accounts::table.find(account).filter(accounts::spending_stopped_at.is_not_null());
-    let go = (accounts::spending_stopped_at.eq(None::<Timestamp>), accounts::spending_stopped_by.eq(None::<&str>));
-    let changed = match by {
-        Some(by) => {
-            diesel::update(stopped.filter(accounts::spending_stopped_by.eq(by.as_str()))).set(go).execute(conn)?
-        }
-        None => diesel::update(stopped).set(go).execute(conn)?,
-    };
-    Ok(changed == 1)
+    let going = accounts::spending_stopped_at.eq(None::<Timestamp>);
+    Ok(diesel::update(stopped).set(going).execute(conn)? == 1)
 }
 
 pub(super) fn close_open_counters(conn: &mut DbConnection, account: &AccountId, now: Timestamp) -> QueryResult<()> {
@@ -198,7 +242,7 @@ pub(super) fn reopen_counters(conn: &mut DbConnection, account: &AccountId, now:
 }
 
 /// The counters that a spending of this account must pass at `now`, made where the period is new: the budget first, then
-/// the payment token, then the plan's own limit. Call it inside `Db::write`; a unique violation means that somebody made the row meanwhile: call again.
+/// the payment token, then the plan's own limit, then the agent's. Call it inside `Db::write`; a unique violation means that somebody made the row meanwhile: call again.
 ///
 /// # Errors
 /// When the database fails.
@@ -206,11 +250,10 @@ pub fn open_counters(
     conn: &mut DbConnection,
     account: &AccountId,
     orchestrator: &OrchestratorId,
-    token: Option<&TokenFacts>,
-    plan: Option<&PlanLimit<'_>>,
+    limits: &Limits<'_>,
     now: Timestamp,
 ) -> Result<Vec<CounterFacts>, DbError> {
-    let mut open = Vec::with_capacity(3);
+    let mut open = Vec::with_capacity(4);
     let month = Period::month_of(now);
     let found = find_counter(conn, account, CounterKind::Budget, orchestrator.as_str(), month)?;
     open.push(if let Some(found) = found {
@@ -221,7 +264,7 @@ pub fn open_counters(
         let ceiling = if stopped || set.stopped_at.is_some() { Amount::ZERO } else { set.ceiling };
         new_counter(conn, account, CounterKind::Budget, orchestrator.as_str(), (set.currency, ceiling), month, now)?
     });
-    if let Some(token) = token {
+    if let Some(token) = limits.token {
         let period = token.recurrence.period(token.created_at, token.expires_at, now);
         let kind = CounterKind::PaymentToken;
         open.push(if let Some(found) = find_counter(conn, account, kind, token.id.as_str(), period)? {
@@ -231,16 +274,30 @@ pub fn open_counters(
             new_counter(conn, account, kind, token.id.as_str(), limit, period, now)?
         });
     }
-    if let Some(plan) = plan {
-        let kind = CounterKind::Plan;
-        open.push(if let Some(found) = find_counter(conn, account, kind, plan.resource_id.as_str(), month)? {
+    let plan = limits.plan.map(|plan| (CounterKind::Plan, plan.resource_id.as_str(), (plan.currency, plan.per_month)));
+    let agent = limits.agent.map(|agent| (CounterKind::Agent, agent.id.as_str(), (agent.currency, agent.per_month)));
+    for (kind, subject, limit) in [plan, agent].into_iter().flatten() {
+        open.push(if let Some(found) = find_counter(conn, account, kind, subject, month)? {
+            if kind == CounterKind::Plan {
+                set_plan_ceiling(conn, account, &found.id, limit.1)?;
+            }
             found
         } else {
-            let limit = (plan.currency, plan.per_month);
-            new_counter(conn, account, kind, plan.resource_id.as_str(), limit, month, now)?
+            new_counter(conn, account, kind, subject, limit, month, now)?
         });
     }
     Ok(open)
+}
+
+/// A resource whose plan was changed has the ceiling of the plan that it is now; what the month cost so far stays.
+fn set_plan_ceiling(
+    conn: &mut DbConnection,
+    account: &AccountId,
+    counter: &CounterId,
+    per_month: Amount,
+) -> QueryResult<()> {
+    let other = counters::table.find((account, counter)).filter(counters::ceiling.ne(per_month));
+    diesel::update(other).set(counters::ceiling.eq(per_month)).execute(conn).map(drop)
 }
 
 fn find_counter(

@@ -9,8 +9,9 @@ use crate::idempotency;
 use crate::ids::LedgerEntryId;
 use crate::money::{Amount, Currency, Money, OutOfRange, Rate};
 use crate::payment;
-use crate::payment::budget::{self, PlanLimit};
+use crate::payment::budget::{self, Limits, PlanLimit};
 use crate::payment::hold::{CapRefusal, Ceilings, Movement, Outcome, SpendRequest};
+use crate::resource::allowance;
 use crate::resource::{Resource, ResourceState};
 use crate::secret::sha256_base64url;
 
@@ -181,7 +182,14 @@ fn spend(
         return Err(UsageError::TokenExpired);
     }
     let limit = PlanLimit { resource_id: &resource.id, currency, per_month: metering.per_month };
-    let counters = budget::open_counters(conn, account, orchestrator, token.as_ref(), Some(&limit), now)?;
+    let agent = allowance::ceiling(conn, account, resource.allowance_id.as_deref(), now)?;
+    let counters = budget::open_counters(
+        conn,
+        account,
+        orchestrator,
+        &Limits { token: token.as_ref(), plan: Some(&limit), agent: agent.as_ref() },
+        now,
+    )?;
     let ids = counters.iter().map(|counter| counter.id.clone());
     let request = SpendRequest {
         account_id: account.clone(),

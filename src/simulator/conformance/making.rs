@@ -37,6 +37,7 @@ impl Session {
 
     /// Reads them anew.
     pub(super) async fn read_services(&self) -> Result<Services, Stop> {
+        self.reads_catalog()?;
         let mut data: Vec<Value> = Vec::new();
         let mut path = SERVICES.to_owned();
         for _ in 0..MOST_PAGES {
@@ -55,6 +56,9 @@ impl Session {
 
     /// A service that this run can have: free, or paid where the run has payment tokens.
     pub(super) async fn usable(&self) -> Result<&Service, Stop> {
+        if let (Err(_), Some(named)) = (self.reads_catalog(), self.options.service.as_deref()) {
+            return Ok(self.told.get_or_init(|| Service::told(named)));
+        }
         let services = self.services().await?;
         if let Some(named) = self.options.service.as_deref() {
             return match services.find(named) {
@@ -133,7 +137,11 @@ impl Session {
             return not_applicable("there are no payment tokens to try it with (--payment-tokens)");
         };
         let body = json!({"currency": self.options.currency, "max_amount": most, "subject": subject});
-        let answer = self.mint(Outgoing::post_json(url.clone(), &body)).await;
+        let mut outgoing = Outgoing::post_json(url.clone(), &body);
+        if let Some(bearer) = &self.options.payment_tokens_bearer {
+            outgoing = outgoing.bearer(bearer.expose());
+        }
+        let answer = self.mint(outgoing).await;
         match answer.as_ref().and_then(|json| json.get("payment_token")?.as_str()) {
             Some(token) => Ok(token.to_owned()),
             None => not_applicable("--payment-tokens gave no `payment_token`"),

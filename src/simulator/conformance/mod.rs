@@ -85,6 +85,8 @@ pub struct Options {
     pub v2: Option<V2Options>,
     /// Where payment tokens are made: `POST {"currency","max_amount","subject"}` → `{"payment_token"}`.
     pub payment_tokens: Option<Url>,
+    /// The bearer token with which they are asked for.
+    pub payment_tokens_bearer: Option<Secret>,
     /// The currency of those tokens.
     pub currency: String,
     /// The limit of a token that is meant to be enough, in minor units.
@@ -127,7 +129,8 @@ impl Options {
             client_id: None,
             v2: None,
             payment_tokens: None,
-            currency: "usd".to_owned(),
+            payment_tokens_bearer: None,
+            currency: "USD".to_owned(),
             payment_limit: 100_000,
             email_domain: "example.com".to_owned(),
             existing_email: None,
@@ -168,6 +171,9 @@ pub enum RunError {
     /// A signed profile without a secret.
     #[error("a secret is needed to sign with")]
     NoSecret,
+    /// A public client without a name.
+    #[error("a public client (profile generic) needs a client id")]
+    NoClient,
     /// Nothing begins so.
     #[error("no case begins with `{0}`; see --list")]
     NoSuchCase(String),
@@ -186,6 +192,9 @@ pub async fn run(options: Options, mut told: impl FnMut(&CaseReport)) -> Result<
     let chosen = chosen(&options.only)?;
     if options.secrets.is_empty() && options.profile.signed {
         return Err(RunError::NoSecret);
+    }
+    if options.client_id.is_none() && !options.profile.signed {
+        return Err(RunError::NoClient);
     }
     let session = Session::new(options)?;
     let keys = key_endpoint::serve(&session)?;

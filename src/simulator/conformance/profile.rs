@@ -80,7 +80,7 @@ const ANY: Profile = Profile {
 
 const FIRST: Profile = Profile {
     name: "2026-03-30",
-    summary: "updates as ids, `organisation`, the link as one member, no kinds, no scope, no update_service",
+    summary: "updates as ids, `organisation`, the link as one member, no kinds, no scope",
     kind: Member::Absent,
     scope: Member::Absent,
     component: Member::Absent,

@@ -29,6 +29,11 @@ pub(super) struct Component {
 }
 
 impl Service {
+    /// A service of which nothing is known but that it costs nothing.
+    pub(super) fn told(id: &str) -> Self {
+        Self { id: id.to_owned(), raw: json!({"id": id, "pricing": {"type": "free"}}) }
+    }
+
     pub(super) fn text(&self, name: &str) -> Option<&str> {
         self.raw.get(name)?.as_str()
     }

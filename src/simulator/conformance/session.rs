@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use serde_json::Value;
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 use url::Url;
@@ -16,7 +17,7 @@ use super::call::{
 use super::case::{Finding, Stop, not_applicable};
 use super::making::Made;
 use super::party::Party;
-use super::services::Services;
+use super::services::{Service, Services};
 use super::sign::{self, V2Key};
 use super::{Options, RunError, shown};
 use crate::clock::{Clock as _, SystemClock, Timestamp};
@@ -41,6 +42,10 @@ pub(super) struct Session {
     tally: Mutex<Tally>,
     slot: tokio::sync::Mutex<Option<Instant>>,
     pub(super) services: OnceCell<Services>,
+    /// The service that was named where the catalog cannot be read.
+    pub(super) told: OnceLock<Service>,
+    /// The first refusal of a burst, and what was sent.
+    pub(super) limited: OnceCell<(Answer, Value)>,
     pub(super) party: OnceCell<Party>,
     pub(super) resource: OnceCell<Made>,
     /// The id of the paid service that the cases use.
@@ -93,6 +98,8 @@ impl Session {
             tally: Mutex::default(),
             slot: tokio::sync::Mutex::default(),
             services: OnceCell::new(),
+            told: OnceLock::new(),
+            limited: OnceCell::new(),
             party: OnceCell::new(),
             resource: OnceCell::new(),
             paid: OnceCell::new(),
@@ -132,8 +139,26 @@ impl Session {
     }
 
     /// The claims of a right V2 token for `call`.
-    pub(super) fn v2_claims(&self, call: &Call) -> serde_json::Value {
+    pub(super) fn v2_claims(&self, call: &Call) -> Value {
         sign::claims(verb(call), &self.url(&call.path), &call.body, self.now(), &self.name())
+    }
+
+    /// Whether the run may read the catalog: with a signature, which a public client does not have.
+    pub(super) fn reads_catalog(&self) -> Result<(), Stop> {
+        if self.options.secrets.is_empty() {
+            return not_applicable("the catalog is for those who sign: give a --secret that may read it");
+        }
+        Ok(())
+    }
+
+    /// Whether the client signs what it sends.
+    pub(super) fn signs(&self) -> Result<(), Stop> {
+        if self.options.profile.signed { Ok(()) } else { not_applicable("public clients sign nothing") }
+    }
+
+    /// Whether somebody attests who the users are.
+    pub(super) fn attests(&self) -> Result<(), Stop> {
+        if self.options.profile.signed { Ok(()) } else { not_applicable("a public client attests nobody") }
     }
 
     fn usual_hmac(&self, call: &Call) -> Option<String> {
@@ -207,14 +232,15 @@ impl Session {
     }
 
     /// Asks the payment-token endpoint, which is no part of the provider.
-    pub(super) async fn mint(&self, outgoing: Outgoing) -> Option<serde_json::Value> {
+    pub(super) async fn mint(&self, outgoing: Outgoing) -> Option<Value> {
         self.fetch.send(outgoing).await.ok()?.json().ok()
     }
 
     /// What no report may hold.
     fn secrets(&self) -> Vec<&str> {
         let tokens = self.options.v2.iter().map(|v2| v2.token.expose());
-        self.options.secrets.iter().map(crate::secret::Secret::expose).chain(tokens).collect()
+        let bearer = self.options.payment_tokens_bearer.iter();
+        self.options.secrets.iter().chain(bearer).map(crate::secret::Secret::expose).chain(tokens).collect()
     }
 
     /// Waits until the next call may begin.
@@ -241,7 +267,7 @@ impl Session {
         }
         let mut tally = self.tally();
         if call.path == ACCOUNT_REQUESTS && matches!(answer.kind(), Some("oauth" | "credentials")) {
-            let sent: serde_json::Value = serde_json::from_slice(&call.body).unwrap_or_default();
+            let sent: Value = serde_json::from_slice(&call.body).unwrap_or_default();
             tally.emails.extend(sent.get("email").and_then(|email| email.as_str()).map(str::to_lowercase));
         }
         let Some(id) = answer.text("/id").filter(|id| !id.is_empty()) else {

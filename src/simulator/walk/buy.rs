@@ -8,7 +8,7 @@ use serde_json::json;
 use super::super::agent::Stopped;
 use super::money::{Budget, Cost};
 use super::{Ask, Party, Walk, body, ensure, noted};
-use crate::money::Amount;
+use crate::money::{Amount, Currency, Money};
 use crate::secret::Secret;
 
 /// What the agent holds after buying.
@@ -36,9 +36,10 @@ struct Resource {
     state: String,
 }
 
+/// A payment token and its `jti`.
 #[derive(Deserialize)]
-struct Issued {
-    payment_token: String,
+pub(super) struct Issued {
+    pub(super) payment_token: String,
     id: String,
 }
 
@@ -55,7 +56,9 @@ impl Walk<'_> {
             .await?;
 
         self.agent.stage();
-        let (payment_token, payment_token_id) = self.get_a_payment_token(cap).await?;
+        let (payer, limit) = (self.options.user.subject.clone(), self.options.payment_limit);
+        let issued = self.get_a_payment_token(&payer, "PAYMENT_TOKEN", cap.currency, limit).await?;
+        let (payment_token, payment_token_id) = (Secret::presented(&issued.payment_token), issued.id);
         let cost = self.buy_once(token, &payment_token, cap).await?;
 
         self.agent.stage();
@@ -77,17 +80,21 @@ impl Walk<'_> {
         ask.bearer(token).key(&self.key(service)).json(&wanted)
     }
 
-    async fn get_a_payment_token(&mut self, cap: &Budget) -> Result<(Secret, String), Stopped> {
-        let limit = self.options.payment_limit;
-        let wanted = json!({"sub": self.options.user.subject, "currency": cap.currency, "max_amount": limit,
-            "recurring": "month"});
+    /// A payment token of the user with this subject, known as `name` from now on.
+    pub(super) async fn get_a_payment_token(
+        &mut self,
+        subject: &str,
+        name: &'static str,
+        currency: Currency,
+        limit: Amount,
+    ) -> Result<Issued, Stopped> {
+        let wanted = json!({"sub": subject, "currency": currency, "max_amount": limit, "recurring": "month"});
         let ask = self.at_orchestrator("POST", "/agent/payment-tokens", 200).json(&wanted);
-        let note = format!("a payment token for at most {} a month", cap.money(limit));
+        let note = format!("a payment token for at most {} a month", Money { amount: limit, currency });
         let issued: Issued =
-            self.agent.take(ask.keep("PAYMENT_TOKEN", ".payment_token"), |answer| Ok((body(answer)?, note))).await?;
-        let payment_token = Secret::presented(&issued.payment_token);
-        self.agent.learn("PAYMENT_TOKEN", &payment_token);
-        Ok((payment_token, issued.id))
+            self.agent.take(ask.keep(name, ".payment_token"), |answer| Ok((body(answer)?, note))).await?;
+        self.agent.learn(name, &Secret::presented(&issued.payment_token));
+        Ok(issued)
     }
 
     /// Buys, repeats the request, and sees that it was charged once.

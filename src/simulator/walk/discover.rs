@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::super::agent::Stopped;
 use super::super::catalog_check::check_catalog;
 use super::super::discovery_check::{check_resource, check_server, read_challenge};
-use super::{Ask, Party, Walk, body, ensure, noted};
+use super::{Ask, Catalog, Party, Walk, body, ensure, noted};
 use crate::secret::sha256_name;
 
 impl Walk<'_> {
@@ -39,15 +39,18 @@ impl Walk<'_> {
             .await?;
         let keys: Value = self.agent.take(ask_keys, |answer| Ok((body(answer)?, "the provider's keys".into()))).await?;
         let (issuer, now) = (self.issuer(), self.now);
-        self.agent
+        let document = self
+            .agent
             .take(ask_jws, |answer| {
                 let checked = check_catalog(&bytes, &body(answer)?, &keys, &issuer, now);
                 let catalog = checked.map_err(|refused| refused.to_string())?;
                 let title = catalog.title.map(|title| format!("{title}, ")).unwrap_or_default();
                 let services = catalog.services.len();
-                noted(format!("{title}revision {}, {services} services, ES256 and EdDSA good", catalog.version))
+                let note = format!("{title}revision {}, {services} services, ES256 and EdDSA good", catalog.version);
+                Ok((serde_json::from_slice(&bytes).map_err(|error| error.to_string())?, note))
             })
             .await?;
+        self.catalog = Catalog { digest: sha256_name(&bytes), document };
         let again = self.at_provider("GET", "/catalog", 304).header("if-none-match", etag);
         self.agent.take(again, |_| noted("nothing new, nothing sent")).await
     }

@@ -7,6 +7,7 @@ use url::Url;
 use super::super::agent::{Ask, Party, Stopped};
 use super::money::Budget;
 use super::{Walk, body, ensure, noted};
+use crate::money::Amount;
 use crate::secret::Secret;
 
 #[derive(Deserialize)]
@@ -29,7 +30,8 @@ impl Walk<'_> {
         self.at_provider("POST", "/v1/deep-links", 201).bearer(token).key(&self.key(what)).json(&json!({}))
     }
 
-    async fn deep_link(&mut self, ask: Ask, name: &'static str, note: &str) -> Result<Url, Stopped> {
+    /// Asks for a link, whose secret is known as `name` from then on.
+    pub(super) async fn deep_link(&mut self, ask: Ask, name: &'static str, note: &str) -> Result<Url, Stopped> {
         let origin = self.provider.origin();
         let url: Url = self
             .agent
@@ -48,13 +50,25 @@ impl Walk<'_> {
     async fn open_the_link(&mut self, link: &Url, budget: &Budget) -> Result<(), Stopped> {
         let get = Ask::new(Party::Provider, "GET", link.clone(), 200);
         self.agent.take(get, |_| noted("looking does not use it up")).await?;
+        let cookie = self.use_the_link(link, "SESSION").await?;
+        let again = self.link_use(link).expecting(410).or(404).or(400).or(403).or(409);
+        self.agent.take(again, |_| noted("and once only")).await?;
+        self.read_the_page(cookie, budget.spent, budget).await
+    }
+
+    /// What the button of the link's page sends.
+    fn link_use(&self, link: &Url) -> Ask {
         let origin = self.provider.origin().ascii_serialization();
-        let post = Ask::new(Party::Provider, "POST", link.clone(), 303)
-            .header("origin", origin)
-            .header("sec-fetch-site", "same-origin");
+        let post = Ask::new(Party::Provider, "POST", link.clone(), 303);
+        post.header("origin", origin).header("sec-fetch-site", "same-origin")
+    }
+
+    /// Uses the link; gives the session's cookie, whose value is known as `name` from then on.
+    pub(super) async fn use_the_link(&mut self, link: &Url, name: &'static str) -> Result<String, Stopped> {
+        let post = self.link_use(link).keep_cookie(name, "portreeve_session");
         let cookie = self
             .agent
-            .take(post.clone().keep_cookie("SESSION", "portreeve_session"), |answer| {
+            .take(post, |answer| {
                 ensure(answer.header("location").is_some_and(|to| to.ends_with("/dashboard")), "it leads elsewhere")?;
                 let cookie =
                     answer.headers("set-cookie").into_iter().find(|cookie| cookie.contains("portreeve_session="));
@@ -65,12 +79,15 @@ impl Walk<'_> {
             })
             .await?;
         if let Some((_, value)) = cookie.split_once('=') {
-            self.agent.learn("SESSION", &Secret::presented(value));
+            self.agent.learn(name, &Secret::presented(value));
         }
-        let again = post.expecting(410).or(404).or(400).or(403).or(409);
-        self.agent.take(again, |_| noted("and once only")).await?;
+        Ok(cookie)
+    }
+
+    /// The page of this session says that so much is spent, of as much as the budget allows.
+    pub(super) async fn read_the_page(&mut self, cookie: String, spent: Amount, cap: &Budget) -> Result<(), Stopped> {
         let page = self.at_provider("GET", "/dashboard", 200).header("cookie", cookie);
-        let sentence = format!("{} of {} spent", budget.money(budget.spent), budget.money(budget.ceiling));
+        let sentence = format!("{} of {} spent", cap.money(spent), cap.money(cap.ceiling));
         self.agent
             .take(page, |answer| {
                 let text = visible_text(&String::from_utf8_lossy(&answer.body));

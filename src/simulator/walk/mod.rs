@@ -1,5 +1,5 @@
-//! The walk: from nothing to a 402 at the cap, over the provider's real HTTP surface. It is the demo, the end-to-end
-//! test and the recording of the README in one; it believes nothing that it can check.
+//! The walk: from nothing to a 402 at the cap, over the provider's real HTTP surface, and then in at the orchestrators'
+//! door. It is the demo, the end-to-end test and the recording of the README in one; it believes nothing that it can check.
 
 mod buy;
 mod cap;
@@ -7,10 +7,13 @@ mod discover;
 mod look;
 mod money;
 mod open;
+mod wire;
 
+use std::path::PathBuf;
 use std::time::Instant;
 
 use serde::Serialize;
+use serde_json::Value;
 use url::Url;
 
 use super::agent::{Agent, Ask, Judged, Party, Step, Stopped};
@@ -20,6 +23,7 @@ use crate::clock::Timestamp;
 use crate::fetch::Incoming;
 use crate::ids::{Id, Named};
 use crate::money::Amount;
+use crate::secret::Secret;
 
 #[derive(Debug)]
 enum WalkKind {}
@@ -36,12 +40,23 @@ pub struct WalkOptions {
     pub payment_limit: Amount,
     /// Requests that one call of the metered API counts as on the way to the cap.
     pub batch: u64,
+    /// The second half, over the orchestrators' wire; nothing of it without.
+    pub wire: Option<WireOptions>,
+}
+
+/// How the orchestrator calls, after the agent of the first user is done.
+#[derive(Debug, Clone)]
+pub struct WireOptions {
+    /// The second user. An account must not exist for him yet.
+    pub user: User,
+    /// The file with the orchestrator's signing secret, which the printed commands read.
+    pub secret_file: PathBuf,
 }
 
 impl Default for WalkOptions {
     fn default() -> Self {
         let payment_limit = Amount::from_minor(20_000).unwrap_or_default();
-        Self { user: User::ada(), payment_limit, batch: 20_000 }
+        Self { user: User::ada(), payment_limit, batch: 20_000, wire: None }
     }
 }
 
@@ -84,6 +99,17 @@ struct Walk<'w> {
     /// Makes the idempotency keys of this walk its own.
     id: Id<WalkKind>,
     options: &'w WalkOptions,
+    /// With which the orchestrator signs; empty when there is none.
+    signing_secret: Secret,
+    /// The catalog that was believed.
+    catalog: Catalog,
+}
+
+/// A catalog whose signatures were good.
+#[derive(Debug, Default)]
+struct Catalog {
+    digest: String,
+    document: Value,
 }
 
 /// Walks once. `on_step` hears of each step as it happens; the first that does not go as expected is the last.
@@ -107,6 +133,7 @@ pub async fn walk(
         issuer: simulator.issuer_url.clone(),
         platform: platform.as_str().trim_end_matches('/').to_owned(),
     };
+    let told = simulator.introduction();
     let mut walk = Walk {
         agent: Agent::new(fetch, &mut on_step),
         provider: provider_base.clone(),
@@ -115,6 +142,8 @@ pub async fn walk(
         now: simulator.now(),
         id: Id::new(simulator.now()),
         options,
+        signing_secret: Secret::presented(told.get("signing_secret").and_then(Value::as_str).unwrap_or_default()),
+        catalog: Catalog::default(),
     };
     walk.let_others_repeat_it();
     let begun = Instant::now();
@@ -136,8 +165,9 @@ pub enum WalkError {
 }
 
 impl Walk<'_> {
-    /// The twelve stages; gives the human's one-use link.
+    /// The twelve stages of an agent, and the seven of an orchestrator; gives the first human's one-use link.
     async fn all_stages(&mut self) -> Result<String, Stopped> {
+        self.agent.act("One agent, starting from nothing:");
         self.find_the_catalog().await?;
         self.check_the_catalog().await?;
         self.follow_the_challenge().await?;
@@ -147,7 +177,9 @@ impl Walk<'_> {
         let budget = self.use_until_the_cap(&token, &bought).await?;
         self.buy_what_does_not_fit(&token, &bought).await?;
         self.compare_the_books(&token, &bought, &budget).await?;
-        self.look_at_the_dashboard(&token, &budget).await
+        let link = self.look_at_the_dashboard(&token, &budget).await?;
+        self.come_by_the_wire(&cap).await?;
+        Ok(link)
     }
 
     /// `curl` lines name what must be new each time they are run: the person, and the idempotency keys.

@@ -14,6 +14,7 @@ use portreeve::clock::{Clock, ManualClock, Timestamp};
 use portreeve::config::{Config, Layers};
 use portreeve::db::DbError;
 use portreeve::http::{self, Running};
+use portreeve::login;
 use portreeve::money::{Amount, Currency};
 use portreeve::orchestrator::{self, NewOrchestrator, Orchestrator};
 use portreeve::payment::audit_chain;
@@ -45,6 +46,7 @@ pub(crate) struct TestApp {
     /// The secret of `/v1/usage`.
     pub(crate) meter_key: String,
     running: Running,
+    config: Config,
     folder: tempfile::TempDir,
 }
 
@@ -56,6 +58,11 @@ impl TestApp {
 
     /// The same with other settings: keys and values.
     pub(crate) async fn start_with(db: &TestDb, settings: &[(&str, &str)]) -> Self {
+        Self::start_bent(db, settings, |_| ()).await
+    }
+
+    /// The same with something of the provider replaced before it listens.
+    pub(crate) async fn start_bent(db: &TestDb, settings: &[(&str, &str)], bend: impl FnOnce(&mut App)) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         catalog::init(&folder.path().join("catalog")).expect("the example catalog");
         let clock = Arc::new(ManualClock::at(Timestamp::parse_rfc3339("2026-11-15T12:00:00Z").expect("an instant")));
@@ -65,11 +72,38 @@ impl TestApp {
         let meter_key = Secret::generate("meter").expect("randomness");
         let (simulator, platform) = surroundings(&base, &clock, &master, &meter_key);
         let config = config(db, folder.path(), &master, &meter_key, &platform.url, settings);
-        let app = App::start(&config, &base, KeyOrigin::Instance, clock.clone()).await.expect("the provider starts");
+        let app = App::start(&config, &base, KeyOrigin::Instance, clock.clone()).await;
+        let mut app = app.expect("the provider starts");
+        bend(&mut app);
         let orchestrator = register(&app, &simulator, clock.now()).await;
         let running = http::serve(app, &config.server, listener, None).expect("the provider listens");
         let meter_key = meter_key.expose().to_owned();
-        Self { clock, simulator, platform, orchestrator, base, meter_key, running, folder }
+        Self { clock, simulator, platform, orchestrator, base, meter_key, running, config, folder }
+    }
+
+    /// Another process on the same database: it shares nothing else with this one, and does not listen.
+    pub(crate) async fn another_process(&self) -> App {
+        let app = App::start(&self.config, &self.base, KeyOrigin::Instance, self.clock.clone()).await;
+        app.expect("the provider starts")
+    }
+
+    /// The same, listening elsewhere: it is the same issuer.
+    pub(crate) async fn another_listening_process(&self) -> Running {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        http::serve(self.another_process().await, &self.config.server, listener, None).expect("it listens")
+    }
+
+    /// The provider ends and starts again on the same database and address, with something of it replaced.
+    pub(crate) async fn restart(self, bend: impl FnOnce(&mut App)) -> Self {
+        let Self { clock, simulator, platform, orchestrator, base, meter_key, running, config, folder } = self;
+        let address = running.address;
+        running.stop(Duration::ZERO).await;
+        let app = App::start(&config, &base, KeyOrigin::Instance, clock.clone()).await;
+        let mut app = app.expect("the provider starts again");
+        bend(&mut app);
+        let listener = TcpListener::bind(address).expect("its address is free again");
+        let running = http::serve(app, &config.server, listener, None).expect("the provider listens");
+        Self { clock, simulator, platform, orchestrator, base, meter_key, running, config, folder }
     }
 
     /// One more orchestrator, registered under `name`, whose payment tokens are settled at `settlement_url`.
@@ -169,6 +203,39 @@ impl TestApp {
     /// The workers' turn, with what is due now.
     pub(crate) async fn workers_turn(&self) {
         resource::resume_due(&self.app().desk, self.app().clock.as_ref()).await.expect("the workers' turn");
+    }
+
+    /// The mails so far, by the time they were asked for, as soon as there are `count`; each as its text.
+    pub(crate) async fn mails(&self, count: usize) -> Vec<String> {
+        let folder = self.folder.path().join("mail");
+        for _ in 0..200 {
+            login::deliver_due(&self.app().post, self.app().clock.as_ref()).await.expect("the mail's turn");
+            let entries = std::fs::read_dir(&folder).expect("the mail's folder");
+            let mut files: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
+            files.retain(|path| path.extension().is_some_and(|extension| extension == "eml"));
+            if count <= files.len() {
+                files.sort();
+                let read = |path| std::fs::read_to_string(path).expect("a mail");
+                // Quoted-printable: a soft line break, and `=` itself.
+                return files.iter().map(|path| read(path).replace("=\r\n", "").replace("=3D", "=")).collect();
+            }
+            // A worker of the provider itself may have claimed one.
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+        panic!("there are not {count} mails");
+    }
+
+    /// The link in the newest of `count` mails, as a path.
+    pub(crate) async fn mailed_link(&self, count: usize) -> String {
+        let mails = self.mails(count).await;
+        let newest = mails.last().expect("a mail");
+        let after = newest.split(&format!("{}/login/link/", self.base)).nth(1).expect("a link in the mail");
+        format!("/login/link/{}", after.split_whitespace().next().expect("a link"))
+    }
+
+    /// Where mails are written to.
+    pub(crate) fn mail_folder(&self) -> std::path::PathBuf {
+        self.folder.path().join("mail")
     }
 
     /// Publishes the catalog with `was` in one of its files replaced by `now`; a second later than before.
@@ -343,6 +410,7 @@ fn config(
 ) -> Config {
     let mut layers = Layers::defaults().expect("the defaults");
     let (master, catalog) = (master.to_text(), folder.join("catalog").display().to_string());
+    let mail = folder.join("mail").display().to_string();
     let own = [
         ("server.workers", "2"),
         ("server.drain_seconds", "0"),
@@ -353,6 +421,7 @@ fn config(
         ("catalog.folder", &catalog),
         ("outgoing.special_hosts", "127.0.0.1"),
         ("usage.meter_key", meter_key.expose()),
+        ("mail.folder", &mail),
         ("static_driver.platform_url", platform),
         // Tests ask often; those about limits set their own.
         ("wire.account_requests_per_hour", "0"),

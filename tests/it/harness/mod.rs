@@ -33,8 +33,12 @@ macro_rules! on_both {
 }
 
 pub(crate) mod app;
+pub(crate) mod browser;
 pub(crate) mod client;
 pub(crate) mod databases;
+pub(crate) mod driver;
+pub(crate) mod oauth;
+pub(crate) mod program;
 pub(crate) mod receiver;
 pub(crate) mod tenant;
 pub(crate) mod wire;

@@ -3,12 +3,15 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use portreeve::account::{self, LinkedBy};
+use portreeve::app::HOUSE;
+use portreeve::orchestrator::{self, Orchestrator};
 use portreeve::signing::{Algorithm, KeyPurpose};
-use portreeve::simulator::User;
+use portreeve::simulator::{IdTokenSpec, Simulator, User};
 use serde_json::{Value, json};
 
-use super::app::{Agent, TestApp, fresh_key, user};
-use super::client::Answer;
+use super::app::{Agent, TestApp, fresh_key, usd, user};
+use super::client::{Answer, Client};
 use super::wire::WireAgent;
 
 /// Without the limits of requests an hour, for tests that send many.
@@ -105,6 +108,59 @@ impl<'a> Tenant<'a> {
         let page = self.agent.client.get("/v1/resources?limit=100").await.expect_status(200).json();
         let gone = |resource: &&Value| !["removed", "failed"].contains(&resource["state"].as_str().expect("a state"));
         page["data"].as_array().expect("resources").iter().filter(gone).count()
+    }
+}
+
+/// Another orchestrator of a tenant's account, with a person and payment tokens of its own.
+pub(crate) struct Rival<'a> {
+    pub(crate) simulator: Simulator,
+    pub(crate) orchestrator: Orchestrator,
+    pub(crate) user: User,
+    /// Over the wire, with the first tokens.
+    pub(crate) wire: WireAgent<'a>,
+    pub(crate) tokens: Value,
+}
+
+impl<'a> Rival<'a> {
+    /// Linked to the account by the operator's rule, or, where that says what was `allowed`, as if its owner was asked.
+    pub(crate) async fn of(tenant: &Tenant<'a>, allowed: Option<&'static str>) -> Self {
+        let app = tenant.agent.app;
+        let simulator = app.another_orchestrator("Rival", &app.simulator.settlement_url).await;
+        let issuer = simulator.issuer_url.clone();
+        let found = app.app().db.read(move |conn| orchestrator::by_issuer(conn, &issuer)).await;
+        let orchestrator = found.expect("orchestrators are read").expect("it is registered");
+        let user = user("of_the_rival");
+        let account = tenant.agent.account.parse().expect("an account id");
+        let (linked, subject, now) = (orchestrator.clone(), user.subject.clone(), app.now());
+        let link = app.app().db.write(HOUSE, move |conn| {
+            let by = (LinkedBy::Policy, "operator");
+            account::link(conn, (&linked, ("", &subject)), (&account, allowed), by, now)
+        });
+        link.await.expect("the account is linked");
+        let wire = WireAgent::register_as(app, &orchestrator.id, |_| ()).await;
+        let (wire, tokens) = wire.opens_account(&user).await;
+        Self { simulator, orchestrator, user, wire, tokens }
+    }
+
+    /// A payment token of its own.
+    pub(crate) fn payment_token(&self) -> String {
+        self.simulator.mint_payment_token(&usd(20_000).monthly().of(&self.user)).expect("the issuer signs")
+    }
+
+    /// Asks for an access token to `/v1`.
+    pub(crate) async fn asks_for_token(&self, scope: Option<&str>) -> Answer {
+        let id_token = self.simulator.mint_id_token(&IdTokenSpec::of(&self.user)).expect("the issuer signs");
+        let mut body = json!({"id_token": id_token});
+        if let Some(scope) = scope {
+            body["scope"] = json!(scope);
+        }
+        self.wire.app.stranger().post("/v1/accounts", &body).await
+    }
+
+    /// The account over `/v1`.
+    pub(crate) async fn client(&self) -> Client {
+        let given = self.asks_for_token(None).await.expect_status(200).json();
+        self.wire.app.stranger().with_token(given["access_token"].as_str().expect("an access token"))
     }
 }
 

@@ -160,6 +160,11 @@ impl<'a> WireAgent<'a> {
         }
     }
 
+    /// The same orchestrator without one, as the token endpoint wants it.
+    pub(crate) fn bare(&self) -> Self {
+        Self { bearer: None, ..self.with_bearer("") }
+    }
+
     pub(crate) async fn get(&self, path: &str) -> Answer {
         let outgoing = Outgoing::get(self.client.url(&self.path(path)));
         self.client.send(self.signed(outgoing, "GET", path, b"")).await

@@ -83,16 +83,6 @@ pub struct CapForm {
     pub sure: Option<String>,
 }
 
-/// What is said where spending cannot be allowed again.
-pub const STOPPED_ELSEWHERE: &str = "New spending was stopped in another session. Agents can make links to this \
-     dashboard, so a link is not enough to allow spending again.";
-
-/// And who can.
-pub const WHERE_TO_RESUME: [&str; 2] = [
-    "Go back to the browser in which you stopped it, and resume there, unless you logged out since or 8 hours passed.",
-    "After that, ask the provider's support.",
-];
-
 /// An amount that could be typed: about four fifths of the cap, in whole units where there are some.
 pub(in crate::http::dashboard) fn example_below(cap: Amount, currency: Currency) -> String {
     let unit = 10_i64.saturating_pow(currency.exponent());

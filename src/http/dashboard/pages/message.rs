@@ -3,6 +3,7 @@
 use askama::Template;
 
 use super::frame::Frame;
+use crate::login::NotProven;
 
 /// One thing to say.
 #[derive(Debug, Clone, Template)]
@@ -18,14 +19,14 @@ pub struct MessagePage {
     pub steps: Vec<String>,
     /// The id to tell the provider, when something is wrong on our side.
     pub request_id: Option<String>,
+    /// Where to log in, when that is what is needed.
+    pub log_in: Option<String>,
 }
-
-const NEW_LINK: &str = "Ask your agent, or the platform it runs on, for a new link to your dashboard.";
 
 impl MessagePage {
     fn new(frame: Frame, heading: &str, text: &str, steps: &[&str]) -> Self {
         let steps = steps.iter().map(|step| (*step).to_owned()).collect();
-        Self { frame, heading: heading.to_owned(), text: text.to_owned(), steps, request_id: None }
+        Self { frame, heading: heading.to_owned(), text: text.to_owned(), steps, request_id: None, log_in: None }
     }
 
     /// 404.
@@ -62,13 +63,58 @@ impl MessagePage {
     #[must_use]
     pub fn logged_out(frame: Frame) -> Self {
         let text = "This browser can no longer see the account. Agents keep working within their cap.";
-        Self::new(frame, "You are logged out.", text, &[NEW_LINK])
+        Self { log_in: Some("/login".to_owned()), ..Self::new(frame, "You are logged out.", text, &[]) }
+    }
+
+    /// 401 or 403: what was asked for needs somebody who logged in; `log_in` leads there and back.
+    #[must_use]
+    pub fn log_in_first(frame: Frame, session: Option<NotProven>, log_in: &str) -> Self {
+        let (heading, text) = match session {
+            None => ("Please log in.", "What you asked for belongs to an account, and this browser is not logged in."),
+            Some(NotProven::LinkOnly) => (
+                "Please log in yourself.",
+                "You came by a link, and agents can make such links too. With it you can look, lower the cap and stop \
+                 spending. For this you need to log in. Nothing was changed.",
+            ),
+            Some(NotProven::Stale) => (
+                "Please log in once more.",
+                "You logged in a while ago. Before this we want to be sure that it is still you. Nothing was changed.",
+            ),
+        };
+        let steps = ["Log in. After that you are back here."];
+        Self { log_in: Some(log_in.to_owned()), ..Self::new(frame, heading, text, &steps) }
+    }
+
+    /// 410: a link of a mail that is used up, too old, or none.
+    #[must_use]
+    pub fn log_in_link_gone(frame: Frame) -> Self {
+        let text = "A link to log in works once, and for 15 minutes. This one was used, is too old, or was never made by us. \
+                    When several mails came, only the newest one's works.";
+        let page = Self::new(frame, "This link no longer works.", text, &["Ask for a new link."]);
+        Self { log_in: Some("/login".to_owned()), ..page }
+    }
+
+    /// Nobody was logged in; `log_in` leads to the ways in.
+    #[must_use]
+    pub fn log_in_failed(frame: Frame, text: &str, log_in: &str) -> Self {
+        let page = Self::new(frame, "You are not logged in.", text, &["Try it once more, or another way."]);
+        Self { log_in: Some(log_in.to_owned()), ..page }
+    }
+
+    /// 429: too many of the same.
+    #[must_use]
+    pub fn too_often(frame: Frame, seconds: u64) -> Self {
+        let text = "There were many attempts to log in lately. Nothing was sent.";
+        let wait = format!("Wait {} minutes, then try again.", seconds.div_ceil(60));
+        Self::new(frame, "That was too often.", text, &[&wait])
     }
 
     /// 401: no session, or an ended one.
     #[must_use]
     pub fn session_ended(frame: Frame) -> Self {
         let text = "To see an account you need to be logged in, and this browser is not, or no longer.";
-        Self::new(frame, "Please log in again.", text, &[NEW_LINK, "Open it in this browser."])
+        let steps =
+            ["Log in here.", "Or ask your agent for a new link to your dashboard, and open it in this browser."];
+        Self { log_in: Some("/login".to_owned()), ..Self::new(frame, "Please log in again.", text, &steps) }
     }
 }

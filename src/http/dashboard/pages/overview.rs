@@ -47,8 +47,8 @@ pub struct OverviewPage {
     pub ceilings: Vec<Ceiling>,
     /// Since when new spending is stopped.
     pub stopped_at: Option<Timestamp>,
-    /// Whether it was stopped in the session that looks: only that one can allow it again.
-    pub stopped_here: bool,
+    /// Whether whoever looks logged in: only then can they allow spending again.
+    pub can_resume: bool,
     /// Set while nobody has claimed the account.
     pub provisional: Option<Provisional>,
     /// What came of the last action.
@@ -57,6 +57,8 @@ pub struct OverviewPage {
     pub used: Option<Control>,
     /// The form that lowers the cap.
     pub cap_form: CapForm,
+    /// The form that raises it.
+    pub raise_form: CapForm,
     /// What the account has.
     pub resources: Resources,
     /// Spend by day in the period, in any order.
@@ -197,7 +199,7 @@ impl OverviewPage {
     }
 
     fn keeps_focus(&self, control: Control) -> bool {
-        self.used == Some(control) && self.cap_form.problem.is_none()
+        self.used == Some(control) && self.cap_form.problem.is_none() && self.raise_form.problem.is_none()
     }
 
     fn cap_value(&self) -> String {

@@ -68,11 +68,12 @@ fn sample() -> OverviewPage {
         budget: Ceiling { kind: CeilingKind::Budget, limit: usd(10_000), spent: usd(4_120), held: usd(900), period },
         ceilings: vec![Ceiling { kind: token, limit: usd(15_000), spent: usd(4_120), held: usd(900), period }],
         stopped_at: None,
-        stopped_here: false,
+        can_resume: false,
         provisional: None,
         notice: None,
         used: None,
         cap_form: CapForm::default(),
+        raise_form: CapForm::default(),
         resources: Resources {
             rows: vec![
                 resource("weather-prod", "weather", "metered", "ready", ResourceCharge::Spent(usd(3_120))),
@@ -125,7 +126,7 @@ fn stopped() -> OverviewPage {
     let page = sample();
     OverviewPage {
         stopped_at: Some(page.now),
-        stopped_here: true,
+        can_resume: true,
         notice: Some(Notice::Done("New spending is stopped. Every purchase is refused from now on.".into())),
         ..page
     }
@@ -238,6 +239,38 @@ fn rendered(page: &impl Template) -> String {
     page.render().unwrap()
 }
 
+fn consent(text: &str) -> ConsentPage {
+    ConsentPage {
+        frame: frame(),
+        asker: text.into(),
+        client: Some(text.into()),
+        proven: Some(text.into()),
+        warnings: vec!["Nobody checked its name."],
+        email: Some(text.into()),
+        account: text.into(),
+        monthly: None,
+        limits: vec![text.into()],
+        effects: vec![
+            Effect { verb: "See", rest: "the budget", scope: Some("budget:read") },
+            Effect { verb: "See", rest: "the resources", scope: None },
+        ],
+        asked_at: Timestamp::from_seconds(1_800_000_000),
+        until: Timestamp::from_seconds(1_800_000_600),
+        returns_to: Some(text.into()),
+        action: "/consent/oreq_x".into(),
+        query: String::new(),
+    }
+}
+
+#[test]
+fn consent_can_be_given_in_part_and_no_is_as_near_as_yes() {
+    let html = rendered(&consent("Codex Seven"));
+    assert_eq!(html.matches("type=\"checkbox\"").count(), 1);
+    assert!(html.contains("formaction=\"/consent/oreq_x/deny\">Deny</button>") && html.contains(">Allow</button>"));
+    assert!(!html.contains("autofocus"), "neither is chosen for the human");
+    assert_eq!(html.matches("<form").count(), 2, "the answer, and the log-out");
+}
+
 fn every_page() -> Vec<(&'static str, String)> {
     let nobody = || Frame::anonymous("Acme Cloud");
     let link = |gone| LinkPage { frame: nobody(), action: "/d/3q2X".into(), gone };
@@ -271,6 +304,8 @@ fn every_page() -> Vec<(&'static str, String)> {
         ("problem", rendered(&ProblemPage { frame: nobody(), problem: problem() })),
         ("problem-hostile", rendered(&ProblemPage { frame: nobody(), problem: hostile_problem() })),
         ("problems", rendered(&ProblemIndexPage { frame: nobody(), problems: vec![problem(), second] })),
+        ("consent", rendered(&consent("Codex Seven"))),
+        ("consent-hostile", rendered(&consent(HOSTILE))),
         ("consent-needed", rendered(&ConsentNeededPage { frame: nobody() })),
         ("home", rendered(&home("Acme Cloud", four_services()))),
         ("home-hostile", rendered(&home(HOSTILE, vec![service(HOSTILE, HOSTILE, HOSTILE)]))),
@@ -321,15 +356,16 @@ fn a_stopped_account_says_so_and_offers_to_resume() {
 }
 
 #[test]
-fn where_spending_was_not_stopped_it_is_told_who_resumes_and_no_button_is_shown() {
-    let elsewhere = OverviewPage { stopped_here: false, ..stopped() };
-    let html = rendered(&elsewhere);
+fn whoever_did_not_log_in_is_offered_the_log_in_and_no_button_that_resumes() {
+    let linked = OverviewPage { can_resume: false, ..stopped() };
+    let html = rendered(&linked);
     assert!(!html.contains("action=\"/dashboard/resume\"") && !html.contains("action=\"/dashboard/stop\""));
-    assert!(text_of(&html).contains("resume there, unless you logged out since or 8 hours passed."));
-    let refused = rendered(&OverviewPage { used: Some(Control::Switch), ..elsewhere });
+    assert!(
+        html.contains("href=\"/login\"") && text_of(&html).contains("a link is not enough to allow spending again")
+    );
+    let refused = rendered(&OverviewPage { used: Some(Control::Switch), ..linked });
     assert_eq!(refused.matches("data-focus").count(), 1);
-    let panel = text_of(&rendered(&sample()));
-    assert!(panel.contains("resume in this browser until you log out (at most 8 hours after you logged in). After that, ask the provider's support."));
+    assert!(text_of(&rendered(&sample())).contains("You can resume when you are logged in."));
 }
 
 #[test]
@@ -362,7 +398,7 @@ fn a_cap_below_what_is_spent_is_asked_for_once_more() {
     let html = rendered(&page);
     assert!(html.contains("name=\"sure\" value=\"2000\"") && html.contains(">Yes, lower the cap</button>"));
     assert!(!rendered(&sample()).contains("name=\"sure\""));
-    assert!(text_of(&html).contains("You cannot raise it on this page again"));
+    assert!(text_of(&html).contains("Only you can raise it again"));
 }
 
 #[test]
@@ -540,7 +576,10 @@ fn complaint(text: &str) -> Option<String> {
     if let Some(word) = forbidden.iter().find(|word| text.replace("\"htmx-config\"", "").contains(**word)) {
         return Some(format!("`{word}`"));
     }
-    if !scripts.all(|tag| tag.starts_with(" src=\"{{ frame::") && tag.contains("\" defer></script>")) {
+    if !scripts.all(|tag| {
+        ["frame::", "self::"].iter().any(|own| tag.starts_with(&format!(" src=\"{{{{ {own}")))
+            && tag.contains("\" defer></script>")
+    }) {
         return Some("a script that is not a file of ours".to_owned());
     }
     if text.split_whitespace().any(|word| word.starts_with("on") && word.contains('=')) {

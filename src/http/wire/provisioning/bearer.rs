@@ -61,7 +61,7 @@ pub(crate) async fn bearer(app: &App, request: &HttpRequest, now: Timestamp) -> 
     let access =
         app.db.read(move |conn| authorization::access(conn, &believed)).await.map_err(|error| match error {
             AccessError::Db(error) => error.into(),
-            gone @ (AccessError::NoGrant | AccessError::Revoked) => refused(gone.to_string()),
+            gone @ (AccessError::NoGrant | AccessError::Revoked | AccessError::Ended(_)) => refused(gone.to_string()),
             AccessError::Unusable(_) => forbidden("The account may not be used any more."),
             AccessError::Suspended => forbidden("The orchestrator may do nothing here any more."),
         })?;

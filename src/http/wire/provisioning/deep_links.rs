@@ -9,11 +9,12 @@ use utoipa::ToSchema;
 
 use super::bearer::{WireCaller, caller};
 use super::envelope::{Refusal, Status};
+use super::resources::key;
 use super::signed::{content_type, parse_json};
 use crate::app::App;
 use crate::authorization::Scope;
 use crate::http::dashboard::onward::Onward;
-use crate::idempotency::{IdempotencyKey, Keyed, lost_race};
+use crate::idempotency::{Keyed, lost_race};
 use crate::login::{self, DeepLinkError, LINK_LIFETIME, NewLink};
 use crate::orchestrator::{DeepLinkShape, Profile};
 use crate::secret::Secret;
@@ -66,7 +67,11 @@ pub(crate) async fn make_deep_link(
     }
     let body: DeepLinkBody = parse_json(content_type(&request), &caller.body)?;
     let onward = judged(&body)?;
-    let link = link(&app, &request, &caller, &onward).await?;
+    let content = json!({"purpose": body.purpose, "path": body.path});
+    // Two orchestrators of one account may choose the same key.
+    let operation = format!("provisioning.deep_link/{}", caller.access.orchestrator.id);
+    let key = key::of(&caller, &operation, key::header(&request)?.as_ref(), &content)?;
+    let link = link(&app, &caller, key.keyed, &onward).await?;
     Ok(HttpResponse::Ok()
         .insert_header((header::CACHE_CONTROL, "no-store"))
         .json(written(&caller.settings.profile, &link)))
@@ -87,12 +92,7 @@ fn judged(body: &DeepLinkBody) -> Result<Onward, Refusal<Status>> {
         .map_err(|invalid| Refusal::new(StatusCode::BAD_REQUEST, "invalid_path", format!("`path`: {invalid}.")))
 }
 
-async fn link(
-    app: &App,
-    request: &HttpRequest,
-    caller: &WireCaller,
-    onward: &Onward,
-) -> Result<WireDeepLink, Refusal<Status>> {
+async fn link(app: &App, caller: &WireCaller, keyed: Keyed, onward: &Onward) -> Result<WireDeepLink, Refusal<Status>> {
     let (account, now) = (caller.access.account.id.clone(), caller.now);
     let secret = Secret::generate("dl").map_err(Refusal::broken)?;
     let answer = WireDeepLink {
@@ -105,7 +105,7 @@ async fn link(
     let link = NewLink {
         account_id: account.clone(),
         hash: secret.hash(),
-        keyed: Keyed::new("provisioning_deep_link", &key(request, caller)?, &caller.body),
+        keyed,
         sealed_answer: app.answer_sealer.seal(&place, &bytes).map_err(Refusal::broken)?,
     };
     let (lane, again) = (account.to_string(), link.clone());
@@ -123,20 +123,6 @@ async fn link(
         }
         None => Ok(answer),
     }
-}
-
-/// The caller's key, else the request itself: what nobody signed and nobody named is new every time.
-fn key(request: &HttpRequest, caller: &WireCaller) -> Result<IdempotencyKey, Refusal<Status>> {
-    let mut sent = request.headers().get_all("idempotency-key");
-    let text = match (sent.next(), sent.next()) {
-        (Some(key), None) => key.to_str().unwrap_or_default().to_owned(),
-        (Some(_), Some(_)) => return Err(Refusal::bad("`Idempotency-Key` was sent twice.")),
-        (None, _) => match &caller.request_hash {
-            Some(hash) => format!("request-{hash}"),
-            None => Secret::generate("key").map_err(Refusal::broken)?.expose().to_owned(),
-        },
-    };
-    text.parse().map_err(|invalid| Refusal::bad(format!("`Idempotency-Key`: {invalid}.")))
 }
 
 fn refused(error: DeepLinkError) -> Refusal<Status> {

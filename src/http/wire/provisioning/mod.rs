@@ -5,6 +5,7 @@ pub(crate) mod account_requests;
 pub(crate) mod bearer;
 pub(crate) mod deep_links;
 pub(crate) mod envelope;
+pub(crate) mod person;
 pub(crate) mod resources;
 pub(crate) mod services;
 pub(crate) mod signed;
@@ -33,7 +34,7 @@ fn endpoints(config: &mut ServiceConfig) {
         .configure(account_requests::configure)
         .configure(resources::configure)
         .configure(deep_links::configure)
-        .service(web::resource("/oauth/token").post(super::oauth::token).default_service(web::to(nothing_here)));
+        .service(web::resource("/oauth/token").post(super::oauth::token::token).default_service(web::to(nothing_here)));
 }
 
 /// A path (and query) as it stands under `/`.

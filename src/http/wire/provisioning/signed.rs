@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use actix_web::dev::Payload;
 use actix_web::http::StatusCode;
-use actix_web::http::header::CONTENT_TYPE;
+use actix_web::http::header::{CONTENT_TYPE, HeaderValue};
 use actix_web::{FromRequest, HttpRequest, web};
 use futures_util::StreamExt as _;
 use serde::de::DeserializeOwned;
@@ -20,7 +20,9 @@ use serde_json::Value;
 use super::envelope::{Envelope, Refusal};
 use super::without_prefix;
 use crate::app::App;
-use crate::attestation::request_signature::{PublicKeySource, SignedRequest, SignerError, UnverifiedRequest};
+use crate::attestation::request_signature::{
+    NamedSignature, PublicKeySource, SignedRequest, SignerError, UnverifiedRequest, UseError,
+};
 use crate::clock::Timestamp;
 use crate::db::DbError;
 use crate::http::limit::Limited;
@@ -152,14 +154,17 @@ pub(crate) async fn verify_signature<E: Envelope>(
     if orchestrator.distrusts_key(signed.secret_id().as_str()) {
         return Err(refusal("the secret is distrusted"));
     }
-    check_v2(app, &unverified, &signed, &settings, now).await?;
-    let hash = request_hash(app, request, signed.signed_at(), body);
+    let named = check_v2(app, &unverified, &signed, &settings, now).await?;
+    let named = used(app, request, body, named, &settings).await?;
+    // What names itself is that request whenever its first signature was made.
+    let name = named.map_or_else(|| signed.signed_at().to_string(), |named| named.name().to_owned());
+    let hash = request_hash(app, request, &name, body);
     Ok(Signature { orchestrator, settings, hash, secret: signed.secret_id().clone() })
 }
 
 /// The same for an endpoint whose bearer token already says who must have signed: another orchestrator's signature is as
 /// bad as none. An orchestrator of public clients signs nothing, if the operator allows such clients; then no hash names
-/// the request, because nothing tells a repetition from a new one.
+/// the request, because nothing tells a repetition from a new one. A request that is signed all the same is its signer's.
 ///
 /// # Errors
 /// Like [`verify_signature`].
@@ -171,7 +176,7 @@ pub(crate) async fn verify_signature_of<E: Envelope>(
     now: Timestamp,
 ) -> Result<(Orchestrator, WireSettings, Option<String>), Refusal<E>> {
     let (orchestrator, settings) = known(app, expected).await?;
-    if settings.signature_mode == SignatureMode::Unsigned && app.wire.generic_clients {
+    if settings.signature_mode == SignatureMode::Unsigned && app.wire.generic_clients && !is_signed(request) {
         return Ok((orchestrator, settings, None));
     }
     let Signature { orchestrator: signer, settings, hash, .. } = verify_signature(app, request, body, now).await?;
@@ -182,10 +187,18 @@ pub(crate) async fn verify_signature_of<E: Envelope>(
     }
 }
 
-/// Names a request: the same signed bytes to the same endpoint are the same request, under whatever prefix.
-fn request_hash(app: &App, request: &HttpRequest, signed_at: i64, body: &[u8]) -> String {
-    let target = without_prefix(app, target(request));
-    let head = format!("{}\n{target}\n{signed_at}\n", request.method());
+/// Whether a request claims to be signed.
+pub(crate) fn is_signed(request: &HttpRequest) -> bool {
+    ["stripe-signature", "stripe-signature-v2"].iter().any(|name| request.headers().contains_key(*name))
+}
+
+/// Names a request: the same signed bytes to the same endpoint, about the same thing, are the same request, under whatever
+/// prefix, and however the address is written: no signature of the first scheme says anything about that.
+fn request_hash(app: &App, request: &HttpRequest, name: &str, body: &[u8]) -> String {
+    let pattern = request.match_pattern().unwrap_or_else(|| request.path().to_owned());
+    let endpoint = without_prefix(app, &pattern);
+    let about: Vec<&str> = request.match_info().iter().map(|(_, value)| value).collect();
+    let head = format!("{}\n{endpoint}\n{}\n{name}\n", request.method(), about.join("\n"));
     sha256_base64url(&[head.as_bytes(), body].concat())
 }
 
@@ -230,13 +243,13 @@ async fn check_v2<E: Envelope>(
     signed: &SignedRequest,
     settings: &WireSettings,
     now: Timestamp,
-) -> Result<(), Refusal<E>> {
+) -> Result<Option<NamedSignature>, Refusal<E>> {
     if matches!(settings.signature_mode, SignatureMode::Hmac | SignatureMode::Unsigned) {
-        return Ok(());
+        return Ok(None);
     }
     let required = settings.signature_mode == SignatureMode::V2Required;
     if !required && unverified.signature_v2.is_none() {
-        return Ok(());
+        return Ok(None);
     }
     let sealed_token = settings.sealed_public_keys_token.as_deref();
     let source = PublicKeySource { url: settings.public_keys_url.as_ref(), sealed_token };
@@ -245,12 +258,35 @@ async fn check_v2<E: Envelope>(
         return judged.await.map_err(|error| refusal(&error.to_string()));
     }
     let reason = match tokio::time::timeout(ADVICE_WAIT, judged).await {
-        Ok(Ok(())) => return Ok(()),
+        Ok(Ok(named)) => return Ok(named),
         Ok(Err(error)) => error.to_string(),
         Err(_elapsed) => "its keys did not come in time".to_owned(),
     };
     tracing::warn!(orchestrator = %signed.orchestrator_id(), reason, "a second signature does not hold");
-    Ok(())
+    Ok(None)
+}
+
+/// A named signature is good for one request: with the same `Idempotency-Key` too, which nobody signs. What changes
+/// nothing may be asked for as often as its signature holds. Where the second signature is only advice, so is this.
+async fn used<E: Envelope>(
+    app: &App,
+    request: &HttpRequest,
+    body: &[u8],
+    named: Option<NamedSignature>,
+    settings: &WireSettings,
+) -> Result<Option<NamedSignature>, Refusal<E>> {
+    let Some(named) = named.filter(|_| !request.method().is_safe()) else { return Ok(None) };
+    let keys: Vec<&[u8]> = request.headers().get_all("idempotency-key").map(HeaderValue::as_bytes).collect();
+    let hash = request_hash(app, request, &sha256_base64url(&keys.join(&b'\n')), body);
+    match named.use_for(&app.db, &hash).await {
+        Ok(()) => Ok(Some(named)),
+        Err(UseError::Db(error)) => Err(error.into()),
+        Err(error) if settings.signature_mode == SignatureMode::V2Required => Err(refusal(&error.to_string())),
+        Err(error) => {
+            tracing::warn!(orchestrator = %settings.orchestrator_id, reason = %error, "a second signature does not hold");
+            Ok(None)
+        }
+    }
 }
 
 /// One coarse answer for every reason; the reason goes to the log.

@@ -78,6 +78,7 @@ pub(crate) fn exchange_parts(app: &App) -> ExchangeParts<'_> {
         sealer: &app.answer_sealer,
         issuer: &app.base_url,
         audience: &app.audience,
+        accounts_per_hour: app.limits.orchestrator_accounts_per_hour,
     }
 }
 
@@ -111,6 +112,7 @@ pub(crate) async fn open_account(
     let now = app.clock.now();
     let exchange = ExchangeRequest {
         assertion: body.value.id_token,
+        client: None,
         scope: body.value.scope,
         resource: None,
         request_hash: sha256_base64url(&[b"/v1/accounts\n", bound_to.as_bytes(), b"\n", &body.bytes].concat()),

@@ -100,7 +100,7 @@ impl From<&Budget> for BudgetView {
     security(("access_token" = ["budget:read"])))]
 pub(crate) async fn get_budget(app: Data<App>, caller: Caller<BudgetRead>) -> Result<HttpResponse, Problem> {
     let (account, orchestrator, now) =
-        (caller.access.account.id.clone(), caller.access.orchestrator.id.clone(), caller.now);
+        (caller.token.account_id.clone(), caller.token.orchestrator_id.clone(), caller.now);
     let budget = app.db.read(move |conn| budget::view(conn, &account, &orchestrator, now)).await?;
     Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(BudgetView::from(&budget)))
 }
@@ -162,7 +162,7 @@ pub(crate) async fn list_ledger(
     page: Query<PageQuery>,
 ) -> Result<HttpResponse, Problem> {
     let (limit, before) = (page.limit()?, page.cursor::<i64>()?.unwrap_or(i64::MAX));
-    let account = caller.access.account.id.clone();
+    let account = caller.token.account_id.clone();
     let entries =
         app.db.read(move |conn| payment::entries_before(conn, &account, before, limit).map_err(DbError::from)).await?;
     let full = i64::try_from(entries.len()).is_ok_and(|count| count == limit);

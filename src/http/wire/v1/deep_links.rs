@@ -32,7 +32,7 @@ pub(crate) async fn create_deep_link(
     caller: Caller<DashboardLink>,
     key: Key,
 ) -> Result<HttpResponse, Problem> {
-    let (account, now) = (caller.access.account.id.clone(), caller.now);
+    let (account, now) = (caller.token.account_id.clone(), caller.now);
     let secret = Secret::generate("dl")?;
     let answer = DeepLinkResponse {
         url: format!("{}/d/{}", app.base_url, secret.expose()),
@@ -42,7 +42,7 @@ pub(crate) async fn create_deep_link(
     let link = NewLink {
         account_id: account.clone(),
         hash: secret.hash(),
-        keyed: Keyed::new("create_deep_link", &key.0, b""),
+        keyed: Keyed::new(&caller.operation("create_deep_link"), &key.0, b""),
         sealed_answer: app.answer_sealer.seal(&place, &serde_json::to_vec(&answer)?)?,
     };
     let lane = account.to_string();

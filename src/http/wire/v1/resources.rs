@@ -12,15 +12,17 @@ use utoipa::ToSchema;
 use super::budget::BudgetView;
 use super::page::PageQuery;
 use super::usage::CostView;
-use crate::account;
+use crate::account::{self, SealedFact};
 use crate::app::App;
 use crate::catalog::{self, Edition, Offer, PlanId, ServiceId};
 use crate::db::DbError;
 use crate::http::caller::{Body, Caller, Key, ResourcesRead, ResourcesRemove, ResourcesWrite};
 use crate::http::problem::{Problem, table};
+use crate::http::wire::personal_fact;
 use crate::idempotency::Keyed;
 use crate::ids::ResourceId;
 use crate::money::{Amount, Money};
+use crate::orchestrator;
 use crate::payment::budget;
 use crate::payment::token::{self, PaymentToken};
 use crate::resource::{self, Purchase, Resource, ResourceState, Shown, Wanted};
@@ -40,6 +42,9 @@ pub(crate) struct CreateResourceRequest {
     /// As the plan's `configuration` in the catalog says.
     #[schema(value_type = Object)]
     configuration: Option<Map<String, Value>>,
+    /// What is said about the buyer, for services whose `kyc` asks for it: `name`, `email`, `phone`, `country`.
+    #[schema(value_type = Object)]
+    information: Option<Map<String, Value>>,
     /// A payment token of the account's orchestrator; needed for plans that cost money.
     payment_token: Option<String>,
     /// The digest of the catalog that the buyer saw: refused with what changed when the offer is another now.
@@ -111,14 +116,14 @@ pub(crate) async fn create_resource(
     key: Key,
     body: Body<CreateResourceRequest>,
 ) -> Result<HttpResponse, Problem> {
-    let keyed = Keyed::new("create_resource", &key.0, &body.bytes);
+    let keyed = Keyed::new(&caller.operation("create_resource"), &key.0, &body.bytes);
     if let Some(wanted) = done_before(&app, &caller, &keyed).await? {
         return bought(&app, &caller, &wanted).await;
     }
     let edition = app.edition();
     let offer = choose(&edition, &body.value)?;
     same_offer(&app, &edition, offer, body.value.catalog_digest.as_deref()).await?;
-    let purchase = purchase(&caller, &edition, offer, &body.value)?;
+    let purchase = purchase(&app, &caller, &edition, offer, &body.value)?;
     let token = match &body.value.payment_token {
         Some(presented) => Some(payer(&app, &caller, presented).await?),
         None => None,
@@ -129,7 +134,7 @@ pub(crate) async fn create_resource(
 
 /// A retry finds what its first request made, also when the catalog or the payment token have moved on since.
 async fn done_before(app: &App, caller: &Caller<ResourcesWrite>, keyed: &Keyed) -> Result<Option<Wanted>, Problem> {
-    let (account, keyed, now) = (caller.access.account.id.clone(), keyed.clone(), caller.now);
+    let (account, keyed, now) = (caller.token.account_id.clone(), keyed.clone(), caller.now);
     Ok(app.db.read(move |conn| resource::of_key(conn, &account, &keyed, now)).await?)
 }
 
@@ -154,6 +159,7 @@ async fn same_offer(app: &App, edition: &Edition, offer: &Offer, digest: Option<
 }
 
 fn purchase(
+    app: &App,
     caller: &Caller<ResourcesWrite>,
     edition: &Arc<Edition>,
     offer: &Offer,
@@ -166,15 +172,34 @@ fn purchase(
             .with("wrong", json!(each))
     })?;
     Ok(Purchase {
-        account_id: caller.access.account.id.clone(),
-        orchestrator_id: caller.access.orchestrator.id.clone(),
+        account_id: caller.token.account_id.clone(),
+        orchestrator_id: caller.token.orchestrator_id.clone(),
         edition: edition.clone(),
         plan: offer.name(),
         name: name(request)?,
         configuration: Value::Object(configuration),
         placement: None,
+        // What a human allowed within limits is counted under its name.
+        allowance: caller.token.details.as_ref().and(caller.token.consent_id.as_ref()).map(ToString::to_string),
+        information: information(app, caller, request)?,
         again: false,
     })
+}
+
+/// What is said about the buyer, sealed for the account.
+fn information(
+    app: &App,
+    caller: &Caller<ResourcesWrite>,
+    request: &CreateResourceRequest,
+) -> Result<Vec<SealedFact>, Problem> {
+    let (account, orchestrator) = (&caller.token.account_id, &caller.token.orchestrator_id);
+    let bad = |why| Problem::new(&table::BAD_REQUEST, why).with("field", "information");
+    let said = request.information.iter().flatten().filter(|(_, said)| !said.is_null());
+    said.map(|(name, said)| {
+        let fact = personal_fact(name, said).map_err(bad)?;
+        Ok(fact.seal(&app.person_sealer, account, orchestrator)?)
+    })
+    .collect()
 }
 
 fn name(request: &CreateResourceRequest) -> Result<String, Problem> {
@@ -195,16 +220,23 @@ fn name(request: &CreateResourceRequest) -> Result<String, Problem> {
 
 /// Verifies the payment token before any transaction is open.
 async fn payer(app: &App, caller: &Caller<ResourcesWrite>, presented: &str) -> Result<PaymentToken, Problem> {
-    let (account, orchestrator) = (caller.access.account.id.clone(), caller.access.orchestrator.id.clone());
-    let subjects = app.db.read(move |conn| account::subjects(conn, &account, &orchestrator)).await?;
+    let (account, orchestrator) = (caller.token.account_id.clone(), caller.token.orchestrator_id.clone());
+    let (orchestrator, subjects) = app
+        .db
+        .read(move |conn| {
+            let found = orchestrator::by_id(conn, &orchestrator)?.ok_or(diesel::result::Error::NotFound)?;
+            let subjects = account::subjects(conn, &account, &orchestrator)?;
+            Ok::<_, DbError>((found, subjects))
+        })
+        .await?;
     let presented = Secret::presented(presented);
-    Ok(token::verify(&presented, &caller.access.orchestrator, &subjects, &app.keys, caller.now).await?)
+    Ok(token::verify(&presented, &orchestrator, &subjects, &app.keys, caller.now).await?)
 }
 
 /// The answer for a purchase, new or repeated: made from what became of the resource.
 async fn bought(app: &App, caller: &Caller<ResourcesWrite>, wanted: &Wanted) -> Result<HttpResponse, Problem> {
     let (account, orchestrator, id, now) =
-        (caller.access.account.id.clone(), caller.access.orchestrator.id.clone(), wanted.id.clone(), caller.now);
+        (caller.token.account_id.clone(), caller.token.orchestrator_id.clone(), wanted.id.clone(), caller.now);
     let (resource, hold, budget) = app
         .db
         .read(move |conn| {
@@ -254,7 +286,7 @@ pub(crate) async fn get_resource(
     caller: Caller<ResourcesRead>,
     path: Path<String>,
 ) -> Result<HttpResponse, Problem> {
-    let (account, id) = (caller.access.account.id.clone(), resource_id(&path)?);
+    let (account, id) = (caller.token.account_id.clone(), resource_id(&path)?);
     let found = app.db.read(move |conn| resource::by_id(conn, &account, &id)).await?;
     let resource = found.ok_or_else(|| Problem::new(&table::NOT_FOUND, "The account has no such resource."))?;
     Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(ResourceView::from(&resource)))
@@ -271,7 +303,7 @@ pub(crate) async fn list_resources(
     page: Query<PageQuery>,
 ) -> Result<HttpResponse, Problem> {
     let (limit, before) = (page.limit()?, page.cursor::<ResourceId>()?);
-    let account = caller.access.account.id.clone();
+    let account = caller.token.account_id.clone();
     let found = app.db.read(move |conn| resource::list(conn, &account, before.as_ref(), limit)).await?;
     let full = i64::try_from(found.len()).is_ok_and(|count| count == limit);
     let page = ResourcePage {
@@ -291,8 +323,8 @@ pub(crate) async fn delete_resource(
     caller: Caller<ResourcesRemove>,
     path: Path<String>,
 ) -> Result<HttpResponse, Problem> {
-    let (account, id) = (caller.access.account.id.clone(), resource_id(&path)?);
-    resource::remove(&app.desk, &account, &id, caller.now).await?;
+    let (account, id) = (caller.token.account_id.clone(), resource_id(&path)?);
+    resource::remove(&app.desk, app.edition(), (&account, &id), caller.now).await?;
     let found = app.db.read(move |conn| resource::by_id(conn, &account, &id)).await?;
     let resource = found.ok_or_else(|| Problem::new(&table::NOT_FOUND, "The account has no such resource."))?;
     Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(ResourceView::from(&resource)))

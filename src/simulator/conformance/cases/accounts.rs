@@ -194,6 +194,7 @@ async fn echo(s: &Session) -> Verdict {
 }
 
 async fn again(s: &Session) -> Verdict {
+    s.attests()?;
     let first = s.party().await?;
     let body = s.account_request(&first.email, &first.subject);
     let answer = s.ask(&body).await?;
@@ -205,6 +206,7 @@ async fn again(s: &Session) -> Verdict {
 }
 
 async fn email_case(s: &Session) -> Verdict {
+    s.attests()?;
     let first = s.open().await?;
     let email = match first.email.split_once('@') {
         Some((local, domain)) => format!("{local}@{}", domain.to_uppercase()),
@@ -230,9 +232,6 @@ async fn no_silent_link(s: &Session) -> Verdict {
     if s.options.allow_silent_link {
         return not_applicable("the provider is said to link without asking (--allow-silent-link)");
     }
-    if !s.options.profile.signed {
-        return not_applicable("a public client attests nobody");
-    }
     let first = s.party().await?;
     let other = s.fresh_subject();
     let answer = s.ask(&s.account_request(&first.email, &other)).await?;
@@ -249,6 +248,7 @@ async fn no_silent_link(s: &Session) -> Verdict {
 }
 
 async fn existing_user(s: &Session) -> Verdict {
+    s.attests()?;
     let Some(email) = &s.options.existing_email else {
         return not_applicable("no existing user was named (--existing-email)");
     };
@@ -280,16 +280,12 @@ async fn expired(s: &Session, at: fn(&Session) -> String) -> Verdict {
 }
 
 async fn unattested(s: &Session, change: Change) -> Verdict {
-    if !s.options.profile.signed {
-        return not_applicable("a public client attests nobody");
-    }
+    s.attests()?;
     refused(s, change).await
 }
 
 async fn spelling(s: &Session, name: &str) -> Verdict {
-    if !s.options.profile.signed {
-        return not_applicable("a public client attests nobody");
-    }
+    s.attests()?;
     let (kind, subject) = (&s.options.orchestrator_type, s.fresh_subject());
     let mut whom = json!({"account": subject});
     if !name.is_empty() {

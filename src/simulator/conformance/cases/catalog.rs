@@ -119,6 +119,7 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 async fn health(s: &Session) -> Verdict {
+    s.reads_catalog()?;
     let answer = s.send(Call::get(HEALTH)).await?;
     answer.is(200)?;
     answer.expect(answer.text("/status") == Some("ok"), "`status` ok")?;
@@ -128,6 +129,7 @@ async fn health(s: &Session) -> Verdict {
 }
 
 async fn page(s: &Session) -> Result<Answer, Stop> {
+    s.reads_catalog()?;
     let answer = s.send(Call::get(SERVICES)).await?;
     answer.is(200)?;
     Ok(answer)
@@ -276,6 +278,7 @@ async fn pages_end(s: &Session) -> Verdict {
 }
 
 async fn unknown_cursor(s: &Session) -> Verdict {
+    s.reads_catalog()?;
     s.send(Call::get(format!("{SERVICES}?cursor=%27%22%3B--%00nowhere"))).await?.survives()
 }
 

@@ -1,12 +1,13 @@
 //! What happens when an existing user must be asked: nothing, until they said yes in their own browser.
 
-use super::super::answer::Answer;
-use super::super::call::Call;
+use super::super::answer::{Answer, Envelope};
+use super::super::call::{Call, resource};
 use super::super::case::{Case, Group::Consent as G, Stop, Verdict, case, not_applicable};
 use super::super::session::Session;
 use url::Url;
 
 const RULE: &str = "APP 0.1d, requires_auth";
+const LINKING: &str = "APP 0.1d, account request: an existing user consents; account takeover by e-mail";
 const BROWSER: &str = "APP 0.1d, the browser half of requires_auth: log-in first";
 
 pub(super) const CASES: &[Case] = &[
@@ -29,6 +30,13 @@ pub(super) const CASES: &[Case] = &[
     case(G, "consent.unknown-state", "A page of a request that nobody made gives no code", BROWSER, |s| {
         Box::pin(unknown_state(s))
     }),
+    case(
+        G,
+        "consent.reaches-nothing",
+        "Whoever only names a known e-mail reaches nothing of its owner",
+        LINKING,
+        |s| Box::pin(reaches_nothing(s)),
+    ),
     case(G, "consent.again", "The same request again asks again", RULE, |s| Box::pin(again(s))),
 ];
 
@@ -118,6 +126,22 @@ async fn unknown_state(s: &Session) -> Verdict {
     let answer = s.send(browser(&other)).await?;
     answer.expect(answer.status < 500, "no 5xx for a request that nobody made")?;
     gives_no_code(&answer)
+}
+
+async fn reaches_nothing(s: &Session) -> Verdict {
+    if s.options.allow_silent_link {
+        return not_applicable("the provider is said to link without asking (--allow-silent-link)");
+    }
+    let (made, other) = (s.shared().await?, s.fresh_subject());
+    let answer = s.ask(&s.account_request(&made.party.email, &other)).await?;
+    if !answer.succeeded() {
+        return answer.refused_somehow(Envelope::Typed, &[]);
+    }
+    let Some(stranger) = s.let_in(&answer, &made.party.email, &other).await? else {
+        return Ok(());
+    };
+    let read = s.send(Call::get(resource(&made.id)).bearer(&stranger.access)).await?;
+    read.refused(Envelope::Status, &[401, 403, 404], &[])
 }
 
 async fn again(s: &Session) -> Verdict {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::super::answer::{Answer, Envelope};
 use super::super::call::{ACCOUNT_REQUESTS, Call, RESOURCES, TOKEN};
@@ -63,8 +63,13 @@ async fn large(s: &Session, path: &str) -> Verdict {
     }
 }
 
-/// The first refusal of a burst of one and the same account request: it opens one account at most.
-async fn limited(s: &Session) -> Result<Answer, Stop> {
+/// The first refusal of a burst, looked for once, and what was sent.
+async fn limited(s: &Session) -> Result<&(Answer, Value), Stop> {
+    s.limited.get_or_try_init(|| burst(s)).await
+}
+
+/// A burst of one and the same account request: it opens one account at most.
+async fn burst(s: &Session) -> Result<(Answer, Value), Stop> {
     let body = s.account_request(&s.fresh_email(), &s.fresh_subject());
     let mut sent = 0;
     while sent < s.options.burst {
@@ -72,7 +77,7 @@ async fn limited(s: &Session) -> Result<Answer, Stop> {
         for answer in join_all(calls).await {
             let answer = answer?;
             if answer.status == 429 {
-                return Ok(answer);
+                return Ok((answer, body));
             }
             answer.expect(answer.status < 500, "no 5xx under a burst")?;
         }
@@ -82,16 +87,16 @@ async fn limited(s: &Session) -> Result<Answer, Stop> {
 }
 
 async fn envelope(s: &Session) -> Verdict {
-    limited(s).await?.refused(Envelope::Typed, &[429], &["rate_limited"])
+    limited(s).await?.0.refused(Envelope::Typed, &[429], &["rate_limited"])
 }
 
 async fn says_when(s: &Session) -> Verdict {
-    let answer = limited(s).await?;
-    answer.expect(retry_after(&answer).is_some(), "`Retry-After` in whole seconds")
+    let (answer, _) = limited(s).await?;
+    answer.expect(retry_after(answer).is_some(), "`Retry-After` in whole seconds")
 }
 
 async fn header(s: &Session) -> Verdict {
-    let answer = limited(s).await?;
+    let (answer, _) = limited(s).await?;
     let Some(text) = answer.incoming.header("ratelimit") else {
         return not_applicable("the refusal has no RateLimit header, which is a draft");
     };
@@ -104,12 +109,12 @@ async fn header(s: &Session) -> Verdict {
 }
 
 async fn recovers(s: &Session) -> Verdict {
-    let answer = limited(s).await?;
-    let wait = retry_after(&answer).unwrap_or(1).max(1);
+    let (answer, body) = limited(s).await?;
+    let wait = retry_after(answer).unwrap_or(1).max(1);
     if wait > s.options.patience.as_secs() {
         return not_applicable(format!("the provider asks to wait {wait} s, longer than --patience"));
     }
     tokio::time::sleep(Duration::from_secs(wait)).await;
-    let again = s.send(Call::post(ACCOUNT_REQUESTS, &s.new_request()).bursting()).await?;
+    let again = s.send(Call::post(ACCOUNT_REQUESTS, body).bursting()).await?;
     again.expect(again.status != 429, "no refusal after the wait that was asked for")
 }

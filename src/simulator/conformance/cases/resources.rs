@@ -6,6 +6,7 @@ use super::super::answer::{Answer, Envelope};
 use super::super::call::{Call, RESOURCES, resource};
 use super::super::case::{Case, Group::Resources as G, Stop, Verdict, case, not_applicable};
 use super::super::making::Made;
+use super::super::profile::Member;
 use super::super::services::{Price, Service};
 use super::super::session::Session;
 
@@ -13,12 +14,19 @@ const CREATE: &str = "APP 0.1d, POST /provisioning/resources";
 const READ: &str = "APP 0.1d, GET /provisioning/resources/:id";
 const ACCESS: &str = "APP 0.1d, access_configuration: a flat map of plain texts";
 const BEARER: &str = "APP 0.1d, resource endpoints want a bearer; RFC 6750 §3";
+const DATED: &str = "APP 0.1d, dated shapes of resources";
 const OWNER: &str = "APP 0.1d, order of checks: existence, then ownership";
 const SCHEMA: &str = "APP 0.1d, configuration_schema, enforced by the provider too";
 const RULES: &str = "APP 0.1d, constraints and parents, enforced by the provider too";
 
 pub(super) const CASES: &[Case] = &[
     case(G, "resources.create", "A free service can be made", CREATE, |s| Box::pin(create(s))),
+    case(G, "resources.three-calls", "From nothing to a free resource it takes three calls", CREATE, |s| {
+        Box::pin(three_calls(s))
+    }),
+    case(G, "resources.dated-pending", "A creation is pending only where the profile has that", DATED, |s| {
+        Box::pin(dated_pending(s))
+    }),
     case(G, "resources.access", "A deployable gives access as plain texts", ACCESS, |s| Box::pin(access(s))),
     case(G, "resources.service-echo", "The answer names the service, if it names one", CREATE, |s| Box::pin(echo(s))),
     case(G, "resources.read", "What was made can be read", READ, |s| Box::pin(read(s))),
@@ -104,9 +112,31 @@ async fn create(s: &Session) -> Verdict {
     made.answer.kind_is(&["complete"])
 }
 
+/// An account, its token (at once or for a code), and the first resource: nothing else is asked in between.
+async fn three_calls(s: &Session) -> Verdict {
+    let service = s.usable().await?;
+    if !service.needs_parent().is_empty() || !service.can_be_free() {
+        return not_applicable("the only usable service needs a parent or payment");
+    }
+    let (email, subject) = (s.fresh_email(), s.fresh_subject());
+    let answer = s.ask(&s.account_request(&email, &subject)).await?;
+    match s.let_in(&answer, &email, &subject).await? {
+        Some(party) => s.try_create(&s.create_body(service, &party), &party).await?.kind_is(&["complete", "pending"]),
+        None => not_applicable("the provider asks every new user to consent, or for more information"),
+    }
+}
+
+async fn dated_pending(s: &Session) -> Verdict {
+    match s.options.profile.pending {
+        Member::Absent => changed(s, |_| ()).await?.kind_is(&["complete", "needs_information"]),
+        _ => not_applicable("the profile lets a creation be pending"),
+    }
+}
+
 async fn access(s: &Session) -> Verdict {
     let made = s.shared().await?;
-    if s.services().await?.find(&made.service).is_some_and(Service::is_plan) {
+    let known = s.services().await.ok();
+    if known.and_then(|services| services.find(&made.service)).is_some_and(Service::is_plan) {
         return not_applicable("the only usable service is a plan, which gives no access");
     }
     let map = made.answer.json.pointer("/complete/access_configuration").and_then(Value::as_object);

@@ -161,12 +161,8 @@ async fn get(s: &Session) -> Verdict {
     answer.expect((400..500).contains(&answer.status), "4xx: tokens are asked for by POST")
 }
 
-fn signed(s: &Session) -> Verdict {
-    if s.options.profile.signed { Ok(()) } else { not_applicable("public clients sign nothing") }
-}
-
 async fn unsigned_code(s: &Session) -> Verdict {
-    signed(s)?;
+    s.signs()?;
     let code = s.code().await?;
     let answer = s.send(s.exchange(&code).unsigned()).await?;
     answer.refused(
@@ -177,7 +173,7 @@ async fn unsigned_code(s: &Session) -> Verdict {
 }
 
 async fn signed_form(s: &Session) -> Verdict {
-    signed(s)?;
+    s.signs()?;
     let code = s.code().await?;
     let call = s.exchange(&code);
     // The same fields in another order are other bytes.
@@ -191,7 +187,7 @@ async fn signed_form(s: &Session) -> Verdict {
 }
 
 async fn failed_signature(s: &Session) -> Verdict {
-    signed(s)?;
+    s.signs()?;
     let code = s.code().await?;
     s.send(s.exchange(&code).hmac(s.signature(b"other", 0)?)).await?;
     s.send(s.exchange(&code)).await?.is(200)

@@ -56,18 +56,21 @@ async fn supported(s: &Session) -> Verdict {
     if s.options.profile.update_service == Member::Absent {
         return not_applicable("the profile has no update_service");
     }
-    let any = s.services().await?.all.iter().any(|service| !service.updates().is_empty());
-    if any || s.options.profile.update_service == Member::Needed {
+    let needed = s.options.profile.update_service == Member::Needed;
+    if needed || s.services().await?.all.iter().any(|service| !service.updates().is_empty()) {
         return Ok(());
     }
     not_applicable("no service of the catalog allows an update")
 }
 
-/// A resource, and where the catalog lets it go.
-async fn way(s: &Session, wanted: fn(&Service) -> bool, what: &str) -> Result<(Made, String), Stop> {
+/// A resource, and where the catalog lets it go. It may begin paid, where that is no matter and the run can pay.
+async fn way(s: &Session, wanted: fn(&Service) -> bool, what: &str, paid_from: bool) -> Result<(Made, String), Stop> {
     supported(s).await?;
     let services = s.services().await?;
-    let pair = services.all.iter().filter(|from| from.can_be_free()).find_map(|from| {
+    let begin = |from: &&Service| from.can_be_free() || (paid_from && s.options.payment_tokens.is_some());
+    let mut origins: Vec<_> = services.all.iter().filter(begin).collect();
+    origins.sort_by_key(|from| !from.can_be_free());
+    let pair = origins.into_iter().find_map(|from| {
         let ways = from.updates();
         let to = ways.iter().filter_map(|id| services.find(id)).find(|to| wanted(to))?;
         Some((from, to.id.clone()))
@@ -80,7 +83,7 @@ async fn way(s: &Session, wanted: fn(&Service) -> bool, what: &str) -> Result<(M
 }
 
 async fn allowed(s: &Session) -> Verdict {
-    let (made, to) = way(s, |to| to.can_be_free() && to.needs_parent().is_empty(), "a free one").await?;
+    let (made, to) = way(s, |to| to.can_be_free() && to.needs_parent().is_empty(), "a free one", true).await?;
     let answer = update(s, &made, &target(s, &to).await?).await?;
     answer.kind_is(&["complete", "pending"])?;
     answer.expect(answer.text("/id") == Some(&made.id), "the same `id` as before")
@@ -165,7 +168,7 @@ async fn keeps(s: &Session) -> Verdict {
 }
 
 async fn upgrade(s: &Session) -> Result<(Made, Value), Stop> {
-    let (made, to) = way(s, Service::is_paid, "a paid one").await?;
+    let (made, to) = way(s, Service::is_paid, "a paid one", false).await?;
     if made.party.payment.as_deref() == Some("provider") {
         return not_applicable("the provider collects payment itself");
     }

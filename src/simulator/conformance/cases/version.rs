@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::super::answer::Envelope;
 use super::super::call::{ACCOUNT_REQUESTS, Call, HEALTH, RESOURCES, SERVICES, VERSION, resource};
-use super::super::case::{Case, Group::Version as G, Verdict, case, not_applicable};
+use super::super::case::{Case, Group::Version as G, Verdict, case};
 use super::super::session::Session;
 
 const RULE: &str = "APP 0.1d, API-Version";
@@ -13,23 +13,19 @@ const ORDER: &str = "APP 0.1d, order of checks";
 pub(super) const CASES: &[Case] = &[
     case(G, "version.good", "The version 0.1d is accepted", RULE, |s| Box::pin(good(s))),
     case(G, "version.missing", "A call without a version is refused", RULE, |s| {
-        Box::pin(refused(s, Call::get(SERVICES).version(None)))
+        Box::pin(refused(s, any(s).version(None)))
     }),
     case(G, "version.unknown", "An unknown version is refused", RULE, |s| {
-        Box::pin(refused(s, Call::get(SERVICES).version(Some("9.9z"))))
+        Box::pin(refused(s, any(s).version(Some("9.9z"))))
     }),
-    case(G, "version.empty", "An empty version is refused", RULE, |s| {
-        Box::pin(refused(s, Call::get(SERVICES).version(Some(""))))
-    }),
+    case(G, "version.empty", "An empty version is refused", RULE, |s| Box::pin(refused(s, any(s).version(Some(""))))),
     case(G, "version.prefix", "A version that only begins like ours is refused", RULE, |s| {
-        Box::pin(refused(s, Call::get(SERVICES).version(Some("0.1d-beta"))))
+        Box::pin(refused(s, any(s).version(Some("0.1d-beta"))))
     }),
     case(G, "version.names-supported", "The refusal names the version that is supported", RULE, |s| {
         Box::pin(names_supported(s))
     }),
-    case(G, "version.on-health", "Health wants a version too", RULE, |s| {
-        Box::pin(refused(s, Call::get(HEALTH).version(None)))
-    }),
+    case(G, "version.on-health", "Health wants a version too", RULE, |s| Box::pin(on_health(s))),
     case(G, "version.on-account-requests", "An account request wants a version", RULE, |s| {
         Box::pin(refused(s, Call::post(ACCOUNT_REQUESTS, &s.new_request()).version(None)))
     }),
@@ -41,17 +37,29 @@ pub(super) const CASES: &[Case] = &[
     case(G, "version.not-on-token", "The token endpoint asks for no version", RULE, |s| Box::pin(not_on_token(s))),
 ];
 
+/// A right call: for the catalog, or where it cannot be read, for an account.
+fn any(s: &Session) -> Call {
+    match s.reads_catalog() {
+        Ok(()) => Call::get(SERVICES),
+        Err(_) => Call::post(ACCOUNT_REQUESTS, &s.new_request()),
+    }
+}
+
 async fn good(s: &Session) -> Verdict {
-    s.send(Call::get(SERVICES)).await?.is(200)
+    s.send(any(s)).await?.is(200)
+}
+
+async fn on_health(s: &Session) -> Verdict {
+    s.reads_catalog()?;
+    refused(s, Call::get(HEALTH).version(None)).await
 }
 
 async fn refused(s: &Session, call: Call) -> Verdict {
-    // Health and services as a public client: only somebody who can sign may ask.
     s.send(call).await?.refused(Envelope::Flat, &[400], &["invalid_api_version"])
 }
 
 async fn names_supported(s: &Session) -> Verdict {
-    let answer = s.send(Call::get(SERVICES).version(Some("0.0a"))).await?;
+    let answer = s.send(any(s).version(Some("0.0a"))).await?;
     let named = answer.text("/error/message").is_some_and(|message| message.contains(VERSION));
     answer.expect(named, format!("a message that names `{VERSION}`"))
 }
@@ -68,9 +76,7 @@ async fn on_read(s: &Session) -> Verdict {
 }
 
 async fn signature_first(s: &Session) -> Verdict {
-    if !s.options.profile.signed {
-        return not_applicable("public clients sign nothing");
-    }
+    s.signs()?;
     let answer = s.send(Call::get(SERVICES).unsigned().version(None)).await?;
     answer.refused(Envelope::Flat, &[401], &["invalid_signature"])
 }

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use crate::account::{PersonalFact, PersonalField};
 use crate::attestation::{AccountRequestFacts, CanonicalEmail};
 use crate::authorization::{CodeChallenge, Scopes};
 use crate::clock::Timestamp;
@@ -13,6 +14,8 @@ use crate::signing::canonical_json;
 
 /// The longest `id`, in bytes.
 const MAX_ID: usize = 200;
+/// The longest name of a client, in bytes.
+const MAX_CLIENT_ID: usize = 255;
 /// The longest `confirmation_secret`, in bytes.
 const MAX_SECRET: usize = 1024;
 /// The longest text of any other member, in bytes.
@@ -101,7 +104,12 @@ impl RequestBody {
 
     /// `client_id`, for requests that nobody signed.
     pub(super) fn client_id(&self) -> Result<Option<&str>, Refusal<Typed>> {
-        self.all().text("client_id")
+        let client = self.all().text("client_id")?;
+        if client.is_some_and(|id| !(1..=MAX_CLIENT_ID).contains(&id.len()) || id.chars().any(char::is_control)) {
+            let message = format!("`client_id` must have 1 to {MAX_CLIENT_ID} bytes and no control characters.");
+            return Err(Refusal::bad(message));
+        }
+        Ok(client)
     }
 
     /// `orchestrator.<type>.account`, where the type is how the signer calls itself.
@@ -145,16 +153,16 @@ impl RequestBody {
         Ok(())
     }
 
-    /// The scopes: all that we have when none is asked for; those asked for that we know otherwise.
-    pub(super) fn scopes(&self) -> Result<Scopes, Refusal<Typed>> {
+    /// The scopes asked for, as far as we know them. `None`: none is asked for.
+    pub(super) fn scopes(&self) -> Result<Option<Scopes>, Refusal<Typed>> {
         let Some(asked) = self.all().texts("scopes")?.filter(|asked| !asked.is_empty()) else {
-            return Ok(Scopes::all());
+            return Ok(None);
         };
         let known = Scopes::known_of(&asked.join(" "));
         if known.is_empty() {
             return Err(Refusal::bad(format!("None of `scopes` is known here; there are: {}.", Scopes::all())));
         }
-        Ok(known)
+        Ok(Some(known))
     }
 
     /// `confirmation_secret`: opaque.
@@ -166,23 +174,35 @@ impl RequestBody {
         Ok(secret.map(str::to_owned))
     }
 
-    /// What must be known about the person and is not said: neither at the top nor in `submitted_information`.
-    pub(super) fn lacks(&self, required: &[String]) -> Result<Vec<String>, Refusal<Typed>> {
-        let all = self.all();
-        let submitted = all.object("submitted_information", "submitted_information.")?;
-        let mut lacking = Vec::new();
-        for name in required {
+    /// What is said about the person, at the top or in `submitted_information`, and what of `required` is not. What is
+    /// not required and has no form that we keep is passed over.
+    pub(super) fn person(
+        &self,
+        required: &[String],
+    ) -> Result<(Vec<PersonalFact>, Vec<PersonalField>), Refusal<Typed>> {
+        let submitted = self.all().object("submitted_information", "submitted_information.")?;
+        let verified = self.verified_fields()?.unwrap_or_default();
+        let (mut said, mut lacking) = (Vec::new(), Vec::new());
+        for field in [PersonalField::Name, PersonalField::Phone, PersonalField::Country] {
+            let name = field.as_str();
+            let needed = required.iter().any(|required| required == name);
             let given = submitted.map(|more| more.text(name)).transpose()?.flatten();
-            let given = given.map_or_else(|| all.text(name), |given| Ok(Some(given)))?;
-            match given.map(str::trim).filter(|given| !given.is_empty()) {
-                None => lacking.push(name.clone()),
-                Some(country) if name == "country" && !is_country(country) => {
-                    return Err(Refusal::bad("`country` must be two letters (ISO 3166-1)."));
-                }
-                Some(_) => {}
+            let given = given.map_or_else(|| self.all().text(name), |given| Ok(Some(given)))?;
+            match given.filter(|given| !given.trim().is_empty()) {
+                None if needed => lacking.push(field),
+                None => {}
+                Some(given) => match PersonalFact::new(field, given, verified.contains(&name)) {
+                    Ok(fact) => said.push(fact),
+                    Err(error) if needed => return Err(Refusal::bad(format!("`{name}`: {error}."))),
+                    Err(_) => {}
+                },
             }
         }
-        Ok(lacking)
+        Ok((said, lacking))
+    }
+
+    fn verified_fields(&self) -> Result<Option<Vec<&str>>, Refusal<Typed>> {
+        Ok(self.all().object("kyc", "kyc.")?.map(|kyc| kyc.texts("verified_fields")).transpose()?.flatten())
     }
 
     /// What an attestation is made of.
@@ -192,7 +212,7 @@ impl RequestBody {
         if id.is_some_and(|id| !(1..=MAX_ID).contains(&id.len()) || id.chars().any(char::is_control)) {
             return Err(Refusal::bad(format!("`id` must have 1 to {MAX_ID} bytes and no control characters.")));
         }
-        let verified = all.object("kyc", "kyc.")?.map(|kyc| kyc.texts("verified_fields")).transpose()?.flatten();
+        let verified = self.verified_fields()?;
         // The order of members and the space between them say nothing: a retry may be written anew.
         let canonical = canonical_json(&self.value).unwrap_or_else(|_unwritable| bytes.to_vec());
         Ok(AccountRequestFacts {
@@ -218,10 +238,6 @@ fn instant(text: &str) -> Option<Timestamp> {
 
 fn no_instant(name: &str) -> Refusal<Typed> {
     Refusal::bad(format!("`{name}` must be a date and time as in 2026-10-03T12:10:00Z."))
-}
-
-fn is_country(text: &str) -> bool {
-    text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_alphabetic())
 }
 
 #[cfg(test)]
@@ -265,7 +281,7 @@ mod tests {
             "configuration": null, "actor": null, "scopes": null, "confirmation_secret": null, "id": null, "name": null});
         let body = good(nothing);
         assert!(body.check_rest().is_ok() && body.code_challenge().unwrap().is_none());
-        assert_eq!(body.scopes().unwrap(), Scopes::all());
+        assert_eq!(body.scopes().unwrap(), None);
         assert!(body.confirmation_secret().unwrap().is_none() && body.facts(b"").unwrap().id.is_none());
         for (name, value) in
             [("configuration", json!([])), ("actor", json!("x")), ("name", json!(1)), ("country", json!({}))]
@@ -284,10 +300,15 @@ mod tests {
     #[test]
     fn what_is_lacking_is_named_and_may_come_in_either_place() {
         let required = ["name".to_owned(), "country".to_owned()];
-        assert_eq!(good(json!({"name": " "})).lacks(&required).unwrap(), ["name", "country"]);
+        let (said, lacking) = good(json!({"name": " ", "phone": "+1"})).person(&required).unwrap();
+        assert_eq!(lacking, [PersonalField::Name, PersonalField::Country]);
+        assert_eq!(said.iter().map(PersonalFact::field).collect::<Vec<_>>(), [PersonalField::Phone]);
         let more = json!({"name": "Dana", "submitted_information": {"country": "DE"}});
-        assert!(good(more).lacks(&required).unwrap().is_empty());
-        assert!(good(json!({"name": "Dana", "country": "Germany"})).lacks(&required).is_err());
+        let (said, lacking) = good(more).person(&required).unwrap();
+        assert!(said.len() == 2 && lacking.is_empty());
+        let long = json!({"name": "Dana", "country": "Germany"});
+        assert!(good(long.clone()).person(&required).is_err());
+        assert_eq!(good(long).person(&[]).unwrap().0.len(), 1, "what is not needed may be odd, and is not kept");
     }
 
     #[test]

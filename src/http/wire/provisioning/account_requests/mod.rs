@@ -12,12 +12,14 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::envelope::{Refusal, Typed};
-use super::signed::{Signature, check_version, content_type, read_body, verify_signature};
+use super::person;
+use super::signed::{Signature, check_version, content_type, is_signed, read_body, verify_signature};
+use crate::account::CountError;
 use crate::app::App;
 use crate::attestation::{Attestation, AttestationError, attest_signed, attest_unsigned};
 use crate::authorization::{self, AccountAnswered, AccountAsked, AccountRequestError, AccountRequestParts, WireSigner};
 use crate::clock::Timestamp;
-use crate::http::limit::{Allowance, Limit, Limits};
+use crate::http::limit::{Allowance, Limit, Limited, Limits};
 use crate::orchestrator::{Orchestrator, WireSettings};
 use body::RequestBody;
 
@@ -42,7 +44,7 @@ pub(crate) struct AccountRequestBody {
     country: Option<String>,
     /// `{"verified_fields": […]}`: any of `name`, `email`, `phone`, `country`.
     kyc: Option<Value>,
-    /// Wanted scopes; all when none is named.
+    /// Wanted scopes. When none is named: what the owner allowed; all, where nobody was asked.
     scopes: Option<Vec<String>>,
     client_capabilities: Option<Vec<String>>,
     /// `{"email", "ip_address"}` of whoever acts.
@@ -132,9 +134,11 @@ async fn answer(
     }
     body.check_rest()?;
     let (scopes, confirmation_secret) = (body.scopes()?, body.confirmation_secret()?);
-    let lacking = body.lacks(&asker.settings.required_information)?;
+    let (information, lacking) = body.person(&asker.settings.required_information)?;
     if !lacking.is_empty() {
-        return Ok((asker.settings, asker.allowance, needs_information(&lacking)));
+        let needed = json!({"schema": person::schema(&lacking)});
+        let asks = json!({"type": "needs_information", "needs_information": needed});
+        return Ok((asker.settings, asker.allowance, asks));
     }
     let state = confirmation_secret.as_deref().filter(|secret| is_state(secret)).map(str::to_owned);
     let wanted = AccountAsked {
@@ -147,8 +151,15 @@ async fn answer(
         code_challenge,
         confirmation_secret,
         expires_at: body.expires_at(),
+        information,
     };
-    let parts = AccountRequestParts { db: &app.db, signer: wire_signer(app), sealer: &app.answer_sealer };
+    let parts = AccountRequestParts {
+        db: &app.db,
+        signer: wire_signer(app),
+        sealer: &app.answer_sealer,
+        person_sealer: &app.person_sealer,
+        accounts_per_hour: app.limits.orchestrator_accounts_per_hour,
+    };
     let answered = authorization::request_account(parts, &wanted, now).await.map_err(refused)?;
     Ok((wanted.settings, asker.allowance, written(app, answered, state.as_deref())))
 }
@@ -175,13 +186,13 @@ async fn asker(
     (body, bytes): (&RequestBody, &[u8]),
     now: Timestamp,
 ) -> Result<Asker, Refusal<Typed>> {
-    if request.headers().contains_key("stripe-signature") || request.headers().contains_key("stripe-signature-v2") {
+    if is_signed(request) {
         let Signature { orchestrator, settings, secret, .. } =
             verify_signature::<Typed>(app, request, bytes, now).await?;
         let account = body.orchestrator_account(&settings)?;
         let person = format!("{}/{account}", orchestrator.id);
         let id = orchestrator.id.to_string();
-        let allowance = limits.take(&[(Limit::AccountRequests, &person), (Limit::Orchestrator, &id)])?;
+        let allowance = limits.take(&[(Limit::Orchestrator, &id), (Limit::AccountRequests, &person)])?;
         let attestation = attest_signed(&orchestrator, &account, &body.facts(bytes)?, now).map_err(disbelieved)?;
         let attestation = attestation.signed_with(&secret);
         return Ok(Asker { orchestrator, settings, signed: true, client: id, attestation, allowance });
@@ -191,10 +202,12 @@ async fn asker(
         _ => return Err(Refusal::new(StatusCode::UNAUTHORIZED, "unauthorized", "The request is not signed.")),
     };
     let address = limits.address(request);
-    let person = format!("{client}/{address}");
-    let allowance = limits.take(&[(Limit::AccountRequests, &person), (Limit::AddressAccounts, &address)])?;
-    let (orchestrator, settings) = generic::orchestrator_of(app, &client).await?;
-    limits.take(&[(Limit::Orchestrator, orchestrator.id.as_str())])?;
+    let person = format!("{address}/{client}");
+    // Whom nobody knows is counted by where they come from alone.
+    let allowance = limits.take(&[(Limit::AddressAccounts, &address)])?;
+    let (orchestrator, settings) = generic::orchestrator_of(app, &client, now).await?;
+    let narrower = [(Limit::Orchestrator, orchestrator.id.as_str()), (Limit::UnsignedRequests, &person)];
+    let allowance = allowance.and(limits.take(&narrower)?);
     let attestation = attest_unsigned(&orchestrator, &client, &body.facts(bytes)?, now).map_err(disbelieved)?;
     Ok(Asker { orchestrator, settings, signed: false, client, attestation, allowance })
 }
@@ -228,7 +241,8 @@ fn refused(error: AccountRequestError) -> Refusal<Typed> {
             Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", message)
                 .header(header::RETRY_AFTER, "2".to_owned())
         }
-        AccountRequestError::Db(error) => error.into(),
+        AccountRequestError::Count(CountError::TooMany { at_most, wait }) => Limited::openings(at_most, wait).into(),
+        AccountRequestError::Count(CountError::Db(error)) | AccountRequestError::Db(error) => error.into(),
         error => Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "account_creation_failed", "Something broke here.")
             .because(error),
     }
@@ -251,20 +265,6 @@ fn written(app: &App, answered: AccountAnswered, state: Option<&str>) -> Value {
             json!({"type": "requires_auth", "requires_auth": {"type": "redirect", "redirect": {"url": url}}})
         }
     }
-}
-
-fn needs_information(lacking: &[String]) -> Value {
-    let property = |name: &String| {
-        let schema = match name.as_str() {
-            "country" => json!({"type": "string", "pattern": "^[A-Za-z]{2}$", "description": "ISO 3166-1 alpha-2"}),
-            "phone" => json!({"type": "string", "minLength": 1, "maxLength": 64, "description": "As in E.164"}),
-            _ => json!({"type": "string", "minLength": 1, "maxLength": 200}),
-        };
-        (name.clone(), schema)
-    };
-    let properties: serde_json::Map<String, Value> = lacking.iter().map(property).collect();
-    let schema = json!({"type": "object", "required": lacking, "properties": properties});
-    json!({"type": "needs_information", "needs_information": {"schema": schema}})
 }
 
 /// A confirmation secret that may stand in a URL. Any other is kept sealed, and given back at the callback alone.

@@ -8,12 +8,15 @@ use utoipa::ToSchema;
 
 use super::super::bearer::WireCaller;
 use super::super::envelope::{Refusal, Status};
+use super::super::person;
 use super::refused;
+use crate::account::PersonalField;
 use crate::app::App;
-use crate::catalog::{Edition, LoadError, PlanRef, Version};
+use crate::catalog::{Edition, LoadError, Offer, PlanRef, Version};
+use crate::db::DbError;
 use crate::http::limit::Allowance;
-use crate::ids::ResourceId;
-use crate::resource::{self, Came, Resource, ResourceState, Shown};
+use crate::ids::{AccountId, ResourceId};
+use crate::resource::{self, Came, Changed, Resource, ResourceState, Shown};
 
 /// A resource on the wire; which members there are depends on `status`.
 #[derive(Serialize, ToSchema)]
@@ -75,6 +78,15 @@ pub(super) fn removed(id: &ResourceId) -> HttpResponse {
     respond(&plain("removed", Some(id)), &Allowance::default())
 }
 
+/// The schema of everything that has to be said about a plan that is to be had.
+pub(super) fn schema(offer: &Offer, configured: bool, needed: &[PersonalField]) -> Value {
+    match (configured, needed.is_empty()) {
+        (true, _) => person::schema(needed),
+        (false, true) => offer.plan.configuration_schema(),
+        (false, false) => person::schema_with(offer.plan.configuration_schema(), needed),
+    }
+}
+
 /// What has to be said first.
 pub(super) fn asks(schema: Value, id: Option<&ResourceId>, allowance: &Allowance) -> HttpResponse {
     let answer =
@@ -96,6 +108,9 @@ pub(super) async fn of(
     let status = match resource.state {
         ResourceState::Ready => return complete(app, caller, resource, secrets, allowance).await,
         ResourceState::Failed => return Err(never_came_to_be(app, resource).await?),
+        ResourceState::NeedsAttention if !is_worked_on(app, resource).await? => {
+            return Err(refused::needs_human(resource).about(resource.id.as_str()));
+        }
         ResourceState::Removed => "removed",
         ResourceState::Removing => "pending_removal",
         ResourceState::Requested
@@ -105,6 +120,12 @@ pub(super) async fn of(
         | ResourceState::NeedsAttention => "pending",
     };
     Ok(respond(&plain(status, Some(&resource.id)), allowance))
+}
+
+/// Whether something still goes on by itself, although a human was called.
+async fn is_worked_on(app: &App, resource: &Resource) -> Result<bool, Refusal<Status>> {
+    let (account, id) = (resource.account_id.clone(), resource.id.clone());
+    Ok(app.db.read(move |conn| Ok::<_, DbError>(resource::is_worked_on(conn, &account, &id)?)).await?)
 }
 
 async fn complete(
@@ -150,6 +171,24 @@ fn access(sold: Option<&Edition>, plan: &PlanRef, shown: Shown) -> Map<String, V
     };
     let named = offer.plan.access().into_iter();
     named.filter_map(|(name, credential)| Some((name.to_owned(), json!(shown.get(credential.as_str())?)))).collect()
+}
+
+/// What became of work on a resource, and the resource as it is now.
+pub(super) async fn came_of(
+    app: &App,
+    resource: (&AccountId, &ResourceId),
+    changed: &Changed,
+) -> Result<(Came, Resource), Refusal<Status>> {
+    let (account, id, operation) = (resource.0.clone(), resource.1.clone(), changed.operation.clone());
+    let read = app.db.read(move |conn| {
+        let came = match &operation {
+            Some(operation) => resource::came_of(conn, &account, operation)?,
+            None => Came::Done,
+        };
+        Ok::<_, DbError>((came, resource::by_id(conn, &account, &id)?))
+    });
+    let (came, found) = read.await?;
+    Ok((came, found.ok_or_else(|| Refusal::broken("work without its resource"))?))
 }
 
 /// Why a purchase came to nothing: for the money, or because the platform could not.

@@ -11,10 +11,12 @@ use super::super::bearer::WireCaller;
 use super::super::envelope::{Refusal, Status};
 use super::super::signed::{content_type, parse_json};
 use crate::account;
+use crate::account::{PersonalFact, PersonalField, SealedFact};
 use crate::app::App;
-use crate::catalog::{Offer, WrongConfiguration};
+use crate::catalog::{KycField, Offer, WrongConfiguration};
+use crate::http::wire::personal_fact;
 use crate::payment::token::{self, PaymentToken};
-use crate::resource::{Environment, Placement, TheirName};
+use crate::resource::{self, Environment, InformationNeeded, Placement, TheirName};
 use crate::secret::Secret;
 use crate::unseen::unseen;
 
@@ -120,12 +122,22 @@ impl ResourceRequest {
         })
     }
 
-    /// What is configured: what was submitted later stands for what was said before.
-    pub(super) fn configured(&self) -> Map<String, Value> {
+    /// What is configured: what was submitted later stands for what was said before. What was submitted about the buyer
+    /// is none of it.
+    pub(super) fn configured(&self, kyc: &[KycField]) -> Map<String, Value> {
         let mut all = self.configuration.clone().unwrap_or_default();
-        all.extend(self.submitted_information.clone().unwrap_or_default());
+        let submitted = self.submitted_information.clone().unwrap_or_default();
+        all.extend(submitted.into_iter().filter(|(name, _)| kyc.iter().all(|field| field.as_str() != name)));
         all.retain(|_, value| !value.is_null());
         all
+    }
+
+    /// What was submitted about the buyer, as the service asks for it.
+    pub(super) fn person(&self, kyc: &[KycField]) -> Result<Vec<PersonalFact>, Refusal<Status>> {
+        let submitted = |field: &KycField| self.submitted_information.as_ref()?.get(field.as_str());
+        let said =
+            kyc.iter().filter_map(|field| Some((field.as_str(), submitted(field).filter(|said| !said.is_null())?)));
+        said.map(|(name, said)| personal_fact(name, said)).collect::<Result<_, String>>().map_err(Refusal::bad)
     }
 
     /// The payment token, if one was sent. Other ways to pay are refused, also where nothing is to be paid.
@@ -166,6 +178,30 @@ pub(super) async fn payer(
     let subjects = app.db.read(move |conn| account::subjects(conn, &account, &orchestrator)).await?;
     let verified = token::verify(&token, &caller.access.orchestrator, &subjects, &app.keys, caller.now).await;
     verified.map(Some).map_err(|error| super::refused::token(&error).about(id))
+}
+
+/// What was submitted about the buyer, sealed for the account.
+pub(super) fn sealed(
+    app: &App,
+    caller: &WireCaller,
+    said: &[PersonalFact],
+) -> Result<Vec<SealedFact>, Refusal<Status>> {
+    let (account, orchestrator) = (&caller.access.account.id, &caller.access.orchestrator.id);
+    let seal = |fact: &PersonalFact| fact.seal(&app.person_sealer, account, orchestrator);
+    said.iter().map(seal).collect::<Result<_, _>>().map_err(Refusal::broken)
+}
+
+/// What has to be known about the buyer before a service is sold, and does not come with the request.
+pub(super) async fn still_needed(
+    app: &App,
+    caller: &WireCaller,
+    kyc: &[KycField],
+    said: &[PersonalFact],
+) -> Result<Vec<PersonalField>, Refusal<Status>> {
+    let (account, orchestrator) = (caller.access.account.id.clone(), caller.access.orchestrator.id.clone());
+    let (kyc, said) = (kyc.to_vec(), said.iter().map(PersonalFact::field).collect::<Vec<_>>());
+    let needed = app.db.read(move |conn| resource::still_needed(conn, (&account, &orchestrator), &kyc, &said));
+    Ok(needed.await?.err().map(|InformationNeeded(needed)| needed).unwrap_or_default())
 }
 
 /// Whether a configuration fits. `Ok(false)`: only something is missing that must be asked for.

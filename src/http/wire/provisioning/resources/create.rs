@@ -4,15 +4,14 @@ use actix_web::web::{self, Data};
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::Value;
 
-use super::super::bearer::{WireCaller, allows, caller};
+use super::super::bearer::WireCaller;
 use super::super::envelope::{Refusal, Status};
 use super::answer::{self, ResourceAnswer, Secrets};
 use super::body::{self, ResourceRequest};
 use super::key::{self, Named, WireKey};
-use super::refused;
+use super::{adding, refused};
 use crate::app::App;
-use crate::authorization::Scope;
-use crate::http::limit::{Allowance, Limit, Limits};
+use crate::http::limit::{Allowance, Limits};
 use crate::resource::{self, Purchase, Wanted};
 
 /// Makes a resource: the money is held, the thing is made, the money is taken, the credentials are handed over.
@@ -29,28 +28,26 @@ pub(crate) async fn create_resource(
     request: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Refusal<Status>> {
-    let caller = caller(&app, &request, payload).await?;
-    let allowance = limits.take(&[
-        (Limit::ResourceCreates, caller.access.account.id.as_str()),
-        (Limit::Orchestrator, caller.access.orchestrator.id.as_str()),
-    ])?;
-    allows(&caller.access, Scope::ResourcesWrite)?;
-    let body: ResourceRequest = body::read(&caller, &request, "")?;
+    let (caller, allowance, body) = adding(&app, &limits, &request, payload).await?;
     let header = key::header(&request)?;
     let placement = body.placement()?;
     let prefix = body::label_prefix(body.label_prefix.as_ref(), "")?;
     let token = body.payment_token()?;
-    let key = key::of_purchase(&caller, header.as_ref(), &body, &placement)?;
+    let edition = app.edition();
+    let offer = body.service_id().and_then(|id| edition.offer_of_wire_id(id));
+    let kyc = offer.map(|offer| offer.kyc.as_slice()).unwrap_or_default();
+    let key = key::of_purchase(&caller, header.as_ref(), &body, kyc, &placement)?;
     let again = matches!(key.named, Named::Place(_));
     if let Some(wanted) = done_before(&app, &caller, &key, again).await? {
         return bought(&app, &caller, &wanted, &allowance).await;
     }
-    let edition = app.edition();
     let service_id = body.service_id().ok_or_else(refused::missing_service_id)?;
-    let offer = edition.offer_of_wire_id(service_id).ok_or_else(|| refused::unknown_service(service_id))?;
-    let configuration = body.configured();
-    if !body::configuration_fits(offer, &configuration)? {
-        return Ok(answer::asks(offer.plan.configuration_schema(), None, &allowance));
+    let offer = offer.ok_or_else(|| refused::unknown_service(service_id))?;
+    let (configuration, person) = (body.configured(kyc), body.person(kyc)?);
+    let configured = body::configuration_fits(offer, &configuration)?;
+    let needed = body::still_needed(&app, &caller, kyc, &person).await?;
+    if !configured || !needed.is_empty() {
+        return Ok(answer::asks(answer::schema(offer, configured, &needed), None, &allowance));
     }
     let token = body::payer(&app, &caller, token, "").await?;
     let purchase = Purchase {
@@ -60,6 +57,8 @@ pub(crate) async fn create_resource(
         name: prefix.map_or_else(|| service_id.to_owned(), |prefix| format!("{prefix} {service_id}")),
         configuration: Value::Object(configuration),
         placement: Some(placement),
+        allowance: None,
+        information: body::sealed(&app, &caller, &person)?,
         again,
         edition: edition.clone(),
     };

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::super::bearer::WireCaller;
 use super::super::envelope::{Refusal, Status};
 use super::body::ResourceRequest;
+use crate::catalog::KycField;
 use crate::idempotency::{IdempotencyKey, InvalidKey, Keyed};
 use crate::ids::OperationId;
 use crate::resource::Placement;
@@ -15,15 +16,15 @@ use crate::signing::canonical_json;
 
 /// A call and the key under which it is found again.
 #[derive(Debug, Clone)]
-pub(super) struct WireKey {
-    pub(super) keyed: Keyed,
+pub(crate) struct WireKey {
+    pub(crate) keyed: Keyed,
     /// What the key is, for whoever used it for something else.
-    pub(super) named: Named,
+    pub(crate) named: Named,
 }
 
 /// What a key is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Named {
+pub(crate) enum Named {
     /// The header.
     Header,
     /// A place of the orchestrator's, in these members.
@@ -33,7 +34,7 @@ pub(super) enum Named {
 }
 
 /// The header, if it is there.
-pub(super) fn header(request: &HttpRequest) -> Result<Option<IdempotencyKey>, Refusal<Status>> {
+pub(crate) fn header(request: &HttpRequest) -> Result<Option<IdempotencyKey>, Refusal<Status>> {
     let mut values = request.headers().get_all("idempotency-key");
     let (first, second) = (values.next(), values.next());
     let Some(value) = first else { return Ok(None) };
@@ -59,13 +60,14 @@ pub(super) fn of_purchase(
     caller: &WireCaller,
     header: Option<&IdempotencyKey>,
     body: &ResourceRequest,
+    kyc: &[KycField],
     placement: &Placement,
 ) -> Result<WireKey, Refusal<Status>> {
     let operation = format!("provisioning.create/{}", caller.access.orchestrator.id);
     let (project, theirs) = (placement.project_id.as_deref(), placement.orchestrator_resource_id.as_deref());
     let mut content = json!({
         "service_id": body.service_id(), "project_id": project, "orchestrator_resource_id": theirs,
-        "environment": placement.environment.as_str(), "configuration": body.configured(),
+        "environment": placement.environment.as_str(), "configuration": body.configured(kyc),
     });
     let key = match (header, theirs, project) {
         (None, Some(theirs), _) => Some((derived(&format!("resource\n{theirs}"))?, "orchestrator_resource_id")),
@@ -85,8 +87,8 @@ pub(super) fn of_purchase(
     of(caller, &operation, header, &content)
 }
 
-/// The key of a call about a resource that is there.
-pub(super) fn of(
+/// The key of any other call.
+pub(crate) fn of(
     caller: &WireCaller,
     operation: &str,
     header: Option<&IdempotencyKey>,

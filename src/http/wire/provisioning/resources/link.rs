@@ -4,14 +4,12 @@ use actix_web::web::{self, Data};
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Value, json};
 
-use super::super::bearer::{allows, caller};
 use super::super::envelope::{Refusal, Status};
 use super::answer::{self, ResourceAnswer, Secrets};
-use super::body::{self, ResourceRequest};
-use super::refused;
+use super::body::ResourceRequest;
+use super::{adding, refused};
 use crate::app::App;
-use crate::authorization::Scope;
-use crate::http::limit::{Limit, Limits};
+use crate::http::limit::Limits;
 use crate::ids::ResourceId;
 use crate::resource::{self, Link, LinkError};
 
@@ -27,13 +25,7 @@ pub(crate) async fn link_resource(
     request: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Refusal<Status>> {
-    let caller = caller(&app, &request, payload).await?;
-    let allowance = limits.take(&[
-        (Limit::ResourceCreates, caller.access.account.id.as_str()),
-        (Limit::Orchestrator, caller.access.orchestrator.id.as_str()),
-    ])?;
-    allows(&caller.access, Scope::ResourcesWrite)?;
-    let body: ResourceRequest = body::read(&caller, &request, "")?;
+    let (caller, allowance, body) = adding(&app, &limits, &request, payload).await?;
     let placement = body.placement()?;
     let edition = app.edition();
     let service_id = body.service_id().ok_or_else(refused::missing_service_id)?;

@@ -13,13 +13,37 @@ pub(crate) mod update;
 
 mod answer;
 mod body;
-mod key;
+pub(super) mod key;
 mod own;
 mod refused;
 
 use actix_web::web::{self, ServiceConfig};
 
+use actix_web::HttpRequest;
+
+use super::bearer::{WireCaller, allows, caller};
+use super::envelope::{Refusal, Status};
 use super::nothing_here;
+use crate::app::App;
+use crate::authorization::Scope;
+use crate::http::limit::{Allowance, Limit, Limits};
+use body::ResourceRequest;
+
+/// A call that adds a resource, counted, and its body.
+async fn adding(
+    app: &App,
+    limits: &Limits,
+    request: &HttpRequest,
+    payload: web::Payload,
+) -> Result<(WireCaller, Allowance, ResourceRequest), Refusal<Status>> {
+    let caller = caller(app, request, payload).await?;
+    let orchestrator = &caller.access.orchestrator.id;
+    let theirs = format!("{orchestrator}/{}", caller.access.account.id);
+    let allowance = limits.take(&[(Limit::Orchestrator, orchestrator.as_str()), (Limit::ResourceCreates, &theirs)])?;
+    allows(&caller.access, Scope::ResourcesWrite)?;
+    let body = body::read(&caller, request, "")?;
+    Ok((caller, allowance, body))
+}
 
 /// Routes. A path with a word comes before the one with an id.
 pub(super) fn configure(config: &mut ServiceConfig) {

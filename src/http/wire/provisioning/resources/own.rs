@@ -1,4 +1,5 @@
-//! Whose resource it is: the caller's account has it, and the caller's orchestrator bought or linked it on this wire.
+//! Whose resource it is: the caller's account has it, it was bought through the caller's orchestrator, and that one bought
+//! or linked it on this wire. Whoever did not sell it neither pays for it nor has its credentials.
 
 use actix_web::http::StatusCode;
 
@@ -31,7 +32,9 @@ pub(super) async fn own(app: &App, caller: &WireCaller, id: &ResourceId) -> Resu
     let Some((resource, holder)) = found.await? else {
         return Err(refused(StatusCode::NOT_FOUND, "not_found", "There is no such resource."));
     };
-    if resource.account_id != caller.access.account.id || holder.as_ref() != Some(&caller.access.orchestrator.id) {
+    let (account, orchestrator) = (&caller.access.account.id, &caller.access.orchestrator.id);
+    let bought = resource.account_id == *account && resource.orchestrator_id == *orchestrator;
+    if !bought || holder.as_ref() != Some(orchestrator) {
         return Err(refused(StatusCode::FORBIDDEN, "forbidden", "The resource is another's."));
     }
     Ok(resource)

@@ -9,7 +9,7 @@ use crate::orchestrator::KeyError;
 use crate::payment::hold::CounterKind;
 use crate::payment::token::PaymentTokenError;
 use crate::resource::{
-    AdvanceError, BuyError, ChangeError, LinkError, OpenCredentialsError, PayError, RemoveError, RotateError,
+    AdvanceError, BuyError, ChangeError, LinkError, OpenCredentialsError, PayError, RemoveError, Resource, RotateError,
 };
 
 /// 400: the money cannot be had.
@@ -37,6 +37,13 @@ pub(super) fn missing_service_id() -> Refusal<Status> {
 pub(super) fn failed(code: &'static str, why: &str) -> Refusal<Status> {
     let message = "It could not be done here, and everything is as it was before.";
     Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, code, message).because(why)
+}
+
+/// 500: nothing more happens before a human has looked.
+pub(super) fn needs_human(resource: &Resource) -> Refusal<Status> {
+    let message = "A human has to look at the resource: ask the provider's support.";
+    Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", message)
+        .because(resource.state_reason.as_deref().unwrap_or("no reason"))
 }
 
 /// The key belongs to another request.
@@ -98,6 +105,7 @@ pub(super) fn purchase(error: BuyError, named: Named) -> Refusal<Status> {
     match error {
         BuyError::UnknownPlan => unknown_service("service_id"),
         BuyError::Constraint(error) => state(format!("{error}.")),
+        BuyError::Information(error) => Refusal::bad(format!("{error}.")),
         BuyError::Pay(error) => error.into(),
         BuyError::Distrusted => {
             let message = "Nothing is bought through this orchestrator any more.";
@@ -106,7 +114,7 @@ pub(super) fn purchase(error: BuyError, named: Named) -> Refusal<Status> {
         BuyError::KeyReused(_) => key_reused(named),
         BuyError::Db(error) => error.into(),
         BuyError::Advance(error) => error.into(),
-        other @ (BuyError::Seal(_) | BuyError::Inconsistent(_)) => Refusal::broken(other),
+        other @ (BuyError::Seal(_) | BuyError::Inconsistent(_) | BuyError::Allowance(_)) => Refusal::broken(other),
     }
 }
 
@@ -142,6 +150,7 @@ pub(super) fn change(error: ChangeError) -> Refusal<Status> {
             Refusal::new(StatusCode::BAD_REQUEST, "destructive_update", format!("{error}."))
         }
         error @ ChangeError::Configuration(..) => Refusal::bad(format!("{error}.")),
+        ChangeError::Information(error) => Refusal::bad(format!("{error}.")),
         ChangeError::Constraint(error) => state(format!("{error}.")),
         ChangeError::Pay(error) => error.into(),
         ChangeError::KeyReused(_) => key_reused(Named::Header),
@@ -173,8 +182,10 @@ impl From<RemoveError> for Refusal<Status> {
             RemoveError::Busy(now) => {
                 state(format!("The resource is {}: try again when work on it is finished.", now.as_str()))
             }
+            RemoveError::Constraint(error) => state(format!("{error}.")),
             RemoveError::Advance(error) => error.into(),
             RemoveError::Db(error) => error.into(),
+            other @ RemoveError::Inconsistent(_) => Self::broken(other),
         }
     }
 }

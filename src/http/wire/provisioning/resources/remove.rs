@@ -37,7 +37,7 @@ pub(crate) async fn remove_resource(
 
 async fn remove(app: &App, caller: &WireCaller, id: &ResourceId) -> Result<HttpResponse, Refusal<Status>> {
     let account = caller.access.account.id.clone();
-    resource::remove(&app.desk, &account, id, caller.now).await?;
+    resource::remove(&app.desk, app.edition(), (&account, id), caller.now).await?;
     let wanted = id.clone();
     let found = app.db.read(move |conn| resource::by_id(conn, &account, &wanted)).await?;
     let resource = found.ok_or_else(|| Refusal::broken("a removal without its resource"))?;

@@ -11,9 +11,8 @@ use super::body::{self, ActorRequest};
 use super::{key, own, refused};
 use crate::app::App;
 use crate::authorization::Scope;
-use crate::db::DbError;
 use crate::http::limit::Allowance;
-use crate::resource::{self, Came, Changed, Resource};
+use crate::resource::{self, Came, Resource};
 
 /// Replaces a resource's credentials. Whether the ones before work on for a while is the provider's word.
 #[utoipa::path(post, path = "/provisioning/resources/{id}/rotate_credentials", tag = "provisioning",
@@ -53,26 +52,7 @@ async fn rotate(
     let operation = format!("provisioning.rotate/{}", resource.id);
     let key = key::of(caller, &operation, header.as_ref(), &json!({}))?;
     let rotated = resource::rotate(&app.desk, &resource.account_id, &resource.id, key.keyed, caller.now).await?;
-    came(app, caller, resource, &rotated).await
-}
-
-/// What became of the rotation.
-async fn came(
-    app: &App,
-    caller: &WireCaller,
-    resource: &Resource,
-    rotated: &Changed,
-) -> Result<HttpResponse, Refusal<Status>> {
-    let (account, id, operation) = (resource.account_id.clone(), resource.id.clone(), rotated.operation.clone());
-    let read = app.db.read(move |conn| {
-        let came = match &operation {
-            Some(operation) => resource::came_of(conn, &account, operation)?,
-            None => Came::Done,
-        };
-        Ok::<_, DbError>((came, resource::by_id(conn, &account, &id)?))
-    });
-    let (came, resource) = read.await?;
-    let resource = resource.ok_or_else(|| Refusal::broken("a rotation without its resource"))?;
+    let (came, resource) = answer::came_of(app, (&resource.account_id, &resource.id), &rotated).await?;
     match came {
         Came::Done | Came::Pending => {
             answer::of(app, caller, &resource, Secrets::HandedOver, &Allowance::default()).await

@@ -6,15 +6,16 @@ use serde_json::json;
 
 use super::super::bearer::{WireCaller, allows, caller};
 use super::super::envelope::{Refusal, Status};
+use super::super::person;
 use super::answer::{self, ResourceAnswer, Secrets};
 use super::body::{self, ResourceRequest};
 use super::{key, own, refused};
 use crate::app::App;
 use crate::authorization::Scope;
-use crate::db::DbError;
+use crate::catalog::Offer;
 use crate::http::limit::Allowance;
 use crate::ids::ResourceId;
-use crate::resource::{self, Came, Change, ChangeError, Changed};
+use crate::resource::{self, Came, Change, ChangeError, Changed, InformationNeeded};
 
 /// Moves a resource to another service of the catalog, or gives it another configuration.
 #[utoipa::path(post, path = "/provisioning/resources/{id}/update_service", tag = "provisioning",
@@ -46,15 +47,16 @@ async fn change(
     let body: ResourceRequest = body::read(caller, request, id.as_str())?;
     let header = key::header(request)?;
     let token = body.payment_token()?;
-    let configuration = body.configured();
     if body.service_id().is_none() && body.configuration.is_none() && body.submitted_information.is_none() {
         return Err(refused::missing_service_id());
     }
     let edition = app.edition();
     let to = match body.service_id() {
-        Some(name) => Some(edition.offer_of_wire_id(name).ok_or_else(|| refused::unknown_service(name))?.name()),
+        Some(name) => Some(edition.offer_of_wire_id(name).ok_or_else(|| refused::unknown_service(name))?),
         None => None,
     };
+    let kyc = to.map(|offer| offer.kyc.as_slice()).unwrap_or_default();
+    let (configuration, said) = (body.configured(kyc), body.person(kyc)?);
     let content = json!({
         "service_id": body.service_id(), "configuration": configuration,
         "payment_token": token.as_ref().map(|token| token.hash().as_str().to_owned()),
@@ -62,7 +64,15 @@ async fn change(
     let operation = format!("provisioning.update/{id}");
     let key = key::of(caller, &operation, header.as_ref(), &content)?;
     let account_id = caller.access.account.id.clone();
-    let change = Change { account_id, id: id.clone(), edition: edition.clone(), to, configuration };
+    let change = Change {
+        account_id,
+        orchestrator_id: caller.access.orchestrator.id.clone(),
+        id: id.clone(),
+        edition: edition.clone(),
+        to: to.map(Offer::name),
+        configuration,
+        information: body::sealed(app, caller, &said)?,
+    };
     let changed = if let Some(changed) = before(app, &change, &key).await? {
         Ok(changed)
     } else {
@@ -73,7 +83,11 @@ async fn change(
         Ok(changed) => came(app, caller, id, &changed).await,
         Err(ChangeError::Configuration(plan, wrong)) if !body::fits(&wrong, id.as_str())? => {
             let offer = edition.offer(&plan).ok_or_else(|| refused::unknown_service(&plan.to_string()))?;
-            Ok(answer::asks(offer.plan.configuration_schema(), Some(id), &Allowance::default()))
+            let needed = body::still_needed(app, caller, kyc, &said).await?;
+            Ok(answer::asks(answer::schema(offer, false, &needed), Some(id), &Allowance::default()))
+        }
+        Err(ChangeError::Information(InformationNeeded(needed))) => {
+            Ok(answer::asks(person::schema(&needed), Some(id), &Allowance::default()))
         }
         Err(error) => Err(refused::change(error)),
     }
@@ -93,20 +107,11 @@ async fn came(
     id: &ResourceId,
     changed: &Changed,
 ) -> Result<HttpResponse, Refusal<Status>> {
-    let (account, wanted, operation) = (caller.access.account.id.clone(), id.clone(), changed.operation.clone());
-    let read = app.db.read(move |conn| {
-        let came = match &operation {
-            Some(operation) => resource::came_of(conn, &account, operation)?,
-            None => Came::Done,
-        };
-        Ok::<_, DbError>((came, resource::by_id(conn, &account, &wanted)?))
-    });
-    let (came, resource) = read.await?;
-    let resource = resource.ok_or_else(|| Refusal::broken("a change without its resource"))?;
+    let (came, resource) = answer::came_of(app, (&caller.access.account.id, id), changed).await?;
+    // Where there was nothing to do, nothing was made that could be handed over.
+    let secrets = if changed.operation.is_some() { Secrets::HandedOver } else { Secrets::Withheld };
     match came {
-        Came::Done | Came::Pending => {
-            answer::of(app, caller, &resource, Secrets::HandedOver, &Allowance::default()).await
-        }
+        Came::Done | Came::Pending => answer::of(app, caller, &resource, secrets, &Allowance::default()).await,
         Came::Refused { payment: true, why } => {
             Err(refused::payment(format!("The payment was refused ({why}): the resource is what it was.")))
         }

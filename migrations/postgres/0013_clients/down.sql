@@ -1,0 +1,15 @@
+ALTER TABLE resources DROP COLUMN allowance_id;
+DROP TABLE allowances;
+DROP INDEX accounts_unusable;
+DROP INDEX grants_revoked;
+DROP INDEX grants_by_consent;
+ALTER TABLE grants DROP COLUMN consent_id;
+DROP INDEX refresh_tokens_by_consent;
+ALTER TABLE refresh_tokens DROP COLUMN bound_to;
+ALTER TABLE refresh_tokens DROP COLUMN consent_id;
+ALTER TABLE authorization_codes DROP COLUMN bound_to;
+ALTER TABLE authorization_codes DROP COLUMN redirect_uri;
+ALTER TABLE authorization_codes DROP COLUMN consent_id;
+DROP TABLE consents;
+DROP TABLE authorization_requests;
+DROP TABLE clients;

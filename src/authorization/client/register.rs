@@ -1,0 +1,149 @@
+//! Clients come and go: by the operator's word, or by their own (RFC 7591), which is bounded, untrusted, and forgotten
+//! when nobody uses it.
+
+use chrono::TimeDelta;
+use serde_json::json;
+
+use super::metadata::{AuthMethod, ClientMetadata};
+use super::{Client, ClientOrigin, store};
+use crate::audit::{self, Fact};
+use crate::clock::Timestamp;
+use crate::db::{DbConnection, DbError};
+use crate::ids::{AccountId, ClientId};
+use crate::secret::{NoRandomness, Secret};
+
+/// The most clients that registered themselves, at one time.
+pub const MAX_DYNAMIC: i64 = 10_000;
+/// After how long without use such a client is forgotten.
+pub const UNUSED_LIFETIME: TimeDelta = TimeDelta::days(30);
+
+/// A client about to be registered.
+#[derive(Debug, Clone)]
+pub struct NewClient {
+    /// What it says of itself.
+    pub metadata: ClientMetadata,
+    /// Who says so.
+    pub origin: ClientOrigin,
+    /// For which account it acts without a human.
+    pub account_id: Option<AccountId>,
+    /// Whether it may ask about tokens of others.
+    pub introspects: bool,
+}
+
+/// A client that is registered, with its secret in clear: shown once.
+#[derive(Debug)]
+pub struct Registered {
+    /// The client.
+    pub client: Client,
+    /// Its secret.
+    pub secret: Option<Secret>,
+}
+
+/// Why a client was not registered.
+#[derive(Debug, thiserror::Error)]
+pub enum RegisterError {
+    /// There is no room for another that nobody checked.
+    #[error("too many clients have registered themselves")]
+    Full,
+    /// There is no such client.
+    #[error("there is no such client")]
+    Unknown,
+    /// It has no secret that could be replaced.
+    #[error("the client has no secret")]
+    NoSecret,
+    /// No random bits.
+    #[error(transparent)]
+    Random(#[from] NoRandomness),
+    /// The database failed.
+    #[error(transparent)]
+    Db(#[from] DbError),
+}
+
+impl From<diesel::result::Error> for RegisterError {
+    fn from(error: diesel::result::Error) -> Self {
+        Self::Db(error.into())
+    }
+}
+
+impl NewClient {
+    /// The client as it will be, and its secret.
+    ///
+    /// # Errors
+    /// When there are no random bits.
+    pub fn prepare(self, now: Timestamp) -> Result<Registered, NoRandomness> {
+        let shared = matches!(self.metadata.auth_method, AuthMethod::ClientSecretBasic | AuthMethod::ClientSecretPost);
+        let secret = shared.then(|| Secret::generate("cs")).transpose()?;
+        let client = Client {
+            id: ClientId::new(now).to_string(),
+            origin: self.origin,
+            secret_hash: secret.as_ref().map(Secret::hash),
+            metadata: self.metadata,
+            account_id: self.account_id,
+            introspects: self.introspects,
+            created_at: now,
+            last_used_at: now,
+        };
+        Ok(Registered { client, secret })
+    }
+}
+
+fn fact(client: &str, actor: &str, action: &'static str, detail: serde_json::Value) -> Fact<'static> {
+    Fact { actor: actor.to_owned(), action, account_id: None, subject: client.to_owned(), detail }
+}
+
+/// Writes a client down. Call it inside `Db::write`.
+///
+/// # Errors
+/// See [`RegisterError`].
+pub fn register(conn: &mut DbConnection, client: &Client, now: Timestamp) -> Result<(), RegisterError> {
+    if client.origin == ClientOrigin::Registration && store::count(conn, ClientOrigin::Registration)? >= MAX_DYNAMIC {
+        return Err(RegisterError::Full);
+    }
+    store::insert(conn, client)?;
+    if client.origin == ClientOrigin::Operator {
+        let detail = json!({"name": client.metadata.name, "digest": client.digest()});
+        audit::append(conn, &fact(&client.id, "operator", "client.registered", detail), now)?;
+    }
+    Ok(())
+}
+
+/// The clients after `after`, in the order of their ids, at most `limit`.
+///
+/// # Errors
+/// When the database fails.
+pub fn list(conn: &mut DbConnection, after: Option<&str>, limit: i64) -> Result<Vec<Client>, DbError> {
+    store::after(conn, after.unwrap_or(""), limit)
+}
+
+/// Removes a client: what it was given ends with it. Call it inside `Db::write`.
+///
+/// # Errors
+/// See [`RegisterError`].
+pub fn remove(conn: &mut DbConnection, id: &str, now: Timestamp) -> Result<(), RegisterError> {
+    if !store::delete(conn, id)? {
+        return Err(RegisterError::Unknown);
+    }
+    crate::authorization::consent_grant::revoke_client(conn, id, now)?;
+    Ok(audit::append(conn, &fact(id, "operator", "client.removed", json!({})), now)?)
+}
+
+/// Replaces a client's secret: the old one stops at once. Call it inside `Db::write`.
+///
+/// # Errors
+/// See [`RegisterError`].
+pub fn rotate(conn: &mut DbConnection, id: &str, secret: &Secret, now: Timestamp) -> Result<(), RegisterError> {
+    let client = store::by_id(conn, id)?.ok_or(RegisterError::Unknown)?;
+    if client.secret_hash.is_none() {
+        return Err(RegisterError::NoSecret);
+    }
+    store::set_secret(conn, id, &secret.hash())?;
+    Ok(audit::append(conn, &fact(id, "operator", "client.secret_replaced", json!({})), now)?)
+}
+
+/// Forgets clients that registered themselves and were not used for [`UNUSED_LIFETIME`], at most `limit`. Answers how many.
+///
+/// # Errors
+/// When the database fails.
+pub fn forget_unused(conn: &mut DbConnection, now: Timestamp, limit: i64) -> Result<usize, DbError> {
+    Ok(store::delete_unused(conn, ClientOrigin::Registration, now.minus(UNUSED_LIFETIME), limit)?)
+}

@@ -1,0 +1,112 @@
+//! The table `clients`.
+
+use diesel::prelude::*;
+
+use super::{Client, ClientMetadata, ClientOrigin};
+use crate::clock::Timestamp;
+use crate::db::schema::clients;
+use crate::db::{DbConnection, DbError};
+use crate::ids::AccountId;
+use crate::secret::SecretHash;
+
+#[derive(Queryable)]
+struct ClientRow {
+    id: String,
+    origin: String,
+    metadata: String,
+    secret_hash: Option<SecretHash>,
+    account_id: Option<AccountId>,
+    introspects: bool,
+    created_at: Timestamp,
+    last_used_at: Timestamp,
+}
+
+impl TryFrom<ClientRow> for Client {
+    type Error = DbError;
+
+    fn try_from(row: ClientRow) -> Result<Self, DbError> {
+        let impossible = |name: &str| {
+            let text = format!("table `clients`, row {}: `{name}` holds a value that is none", row.id);
+            DbError::from(diesel::result::Error::DeserializationError(text.into()))
+        };
+        let metadata: ClientMetadata =
+            serde_json::from_str(&row.metadata).map_err(|_no_json| impossible("metadata"))?;
+        Ok(Self {
+            origin: row.origin.parse().map_err(|_unknown| impossible("origin"))?,
+            metadata,
+            id: row.id,
+            secret_hash: row.secret_hash,
+            account_id: row.account_id,
+            introspects: row.introspects,
+            created_at: row.created_at,
+            last_used_at: row.last_used_at,
+        })
+    }
+}
+
+pub(super) fn insert(conn: &mut DbConnection, client: &Client) -> QueryResult<()> {
+    let metadata = serde_json::to_string(&client.metadata)
+        .map_err(|error| diesel::result::Error::SerializationError(error.into()))?;
+    diesel::insert_into(clients::table)
+        .values((
+            clients::id.eq(&client.id),
+            clients::origin.eq(client.origin.as_str()),
+            clients::metadata.eq(metadata),
+            clients::secret_hash.eq(client.secret_hash.as_ref()),
+            clients::account_id.eq(client.account_id.as_ref()),
+            clients::introspects.eq(client.introspects),
+            clients::created_at.eq(client.created_at),
+            clients::last_used_at.eq(client.last_used_at),
+        ))
+        .execute(conn)
+        .map(drop)
+}
+
+pub(in crate::authorization) fn by_id(conn: &mut DbConnection, id: &str) -> Result<Option<Client>, DbError> {
+    // PostgreSQL takes no text with U+0000: no client has such a name.
+    if id.contains('\0') {
+        return Ok(None);
+    }
+    let row: Option<ClientRow> = clients::table.find(id).first(conn).optional()?;
+    row.map(Client::try_from).transpose()
+}
+
+pub(super) fn after(conn: &mut DbConnection, after: &str, limit: i64) -> Result<Vec<Client>, DbError> {
+    let rows: Vec<ClientRow> =
+        clients::table.filter(clients::id.gt(after.to_owned())).order(clients::id).limit(limit).load(conn)?;
+    rows.into_iter().map(Client::try_from).collect()
+}
+
+pub(super) fn count(conn: &mut DbConnection, origin: ClientOrigin) -> QueryResult<i64> {
+    clients::table.filter(clients::origin.eq(origin.as_str())).count().get_result(conn)
+}
+
+pub(super) fn delete(conn: &mut DbConnection, id: &str) -> QueryResult<bool> {
+    Ok(diesel::delete(clients::table.find(id)).execute(conn)? == 1)
+}
+
+pub(super) fn set_secret(conn: &mut DbConnection, id: &str, hash: &SecretHash) -> QueryResult<()> {
+    diesel::update(clients::table.find(id)).set(clients::secret_hash.eq(Some(hash))).execute(conn).map(drop)
+}
+
+/// Remembers that a client was used.
+pub(in crate::authorization) fn touch(conn: &mut DbConnection, id: &str, now: Timestamp) -> QueryResult<()> {
+    diesel::update(clients::table.find(id)).set(clients::last_used_at.eq(now)).execute(conn).map(drop)
+}
+
+/// At most `limit` of them.
+pub(super) fn delete_unused(
+    conn: &mut DbConnection,
+    origin: ClientOrigin,
+    before: Timestamp,
+    limit: i64,
+) -> QueryResult<usize> {
+    let unused: Vec<String> = clients::table
+        .filter(clients::origin.eq(origin.as_str()))
+        .filter(clients::last_used_at.lt(before))
+        .limit(limit)
+        .select(clients::id)
+        .load(conn)?;
+    let unused = clients::table.filter(clients::id.eq_any(unused)).filter(clients::last_used_at.lt(before));
+    diesel::delete(unused).execute(conn)
+}

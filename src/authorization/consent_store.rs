@@ -1,0 +1,131 @@
+//! The table `consents`, and what ends with a consent.
+
+use diesel::prelude::*;
+
+use super::access_token::LogIn;
+use super::consent_grant::Consent;
+use crate::clock::Timestamp;
+use crate::db::schema::{consents, grants, refresh_tokens};
+use crate::db::{DbConnection, DbError};
+use crate::ids::{AccountId, ConsentId, OrchestratorId};
+
+#[derive(Queryable)]
+struct ConsentRow {
+    id: ConsentId,
+    account_id: AccountId,
+    orchestrator_id: OrchestratorId,
+    client: String,
+    client_digest: String,
+    resource: String,
+    scope: String,
+    details: String,
+    auth_time: Option<Timestamp>,
+    acr: Option<String>,
+    created_at: Timestamp,
+    _used_at: Timestamp,
+    revoked_at: Option<Timestamp>,
+}
+
+impl TryFrom<ConsentRow> for Consent {
+    type Error = DbError;
+
+    fn try_from(row: ConsentRow) -> Result<Self, DbError> {
+        let impossible = |name: &str| {
+            let text = format!("table `consents`, row {}: `{name}` holds a value that is none", row.id);
+            DbError::from(diesel::result::Error::DeserializationError(text.into()))
+        };
+        Ok(Self {
+            scopes: row.scope.parse().map_err(|_unknown| impossible("scope"))?,
+            details: serde_json::from_str(&row.details).map_err(|_no_json| impossible("details"))?,
+            id: row.id,
+            account_id: row.account_id,
+            orchestrator_id: row.orchestrator_id,
+            client: row.client,
+            client_digest: row.client_digest,
+            resource: row.resource,
+            log_in: LogIn { at: row.auth_time, acr: row.acr },
+            created_at: row.created_at,
+            revoked_at: row.revoked_at,
+        })
+    }
+}
+
+pub(super) fn insert(conn: &mut DbConnection, consent: &Consent) -> Result<(), DbError> {
+    let details = serde_json::to_string(&consent.details)
+        .map_err(|error| diesel::result::Error::SerializationError(error.into()))?;
+    diesel::insert_into(consents::table)
+        .values((
+            consents::id.eq(&consent.id),
+            consents::account_id.eq(&consent.account_id),
+            consents::orchestrator_id.eq(&consent.orchestrator_id),
+            consents::client.eq(&consent.client),
+            consents::client_digest.eq(&consent.client_digest),
+            consents::resource.eq(&consent.resource),
+            consents::scope.eq(consent.scopes.to_string()),
+            consents::details.eq(details),
+            consents::auth_time.eq(consent.log_in.at),
+            consents::acr.eq(consent.log_in.acr.as_deref()),
+            consents::created_at.eq(consent.created_at),
+            consents::used_at.eq(consent.created_at),
+        ))
+        .execute(conn)?;
+    Ok(())
+}
+
+pub(super) fn by_id(conn: &mut DbConnection, id: &ConsentId) -> Result<Option<Consent>, DbError> {
+    let row: Option<ConsentRow> = consents::table.find(id).first(conn).optional()?;
+    row.map(Consent::try_from).transpose()
+}
+
+/// What the humans of an account allowed clients, newest first, at most `limit`; also what was taken back.
+///
+/// # Errors
+/// When the database fails or holds an impossible row.
+pub fn consents_of_account(conn: &mut DbConnection, account: &AccountId, limit: i64) -> Result<Vec<Consent>, DbError> {
+    let rows: Vec<ConsentRow> =
+        consents::table.filter(consents::account_id.eq(account)).order(consents::id.desc()).limit(limit).load(conn)?;
+    rows.into_iter().map(Consent::try_from).collect()
+}
+
+/// Whether it stands. A write on its row: whoever takes it back at this moment waits for us, or we for them, so that no
+/// token comes of a consent after it was taken back.
+pub(super) fn use_it(conn: &mut DbConnection, id: &ConsentId, now: Timestamp) -> QueryResult<bool> {
+    let standing = consents::table.find(id).filter(consents::revoked_at.is_null());
+    Ok(diesel::update(standing).set(consents::used_at.eq(now)).execute(conn)? == 1)
+}
+
+/// Takes it back; whose it was, if this call did it. Tokens end in the same transaction.
+pub(super) fn revoke(conn: &mut DbConnection, id: &ConsentId, now: Timestamp) -> QueryResult<Option<AccountId>> {
+    let standing = consents::table.find(id).filter(consents::revoked_at.is_null());
+    let account: Option<AccountId> = diesel::update(standing)
+        .set(consents::revoked_at.eq(Some(now)))
+        .returning(consents::account_id)
+        .get_result(conn)
+        .optional()?;
+    if account.is_some() {
+        let tokens = refresh_tokens::table
+            .filter(refresh_tokens::consent_id.eq(Some(id)))
+            .filter(refresh_tokens::revoked_at.is_null());
+        diesel::update(tokens).set(refresh_tokens::revoked_at.eq(Some(now))).execute(conn)?;
+        let of_it = grants::table.filter(grants::consent_id.eq(Some(id))).filter(grants::revoked_at.is_null());
+        diesel::update(of_it).set(grants::revoked_at.eq(Some(now))).execute(conn)?;
+    }
+    Ok(account)
+}
+
+pub(super) fn living_of(conn: &mut DbConnection, client: &str, limit: i64) -> QueryResult<Vec<ConsentId>> {
+    consents::table
+        .filter(consents::client.eq(client.to_owned()))
+        .filter(consents::revoked_at.is_null())
+        .select(consents::id)
+        .limit(limit)
+        .load(conn)
+}
+
+pub(super) fn revoke_grants_of(conn: &mut DbConnection, client: &str, now: Timestamp) -> QueryResult<()> {
+    let living = grants::table
+        .filter(grants::client.eq(client.to_owned()))
+        .filter(grants::expires_at.gt(now))
+        .filter(grants::revoked_at.is_null());
+    diesel::update(living).set(grants::revoked_at.eq(Some(now))).execute(conn).map(drop)
+}

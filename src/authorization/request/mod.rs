@@ -1,0 +1,77 @@
+//! Authorization requests (RFC 6749 §4.1.1, OAuth 2.1): what a client asks of a human, read strictly, kept while the human
+//! looks at it, and answered once.
+//!
+//! Promises: nothing is sent to an address before client and redirect URI are known to belong together; a request that was
+//! pushed (RFC 9126) is shown once. Refuses: everything but codes with PKCE (`S256`).
+
+mod ask;
+mod details;
+mod read;
+mod store;
+
+use serde::{Deserialize, Serialize};
+
+use super::pkce::CodeChallenge;
+use super::scope::Scopes;
+
+pub use ask::{
+    Answer, AnswerError, Asked, PUSHED_LIFETIME, REQUEST_URI, allow_request, asked, deny_request, keep, show,
+};
+pub use details::{Detail, DetailError, Limits, limits_of};
+pub use read::{Params, Refusal, Target, TargetError, read_request};
+pub(super) use store::delete_ended_before;
+
+/// A request that may be shown to a human.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuthorizationRequest {
+    /// Who asks.
+    pub client: String,
+    /// What people are told that it is called.
+    pub client_name: String,
+    /// [`super::Client::digest`] at that time.
+    pub client_digest: String,
+    /// Where the answer goes.
+    pub redirect_uri: String,
+    /// Given back with it.
+    pub state: Option<String>,
+    /// For which API.
+    pub resource: String,
+    /// What it asks for.
+    #[serde(with = "as_words")]
+    pub scopes: Scopes,
+    /// With which limits (RFC 9396).
+    pub details: Vec<Detail>,
+    /// Whose verifier redeems the code.
+    #[serde(with = "as_text")]
+    pub code_challenge: CodeChallenge,
+    /// The key that must be proven with the code (RFC 9449 §10).
+    pub bound_to: Option<String>,
+    /// How many seconds ago the human may have logged in, when the client cares.
+    pub max_age: Option<i64>,
+}
+
+mod as_words {
+    use crate::authorization::scope::Scopes;
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+
+    pub(super) fn serialize<S: Serializer>(scopes: &Scopes, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(scopes)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Scopes, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
+
+mod as_text {
+    use crate::authorization::pkce::CodeChallenge;
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+
+    pub(super) fn serialize<S: Serializer>(challenge: &CodeChallenge, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(challenge)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<CodeChallenge, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}

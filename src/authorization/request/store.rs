@@ -1,0 +1,84 @@
+//! The table `authorization_requests`.
+
+use diesel::prelude::*;
+
+use crate::clock::Timestamp;
+use crate::db::DbConnection;
+use crate::db::schema::authorization_requests;
+use crate::ids::AccountId;
+use crate::secret::SecretHash;
+
+/// A request as it is kept.
+#[derive(Debug, Clone, Queryable, Insertable)]
+#[diesel(table_name = authorization_requests)]
+pub(super) struct RequestRow {
+    pub(super) handle_hash: SecretHash,
+    pub(super) client: String,
+    pub(super) request: String,
+    pub(super) state: String,
+    pub(super) account_id: Option<AccountId>,
+    pub(super) created_at: Timestamp,
+    pub(super) expires_at: Timestamp,
+    pub(super) decided_at: Option<Timestamp>,
+}
+
+pub(super) fn insert_request(conn: &mut DbConnection, row: &RequestRow) -> QueryResult<()> {
+    diesel::insert_into(authorization_requests::table).values(row).execute(conn).map(drop)
+}
+
+pub(super) fn request(conn: &mut DbConnection, hash: &SecretHash) -> QueryResult<Option<RequestRow>> {
+    authorization_requests::table.find(hash).first(conn).optional()
+}
+
+/// Whether this call showed it: check and change in one statement.
+pub(super) fn show_request(
+    conn: &mut DbConnection,
+    (hash, client): (&SecretHash, &str),
+    until: Timestamp,
+    now: Timestamp,
+) -> QueryResult<bool> {
+    let waiting = authorization_requests::table
+        .find(hash)
+        .filter(authorization_requests::client.eq(client))
+        .filter(authorization_requests::state.eq("pushed"))
+        .filter(authorization_requests::expires_at.gt(now));
+    let changed = diesel::update(waiting)
+        .set((authorization_requests::state.eq("asked"), authorization_requests::expires_at.eq(until)))
+        .execute(conn)?;
+    Ok(changed == 1)
+}
+
+/// Whether this call decided: check and change in one statement.
+pub(super) fn decide_request(
+    conn: &mut DbConnection,
+    hash: &SecretHash,
+    (to, account): (&str, &AccountId),
+    now: Timestamp,
+) -> QueryResult<bool> {
+    let open = authorization_requests::table
+        .find(hash)
+        .filter(authorization_requests::state.eq("asked"))
+        .filter(authorization_requests::expires_at.gt(now));
+    let changed = diesel::update(open)
+        .set((
+            authorization_requests::state.eq(to),
+            authorization_requests::account_id.eq(Some(account)),
+            authorization_requests::decided_at.eq(Some(now)),
+        ))
+        .execute(conn)?;
+    Ok(changed == 1)
+}
+
+pub(in crate::authorization) fn delete_ended_before(
+    conn: &mut DbConnection,
+    end: Timestamp,
+    limit: i64,
+) -> QueryResult<usize> {
+    let ended: Vec<SecretHash> = authorization_requests::table
+        .filter(authorization_requests::expires_at.lt(end))
+        .limit(limit)
+        .select(authorization_requests::handle_hash)
+        .load(conn)?;
+    diesel::delete(authorization_requests::table.filter(authorization_requests::handle_hash.eq_any(ended)))
+        .execute(conn)
+}
