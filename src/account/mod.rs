@@ -26,7 +26,8 @@ pub use information::{
 };
 pub use link::{LinkError, LinkedBy, ceiling_of, link, widen};
 pub use open::{
-    AssertionUse, OPENED_LETTER, OpenError, Opening, PastUse, facts, forget_uses, note_delegation, open, past_use, record_replay,
+    AssertionUse, OPENED_LETTER, OpenError, Opening, PastUse, facts, forget_uses, note_delegation, open, past_use,
+    record_replay,
 };
 pub use opening_limit::{CountError, count_opening, forget_openings};
 pub use state::{AccountState, InvalidTransition};

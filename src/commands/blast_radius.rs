@@ -74,9 +74,7 @@ impl Total {
     fn say(&self, json: bool) -> Result<(), Failure> {
         let Self { accounts, resources, new, tokens, money } = self;
         if json {
-            let told = |(currency, sums): (&String, &Sums)| {
-                json!({"currency": currency, "held": sums.held, "captured": sums.captured, "remaining": sums.remaining})
-            };
+            let told = |(currency, sums): (&String, &Sums)| json!({"currency": currency, "held": sums.held, "captured": sums.captured, "remaining": sums.remaining});
             let money: Value = money.iter().map(told).collect();
             let total = json!({"accounts": accounts, "resources": resources, "resources_since": new, "tokens": tokens,
                 "money": money});

@@ -9,8 +9,8 @@ use portreeve::money::{Money, Rate};
 use portreeve::orchestrator::{self, AddError, NewOrchestrator, Orchestrator};
 use serde_json::{Value, json};
 
-use super::stream::{self, StreamCommand};
 use super::blast_radius::{self, BlastRadiusArgs};
+use super::stream::{self, StreamCommand};
 use super::takeover::{self, DistrustArgs, RestoreArgs};
 use super::wire::{self, WireCommand};
 use super::{Failure, open_db, say, warn};

@@ -281,8 +281,8 @@ diesel::table! {
         changing_to -> Nullable<Text>,
         generation -> BigInt,
         old_credentials_until -> Nullable<BigInt>,
-        quarantined_at -> Nullable<BigInt>,
         allowance_id -> Nullable<Text>,
+        quarantined_at -> Nullable<BigInt>,
     }
 }
 

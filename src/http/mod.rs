@@ -8,6 +8,7 @@ pub mod problem;
 mod caller;
 mod limit;
 mod log_in;
+mod not_mine;
 mod private;
 mod request_log;
 mod server;
@@ -54,6 +55,7 @@ fn routes(config: &mut ServiceConfig, app: &App) {
         // Users.
         .configure(dashboard::configure)
         .configure(log_in::configure)
+        .configure(not_mine::configure)
         .app_data(
             web::QueryConfig::default()
                 .error_handler(|error, _| Problem::new(&table::BAD_REQUEST, format!("The query: {error}.")).into()),

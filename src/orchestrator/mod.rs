@@ -31,8 +31,8 @@ pub use distrust::{
     BeginError, Belief, Depth, Distrust, NewDistrust, Phase, Statement, WhoseDistrust, begin, is_disbelieved, lift,
 };
 pub use distrust_store::{
-    advance as advance_distrust, barrier, by_cause as distrusts_by, by_id as distrust_by_id, of_cause as distrusts_of_cause,
-    of_orchestrator as distrusts_of, unfinished as unfinished_distrusts,
+    advance as advance_distrust, barrier, by_cause as distrusts_by, by_id as distrust_by_id,
+    of_cause as distrusts_of_cause, of_orchestrator as distrusts_of, unfinished as unfinished_distrusts,
 };
 pub use issuer::{EmailDomain, InvalidEmailDomain, InvalidIssuer, InvalidName, Issuer, OrchestratorName};
 pub use keys::{KeyCache, KeyError};

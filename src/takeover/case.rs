@@ -94,7 +94,7 @@ impl Case {
 ///
 /// # Errors
 /// When the database fails, or somebody opened it at this moment (a unique violation).
-pub fn open(
+pub(super) fn open(
     conn: &mut DbConnection,
     account: &AccountId,
     (kind, cause): (CaseKind, &str),
@@ -156,12 +156,7 @@ impl From<diesel::result::Error> for CloseError {
 ///
 /// # Errors
 /// See [`CloseError`].
-pub fn close(
-    conn: &mut DbConnection,
-    case: &Case,
-    (by, note): (&str, &str),
-    now: Timestamp,
-) -> Result<(), CloseError> {
+pub fn close(conn: &mut DbConnection, case: &Case, (by, note): (&str, &str), now: Timestamp) -> Result<(), CloseError> {
     let note: String = note.chars().take(MAX_NOTE).collect();
     if !case_store::close(conn, &case.id, (by, &note), now)? {
         return Err(CloseError::Closed);

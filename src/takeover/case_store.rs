@@ -85,12 +85,7 @@ pub fn open_of(conn: &mut DbConnection, account: &AccountId, kind: CaseKind) -> 
 ///
 /// # Errors
 /// When the database fails or holds an impossible row.
-pub fn list(
-    conn: &mut DbConnection,
-    open: bool,
-    before: Option<&CaseId>,
-    limit: i64,
-) -> Result<Vec<Case>, DbError> {
+pub fn list(conn: &mut DbConnection, open: bool, before: Option<&CaseId>, limit: i64) -> Result<Vec<Case>, DbError> {
     let mut query = cases::table.order(cases::id.desc()).limit(limit).into_boxed();
     if open {
         query = query.filter(cases::closed_at.is_null());
@@ -103,8 +98,7 @@ pub fn list(
 
 /// Cases whose evidence is not written down yet, oldest first, at most `limit`.
 pub(super) fn without_evidence(conn: &mut DbConnection, limit: i64) -> Result<Vec<Case>, DbError> {
-    let rows: Vec<Row> =
-        cases::table.filter(cases::evidence.is_null()).order(cases::id).limit(limit).load(conn)?;
+    let rows: Vec<Row> = cases::table.filter(cases::evidence.is_null()).order(cases::id).limit(limit).load(conn)?;
     rows.into_iter().map(Case::try_from).collect()
 }
 

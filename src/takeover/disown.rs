@@ -84,6 +84,10 @@ pub fn disown(conn: &mut DbConnection, id: &AccountId, now: Timestamp) -> Result
     Ok(Disowned { case, begun })
 }
 
+fn is_claimed(account: &Account) -> bool {
+    matches!(account.state, AccountState::Active { .. })
+}
+
 /// Nothing that the orchestrator says of this person counts any more.
 fn distrust(
     conn: &mut DbConnection,
@@ -92,7 +96,7 @@ fn distrust(
     (tenant, subject): &(String, String),
     now: Timestamp,
 ) -> Result<DistrustId, BeginError> {
-    let claimed = account.state == AccountState::Active;
+    let claimed = is_claimed(account);
     let new = NewDistrust {
         orchestrator_id: orchestrator.clone(),
         since: account.created_at,
@@ -110,7 +114,7 @@ fn distrust(
 /// See [`CloseError`]; the transaction must then be undone.
 pub fn take_back(conn: &mut DbConnection, account: &Account, now: Timestamp) -> Result<bool, CloseError> {
     let open = case::open_of(conn, &account.id, CaseKind::NotStarted)?;
-    let Some(case) = open.filter(|_| account.state == AccountState::Active) else { return Ok(false) };
+    let Some(case) = open.filter(|_| is_claimed(account)) else { return Ok(false) };
     for distrust in case::distrusts(conn, &case)? {
         orchestrator::lift(conn, &distrust, &format!("user:{}", account.id), now)?;
     }

@@ -96,25 +96,21 @@ pub async fn collect_evidence(
 ///
 /// # Errors
 /// See [`EvidenceError`].
-pub async fn collect(
-    db: &Db,
-    ring: &KeyRing,
-    issuer: &str,
-    id: &CaseId,
-    now: Timestamp,
-) -> Result<(), EvidenceError> {
+pub async fn collect(db: &Db, ring: &KeyRing, issuer: &str, id: &CaseId, now: Timestamp) -> Result<(), EvidenceError> {
     let (wanted, ours) = (id.clone(), issuer.to_owned());
     let known = db.read(move |conn| {
         let Some(case) = case::by_id(conn, &wanted)?.filter(|case| case.evidence.is_none()) else { return Ok(None) };
         Ok::<_, DbError>(Some(gather(conn, &case, &ours, now)?))
     });
     let Some(evidence) = known.await? else { return Ok(()) };
-    let sha256 = sha256_base64url(&canonical_json(&evidence)?);
+    let sha256 = sha256_base64url(&canonical_json(&evidence).map_err(SigningError::from)?);
     let signed = Signed { iss: issuer.to_owned(), iat: now.seconds(), sha256 };
     let signature = ring.key(KeyPurpose::Evidence, Algorithm::Es256)?.sign_compact(TYPE, &signed)?;
     let document = serde_json::to_string(&Document { evidence, signature }).map_err(SigningError::from)?;
-    let id = id.clone();
-    db.write(id.clone().as_str(), move |conn| case_store::set_evidence(conn, &id, &document).map(drop)).await?;
+    let (lane, id) = (id.to_string(), id.clone());
+    // Whoever was faster has written the same, as of a moment before.
+    let write = move |conn: &mut DbConnection| case_store::set_evidence(conn, &id, &document).map_err(DbError::from);
+    db.write(&lane, write).await?;
     Ok(())
 }
 

@@ -27,8 +27,8 @@ use crate::authorization;
 use crate::clock::Timestamp;
 use crate::db::{DbConnection, DbError};
 use crate::ids::{AccountId, DistrustId};
-use crate::orchestrator::{self, BeginError, Depth, Distrust, NewDistrust, Orchestrator, WhoseDistrust};
 use crate::login;
+use crate::orchestrator::{self, BeginError, Depth, Distrust, NewDistrust, Orchestrator, WhoseDistrust};
 
 /// How long an account rests after its recovery was touched.
 const REST: TimeDelta = TimeDelta::hours(72);

@@ -196,6 +196,10 @@ fn judge(
     let (Some((uri, Value::Object(detail))), None) = (events.next(), events.next()) else {
         return Err(invalid("`events` has one member, an object"));
     };
+    // RISC 1.0 §2.7.
+    if uri.ends_with("/credential-compromise") && !detail.get("credential_type").is_some_and(Value::is_string) {
+        return Err(invalid("`credential_type` is missing"));
+    }
     let stated = detail.get("event_timestamp").map(|at| at.as_i64().ok_or_else(|| invalid("`event_timestamp`")));
     let at = stated.transpose()?.or(claims.toe).map_or(issued, Timestamp::from_seconds);
     let subject = match &claims.sub_id {

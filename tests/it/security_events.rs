@@ -18,11 +18,11 @@ use crate::harness::app::{Agent, TestApp, user};
 use crate::harness::client::Answer;
 use crate::harness::receiver::Receiver;
 
-const CAEP: &str = "https://schemas.openid.net/secevent/caep/event-type/";
-const RISC: &str = "https://schemas.openid.net/secevent/risc/event-type/";
+pub(crate) const CAEP: &str = "https://schemas.openid.net/secevent/caep/event-type/";
+pub(crate) const RISC: &str = "https://schemas.openid.net/secevent/risc/event-type/";
 
 /// A stream that is pushed.
-fn stream(app: &TestApp, of: &OrchestratorId) -> StreamSettings {
+pub(crate) fn stream(app: &TestApp, of: &OrchestratorId) -> StreamSettings {
     StreamSettings {
         orchestrator_id: of.clone(),
         audience: app.orchestrator.client_id.clone(),
@@ -38,12 +38,12 @@ fn stream(app: &TestApp, of: &OrchestratorId) -> StreamSettings {
     }
 }
 
-async fn set(app: &TestApp, settings: StreamSettings) {
+pub(crate) async fn set(app: &TestApp, settings: StreamSettings) {
     app.app().db.write(HOUSE, move |conn| orchestrator::set_stream(conn, &settings)).await.unwrap();
 }
 
 /// A SET of the simulated issuer: an ID token made over.
-fn event(issuer: &str, user: &User, uri: &str, detail: Value) -> IdTokenSpec {
+pub(crate) fn event(issuer: &str, user: &User, uri: &str, detail: Value) -> IdTokenSpec {
     let events = serde_json::Map::from_iter([(uri.to_owned(), detail)]);
     let nothing = ["sub", "exp", "email", "email_verified", "auth_time", "tenant"];
     let spec = nothing.into_iter().fold(IdTokenSpec::of(user), |spec, claim| spec.claim(claim, Value::Null));
@@ -52,29 +52,29 @@ fn event(issuer: &str, user: &User, uri: &str, detail: Value) -> IdTokenSpec {
         .claim("events", Value::Object(events))
 }
 
-fn minted(simulator: &Simulator, spec: &IdTokenSpec) -> String {
+pub(crate) fn minted(simulator: &Simulator, spec: &IdTokenSpec) -> String {
     simulator.mint_id_token(spec).unwrap()
 }
 
 impl TestApp {
-    async fn pushed(&self, set: &str) -> Answer {
+    pub(crate) async fn pushed(&self, set: &str) -> Answer {
         self.stranger().post_bytes("/security-events", "application/secevent+jwt", set.to_owned()).await
     }
 
     /// Harbour tells something of its user; answered 202.
-    async fn hears(&self, user: &User, uri: &str, detail: Value) {
+    pub(crate) async fn hears(&self, user: &User, uri: &str, detail: Value) {
         let set = minted(&self.simulator, &event(&self.simulator.issuer_url, user, uri, detail));
         self.pushed(&set).await.expect_status(202);
     }
 
-    async fn outcomes(&self) -> Vec<String> {
+    pub(crate) async fn outcomes(&self) -> Vec<String> {
         let all = security_events::table
             .order((security_events::received_at, security_events::outcome))
             .select(security_events::outcome);
         self.app().db.read(move |conn| Ok::<_, DbError>(all.load(conn)?)).await.unwrap()
     }
 
-    async fn comes_back(&self, agent: &mut Agent<'_>, logged_in: TimeDelta) {
+    pub(crate) async fn comes_back(&self, agent: &mut Agent<'_>, logged_in: TimeDelta) {
         let at = self.now().plus(logged_in).seconds();
         let token = minted(&self.simulator, &IdTokenSpec::of(&agent.user).claim("auth_time", json!(at)));
         let body = self.stranger().post("/v1/accounts", &json!({"id_token": token})).await.expect_status(200).json();

@@ -59,7 +59,8 @@ impl TestApp {
             .into_iter()
             .find(|item| item.kind == kind && (item.subject == subject || item.account_id.as_str() == subject));
         let (item, of, now) = (item.expect("an item"), of.clone(), self.now());
-        let restored = self.app().db.write(HOUSE, move |conn| takeover::restore(conn, &of, &item, "operator", now)).await;
+        let restored =
+            self.app().db.write(HOUSE, move |conn| takeover::restore(conn, &of, &item, "operator", now)).await;
         self.app().revocations.forget();
         restored
     }
@@ -77,7 +78,7 @@ impl TestApp {
     }
 
     /// Until the trail says it so often; a worker of the provider may be at it.
-    async fn waits_for_facts(&self, action: &'static str, count: i64) {
+    pub(crate) async fn waits_for_facts(&self, action: &'static str, count: i64) {
         for _ in 0..200 {
             self.workers_turn().await;
             if self.recorded(action).await == count {
@@ -89,7 +90,7 @@ impl TestApp {
     }
 
     /// An ID token for an account, and what came of it.
-    async fn presents(&self, id_token: &str) -> Answer {
+    pub(crate) async fn presents(&self, id_token: &str) -> Answer {
         self.stranger().post("/v1/accounts", &json!({"id_token": id_token})).await
     }
 
@@ -115,19 +116,19 @@ impl TestApp {
     }
 
     /// State, whether it is held back, and the owner, of a resource.
-    async fn resource(&self, id: &str) -> (String, bool) {
+    pub(crate) async fn resource(&self, id: &str) -> (String, bool) {
         let id = id.parse().unwrap();
         let found = self.app().db.read(move |conn| resource::owner_of(conn, &id)).await.unwrap().unwrap();
         (found.state.as_str().to_owned(), found.quarantined_at.is_some())
     }
 
-    async fn account_state(&self, id: &str) -> String {
+    pub(crate) async fn account_state(&self, id: &str) -> String {
         let state = accounts::table.find(id.to_owned()).select(accounts::state);
         self.app().db.read(move |conn| Ok::<_, DbError>(state.get_result(conn)?)).await.unwrap()
     }
 
     /// Rows of every table that a distrust writes.
-    async fn written(&self) -> Vec<i64> {
+    pub(crate) async fn written(&self) -> Vec<i64> {
         let count = |conn: &mut portreeve::db::DbConnection| {
             Ok::<_, DbError>(vec![
                 audit_facts::table.count().get_result(conn)?,

@@ -68,9 +68,7 @@ impl<'a> OnTheWay<'a> {
     async fn of(app: &'a TestApp, user: &User) -> Self {
         let agent = app.agent_of(user).await;
         let public = OAuthClient::public(app).await;
-        let secret = |grant: &str| {
-            json!({"token_endpoint_auth_method": "client_secret_basic", "grant_types": [grant], "redirect_uris": []})
-        };
+        let secret = |grant: &str| json!({"token_endpoint_auth_method": "client_secret_basic", "grant_types": [grant], "redirect_uris": []});
         let itself = Some(agent.account.as_str());
         let own = OAuthClient::register_for(app, secret("client_credentials"), itself, false).await;
         let jag = OAuthClient::register(app, secret(JWT_BEARER)).await;
@@ -188,7 +186,8 @@ on_both! {
         let ada = Tenant::ada(&app).await;
         let (weather, loose) = (ada.gets("weather").await, ada.agent.buys("sandbox", "free").await.expect_status(201).json());
         let loose = loose["resource"]["id"].as_str().unwrap().to_owned();
-        let held: Vec<_> = [&weather, &loose].into_iter().cloned().collect();
+        let team = ada.gets("team:free").await;
+        let held: Vec<_> = [&weather, &loose, &team].into_iter().cloned().collect();
         let (account, now) = (ada.agent.account.parse().unwrap(), app.now());
         let hold = move |conn: &mut DbConnection| {
             for id in &held {
@@ -197,7 +196,7 @@ on_both! {
             Ok::<_, DbError>(())
         };
         app.app().db.write(HOUSE, hold).await.unwrap();
-        let link = json!({"service_id": "sandbox", "configuration": {"resource_id": loose}});
+        let link = json!({"service_id": "sandbox", "submitted_information": {"resource_id": loose}});
         let answers = [
             ada.does("update_service", &weather, &json!({"service_id": "weather", "configuration": {}})).await,
             ada.does("rotate_credentials", &weather, &json!({})).await,
@@ -205,6 +204,7 @@ on_both! {
             ada.wire.post_once(&fresh_key(), "/provisioning/resources/link", &link).await,
             ada.agent.client.delete(&format!("/v1/resources/{weather}")).await,
             app.reports(&weather, "1").await,
+            ada.makes("bucket").await,
         ];
         for (turn, answer) in answers.iter().enumerate() {
             assert!((400..500).contains(&answer.status()), "{turn}: {} {}", answer.status(), answer.text());
@@ -213,6 +213,11 @@ on_both! {
         assert!(!seen.text().contains("access_configuration"), "{}", seen.text());
         assert_eq!(ada.plan_and_state(&weather).await.1, "suspended");
         assert_eq!(ada.plan_and_state(&loose).await.1, "suspended");
+        // Given back, it carries again.
+        let (account, team, now) = (ada.agent.account.parse().unwrap(), team.parse().unwrap(), app.now());
+        let free = move |conn: &mut DbConnection| resource::release(conn, (&account, &team), "operator", now);
+        assert!(app.app().db.write(HOUSE, free).await.unwrap());
+        ada.gets("bucket").await;
         app.stop().await;
     }
 

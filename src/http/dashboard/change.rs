@@ -13,7 +13,7 @@ use crate::http::caller::{Form, FreshlyLoggedIn, LoggedIn, NotHuman, SameSite, U
 use crate::http::problem::{Problem, table};
 use crate::money::{Amount, Currency, Money, Rate};
 use crate::payment::budget::{self, Budget, ChangeBudgetError, ResumedBy};
-use crate::takeover::{self, RaiseError};
+use crate::takeover::{self, CloseError, RaiseError};
 
 #[derive(Debug, Deserialize)]
 pub(super) struct CapForm {
@@ -227,18 +227,23 @@ fn not_raised(error: RaiseError) -> Result<String, Problem> {
 }
 
 async fn turn(app: &App, user: User, asked: Asked, stopped: bool) -> Result<HttpResponse, Problem> {
-    let (id, now) = (user.session.account.id.clone(), user.now);
-    let lane = id.to_string();
+    let (account, now) = (user.session.account.clone(), user.now);
+    let lane = account.id.to_string();
     let turned = app.db.write(&lane, move |conn| {
         if stopped {
-            budget::stop_spending(conn, &id, now)
-        } else {
-            budget::resume_spending(conn, &id, ResumedBy::Owner, now)
+            budget::stop_spending(conn, &account.id, now)?;
+        } else if !takeover::take_back(conn, &account, now)? {
+            budget::resume_spending(conn, &account.id, ResumedBy::Owner, now)?;
         }
+        Ok::<_, CloseError>(())
     });
     match turned.await {
         Ok(()) => done(app, &user, asked, if stopped { Done::Stopped } else { Done::Resumed }).await,
-        Err(ChangeBudgetError::Db(error)) => Err(error.into()),
+        Err(CloseError::Db(error) | CloseError::Budget(ChangeBudgetError::Db(error))) => Err(error.into()),
+        // What was begun with it is not done yet, or somebody else closed the case: worth trying again.
+        Err(other @ (CloseError::Lift(_) | CloseError::Closed)) => {
+            Err(Problem::new(&table::UNAVAILABLE, "Not yet: try again in a moment.").because(other))
+        }
         Err(other) => Err(Problem::new(&table::INTERNAL, "The switch.").because(other)),
     }
 }
