@@ -18,7 +18,7 @@ use crate::config::{Config, LimitsConfig, OAuthConfig, WireConfig};
 use crate::db::{Db, DbError, DbSettings};
 use crate::fetch::{Fetch, FetchSettings};
 use crate::idempotency;
-use crate::login::{PostOffice, RelyingParty, Upstream};
+use crate::login::{NotMine, PostOffice, RelyingParty, Upstream};
 use crate::mail::{Mailer, MailerError};
 use crate::orchestrator::{Courier, KeyCache};
 use crate::payment::cashier::Cashier;
@@ -199,6 +199,13 @@ impl App {
         let wire_sealer = Arc::new(wire_sealer(&master)?);
         let files = Arc::new(RwLock::new(catalog));
         let desk = desk(&master, &db, &ring, &fetch, drivers, &files)?;
+        let courier = Courier {
+            db: db.clone(),
+            fetch: fetch.clone(),
+            sealer: wire_sealer.clone(),
+            ring: ring.clone(),
+            issuer: base_url.to_owned(),
+        };
         let log_in_sealer = Arc::new(Sealer::new(&master, "log-ins")?);
         let provider = edition.document.provider.name.to_string();
         let post = PostOffice {
@@ -207,8 +214,8 @@ impl App {
             sealer: log_in_sealer.clone(),
             base_url: base_url.to_owned(),
             provider: provider.clone(),
+            not_mine: NotMine::new(&*master.derive("not mine")?),
         };
-        let courier = Courier { db: db.clone(), fetch: fetch.clone(), sealer: wire_sealer.clone() };
         Ok(Self {
             clock,
             db,

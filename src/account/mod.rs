@@ -20,15 +20,21 @@ use crate::clock::Timestamp;
 use crate::ids::{AccountId, OrchestratorId};
 
 pub use decide::{Decision, EmailUse, Facts, Flags, decide};
-pub use freeze::{FreezeError, freeze};
+pub use freeze::{FreezeError, freeze, thaw};
 pub use information::{
     InvalidFact, PersonalFact, PersonalField, SealedFact, UnknownField, information, lacking, remember,
 };
 pub use link::{LinkError, LinkedBy, ceiling_of, link, widen};
-pub use open::{AssertionUse, OpenError, Opening, PastUse, facts, forget_uses, open, past_use, record_replay};
+pub use open::{
+    AssertionUse, OPENED_LETTER, OpenError, Opening, PastUse, facts, forget_uses, note_delegation, open, past_use,
+    record_replay,
+};
 pub use opening_limit::{CountError, count_opening, forget_openings};
 pub use state::{AccountState, InvalidTransition};
-pub use store::{allowed, by_id, by_link, ids_after, subjects, unusable_since, with_address};
+pub use store::{
+    allowed, by_id, by_link, distrust_email, ids_after, linked_orchestrators, lock, subjects, unusable_since,
+    with_address, with_email_through,
+};
 
 /// The customer record at the provider.
 #[derive(Clone, PartialEq, Eq)]

@@ -10,13 +10,13 @@ use serde_json::json;
 use super::decide::{Decision, EmailUse, Facts, Flags, decide};
 use super::link::{LinkError, LinkedBy, link};
 use super::store::{self, NewAccount, UseRow};
-use crate::attestation::Attestation;
+use crate::attestation::{Attestation, EmailTrust};
 use crate::audit::{self, Fact};
 use crate::clock::Timestamp;
 use crate::db::{DbConnection, DbError};
 use crate::ids::AccountId;
-use crate::orchestrator::Orchestrator;
-use crate::outbox;
+use crate::orchestrator::{self, Belief, Orchestrator, Statement};
+use crate::{mail, outbox};
 
 use chrono::TimeDelta;
 
@@ -24,6 +24,8 @@ use chrono::TimeDelta;
 const SAME_ANSWER: TimeDelta = TimeDelta::seconds(30);
 /// How much longer than it could be accepted the use of an assertion is remembered: clocks differ.
 const REMEMBER_LONGER: TimeDelta = TimeDelta::seconds(120);
+/// The letter that tells a human of their new account.
+pub const OPENED_LETTER: &str = "mail.account_opened";
 /// How many accounts with the same address are looked at.
 const MAX_SAME_EMAIL: i64 = 32;
 
@@ -87,6 +89,9 @@ pub enum OpenError {
     /// The assertion was used already: look at [`past_use`].
     #[error("the assertion was used already")]
     AlreadyUsed,
+    /// Whoever stated it is distrusted.
+    #[error("the statement is not believed any more")]
+    Distrusted,
     /// The facts changed since the answer was prepared: look again.
     #[error("the facts changed at the same moment")]
     Changed,
@@ -187,7 +192,43 @@ pub fn open(conn: &mut DbConnection, opening: &Opening, now: Timestamp) -> Resul
             insert_account(conn, opening, *email, *flags, now)?;
         }
     }
-    Ok(())
+    stand_by(conn, opening, now)
+}
+
+/// Remembers on whose word it was done, and asks, now that everything is written, whether that word still counts.
+fn stand_by(conn: &mut DbConnection, opening: &Opening, now: Timestamp) -> Result<(), OpenError> {
+    let statement = opening.attestation.statement();
+    let account = match &opening.decision {
+        Decision::Use(account) | Decision::Link(account) => Some(account),
+        Decision::Open { .. } => Some(&opening.account_id),
+        _ => None,
+    };
+    match account {
+        Some(account) => note_delegation(conn, &statement, account, now),
+        None => believe(conn, &statement),
+    }
+}
+
+fn believe(conn: &mut DbConnection, statement: &Statement<'_>) -> Result<(), OpenError> {
+    match orchestrator::is_disbelieved(conn, statement)? {
+        Belief::Stands => Ok(()),
+        Belief::Distrusted => Err(OpenError::Distrusted),
+    }
+}
+
+/// Remembers that somebody's word was taken about `account`, and then asks whether it still counts. Call it at the end of
+/// the transaction that acts on that word.
+///
+/// # Errors
+/// When it does not count, or the database fails; the transaction must then be undone.
+pub fn note_delegation(
+    conn: &mut DbConnection,
+    statement: &Statement<'_>,
+    account: &AccountId,
+    now: Timestamp,
+) -> Result<(), OpenError> {
+    store::note_delegation(conn, statement, account, now).map_err(|error| OpenError::of(error, OpenError::Changed))?;
+    believe(conn, statement)
 }
 
 /// Records that an assertion was presented again, by another request or too late.
@@ -271,7 +312,16 @@ fn insert_account(
         "sidecar": flags.sidecar,
         "currency": orchestrator.currency,
         "ceiling": ceiling.minor(),
+        // On which word, and by which rule of the operator.
+        "assertion_hash": attestation.assertion_hash,
+        "key": attestation.key_id,
+        "existing_account": orchestrator.existing_account.as_str(),
     });
+    if email.is_some_and(|email| email.trust != EmailTrust::Unverified) {
+        let notice = json!({"account": account_id, "orchestrator": orchestrator.name.as_str(),
+            "currency": orchestrator.currency, "ceiling": ceiling});
+        mail::post(conn, OPENED_LETTER, Some(account_id), &notice, now)?;
+    }
     let told = json!({"account": {"id": account_id, "state": "provisional"}});
     outbox::notify(conn, "account.opened", &orchestrator.id, account_id, &told, now)?;
     Ok(record(conn, opening, "account.opened", Some(account_id), detail, now)?)

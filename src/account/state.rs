@@ -74,6 +74,18 @@ impl AccountState {
         }
     }
 
+    /// It works again, as it did before it was frozen.
+    ///
+    /// # Errors
+    /// When it is not frozen.
+    pub fn thaw(self, was_claimed: bool, now: Timestamp) -> Result<Self, InvalidTransition> {
+        match self {
+            Self::Frozen { .. } if was_claimed => Ok(Self::Active { since: now }),
+            Self::Frozen { .. } => Ok(Self::Provisional),
+            other => Err(InvalidTransition { from: other.as_str(), step: "thawed" }),
+        }
+    }
+
     /// It ends.
     ///
     /// # Errors
@@ -109,6 +121,9 @@ mod tests {
         assert!(active.claim(now).is_err());
         let frozen = active.freeze(now).unwrap();
         assert!(frozen.freeze(now).is_err() && frozen.claim(now).is_err() && !frozen.is_usable());
+        assert_eq!(frozen.thaw(false, now), Ok(AccountState::Provisional));
+        assert_eq!(frozen.thaw(true, now), Ok(AccountState::Active { since: now }));
+        assert!(active.thaw(true, now).is_err());
         assert!(frozen.close(now).unwrap().close(now).is_err());
     }
 

@@ -4,10 +4,11 @@ use diesel::prelude::*;
 
 use super::{Account, AccountState};
 use crate::clock::Timestamp;
-use crate::db::schema::{accounts, assertion_uses, budgets, email_owners, identity_links};
+use crate::db::schema::{accounts, assertion_uses, budgets, delegations, email_owners, identity_links};
 use crate::db::{DbConnection, DbError};
 use crate::ids::{AccountId, OrchestratorId};
 use crate::money::{Amount, Currency};
+use crate::orchestrator::Statement;
 
 /// Written where an account has no address.
 const NO_EMAIL: &str = "none";
@@ -110,17 +111,20 @@ pub(super) fn any_linked_to(
     Ok(count > 0)
 }
 
-/// Whether another address looks like this one.
 /// The orchestrators through which the account is reached; at most 64.
-pub(super) fn linked_orchestrators(conn: &mut DbConnection, account: &AccountId) -> QueryResult<Vec<OrchestratorId>> {
-    identity_links::table
+///
+/// # Errors
+/// When the database fails.
+pub fn linked_orchestrators(conn: &mut DbConnection, account: &AccountId) -> Result<Vec<OrchestratorId>, DbError> {
+    Ok(identity_links::table
         .filter(identity_links::account_id.eq(account))
         .select(identity_links::orchestrator_id)
         .distinct()
         .limit(64)
-        .load(conn)
+        .load(conn)?)
 }
 
+/// Whether another address looks like this one.
 pub(super) fn has_look_alike(conn: &mut DbConnection, skeleton: &str, index: &str) -> QueryResult<bool> {
     let found: Option<AccountId> = accounts::table
         .filter(accounts::email_skeleton.eq(skeleton))
@@ -317,6 +321,77 @@ pub fn ids_after(conn: &mut DbConnection, after: Option<&AccountId>, limit: i64)
         query = query.filter(accounts::id.gt(after.as_str()));
     }
     Ok(query.load(conn)?)
+}
+
+/// Remembers who attested whom, with which key, for which account; and when first and last.
+pub(super) fn note_delegation(
+    conn: &mut DbConnection,
+    statement: &Statement<'_>,
+    account: &AccountId,
+    now: Timestamp,
+) -> QueryResult<()> {
+    let key = statement.key.unwrap_or("");
+    let row = delegations::table.find((statement.orchestrator, key, statement.tenant, statement.subject, account));
+    if diesel::update(row).set(delegations::last_at.eq(now)).execute(conn)? == 1 {
+        return Ok(());
+    }
+    diesel::insert_into(delegations::table)
+        .values((
+            delegations::orchestrator_id.eq(statement.orchestrator),
+            delegations::key_id.eq(key),
+            delegations::tenant.eq(statement.tenant),
+            delegations::subject.eq(statement.subject),
+            delegations::account_id.eq(account),
+            delegations::first_at.eq(now),
+            delegations::last_at.eq(now),
+        ))
+        .execute(conn)
+        .map(drop)
+}
+
+/// Keeps everybody from writing anything for these accounts until this transaction is done, and waits for those who do.
+/// SQLite has one writer.
+///
+/// # Errors
+/// When the database fails, or it took longer than a lock may be waited for.
+pub fn lock(conn: &mut DbConnection, ids: &[AccountId]) -> Result<(), DbError> {
+    let DbConnection::Postgres(conn) = conn else { return Ok(()) };
+    let rows = accounts::table.filter(accounts::id.eq_any(ids)).order(accounts::id).select(accounts::id);
+    Ok(rows.for_update().load::<AccountId>(conn).map(drop)?)
+}
+
+/// Accounts with this address, in its one spelling, that are linked to the orchestrator: oldest first, at most 32.
+///
+/// # Errors
+/// When the database fails.
+pub fn with_email_through(
+    conn: &mut DbConnection,
+    orchestrator: &OrchestratorId,
+    email: &str,
+) -> Result<Vec<AccountId>, DbError> {
+    let same = with_email(conn, email, 32)?;
+    let linked: Vec<AccountId> = identity_links::table
+        .filter(identity_links::account_id.eq_any(&same))
+        .filter(identity_links::orchestrator_id.eq(orchestrator))
+        .select(identity_links::account_id)
+        .distinct()
+        .load(conn)?;
+    Ok(same.into_iter().filter(|id| linked.contains(id)).collect())
+}
+
+/// The account's address is not trusted any more; `forever`: it never again leads anybody here. Call it inside `Db::write`.
+///
+/// # Errors
+/// When the database fails.
+pub fn distrust_email(conn: &mut DbConnection, id: &AccountId, forever: bool) -> Result<(), DbError> {
+    let with_address = accounts::table.find(id).filter(accounts::email.is_not_null());
+    diesel::update(with_address).set(accounts::email_trust.eq("unverified")).execute(conn)?;
+    diesel::delete(email_owners::table.filter(email_owners::account_id.eq(id))).execute(conn)?;
+    if forever {
+        let nothing = (accounts::email_index.eq(None::<&str>), accounts::email_skeleton.eq(None::<&str>));
+        diesel::update(accounts::table.find(id)).set(nothing).execute(conn)?;
+    }
+    Ok(())
 }
 
 /// Accounts that were frozen or closed after `since`, at most `limit`.

@@ -119,6 +119,9 @@ pub enum AccountRequestError {
     /// The orchestrator may not open accounts.
     #[error("the orchestrator may not open accounts")]
     MayNotOpen,
+    /// The orchestrator is suspended, or its key or the person is distrusted.
+    #[error("the statement is not believed any more")]
+    Distrusted,
     /// Too many requests about the same person at once: nothing was done.
     #[error("too many requests about the same person at once")]
     Contended,
@@ -305,11 +308,17 @@ async fn ask_owner(
         information,
     };
     let name = asked.orchestrator.name.to_string();
-    let written = parts.db.write(&lane(attestation), move |conn| insert_question(conn, &request, &name, now)).await;
-    match written {
+    let said = attestation.clone();
+    let lane = lane(attestation);
+    let written = parts.db.write(&lane, move |conn| {
+        insert_question(conn, &request, &name, now)?;
+        account::note_delegation(conn, &said.statement(), &request.account_id, now)
+    });
+    match written.await {
         Ok(()) => Ok(Some(AccountAnswered::NeedsConsent { id })),
-        Err(error) if error.is_unique_violation() => Ok(None),
-        Err(error) => Err(error.into()),
+        Err(OpenError::Db(error)) if !error.is_unique_violation() => Err(error.into()),
+        Err(OpenError::Distrusted) => Err(AccountRequestError::Distrusted),
+        Err(_) => Ok(None),
     }
 }
 
@@ -372,6 +381,7 @@ async fn give(
     match settled.await {
         Ok(()) => Ok(Some(answer)),
         Err(OpenError::AlreadyUsed | OpenError::Changed) => Ok(None),
+        Err(OpenError::Distrusted) => Err(AccountRequestError::Distrusted),
         // Another request about the same person passed something on at the same moment.
         Err(OpenError::Db(error)) if error.is_unique_violation() => Ok(None),
         Err(OpenError::Db(error)) => Err(error.into()),

@@ -16,7 +16,7 @@ use crate::audit::{self, Fact};
 use crate::clock::Timestamp;
 use crate::db::{Db, DbConnection, DbError};
 use crate::ids::{AccountId, AccountRequestId, OrchestratorId};
-use crate::orchestrator::{self, Orchestrator, WireSettings};
+use crate::orchestrator::{self, Belief, Orchestrator, Statement, WireSettings};
 use crate::secret::Secret;
 use crate::signing::{SealError, Sealer};
 
@@ -222,6 +222,12 @@ pub fn allow(
         }
     }
     account::remember(conn, (&request.account_id, &request.orchestrator_id), &request.information, now)?;
+    // Which key signed the question is no matter here: with the key's distrust its questions were closed.
+    let (orchestrator, tenant, subject) = (&request.orchestrator_id, &request.tenant, &request.subject);
+    let statement = Statement { orchestrator, key: None, tenant, subject };
+    if orchestrator::is_disbelieved(conn, &statement)? == Belief::Distrusted {
+        return Err(ConsentError::Closed);
+    }
     Ok(code.map_or(Ok(()), |code| code.insert(conn))?)
 }
 

@@ -77,6 +77,16 @@ pub(super) fn by_id(conn: &mut DbConnection, id: &ConsentId) -> Result<Option<Co
     row.map(Consent::try_from).transpose()
 }
 
+/// What the humans of an account allowed clients, newest first, at most `limit`; also what was taken back.
+///
+/// # Errors
+/// When the database fails or holds an impossible row.
+pub fn consents_of_account(conn: &mut DbConnection, account: &AccountId, limit: i64) -> Result<Vec<Consent>, DbError> {
+    let rows: Vec<ConsentRow> =
+        consents::table.filter(consents::account_id.eq(account)).order(consents::id.desc()).limit(limit).load(conn)?;
+    rows.into_iter().map(Consent::try_from).collect()
+}
+
 /// Whether it stands. A write on its row: whoever takes it back at this moment waits for us, or we for them, so that no
 /// token comes of a consent after it was taken back.
 pub(super) fn use_it(conn: &mut DbConnection, id: &ConsentId, now: Timestamp) -> QueryResult<bool> {

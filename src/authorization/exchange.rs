@@ -261,6 +261,7 @@ pub async fn exchange(
         match settled.await {
             Ok(()) => return conclude(parts.db, orchestrator, answer).await,
             Err(SettleError::Open(OpenError::AlreadyUsed | OpenError::Changed)) => {}
+            Err(SettleError::Open(OpenError::Distrusted)) => return Err(AttestationError::Distrusted.into()),
             Err(SettleError::Proof(error)) => return Err(error.into()),
             Err(
                 SettleError::Statement(ProofError::Db(error))

@@ -24,10 +24,12 @@ mod refresh;
 mod request;
 mod revocation;
 mod scope;
+mod standing;
 mod step_up;
 mod store;
 mod wire_grant;
 mod wire_store;
+mod withdraw_store;
 
 pub use access_token::{ACCESS_TOKEN_LIFETIME, LogIn, TokenError, VerifiedToken, verify_access_token};
 pub use account_request::{
@@ -44,6 +46,7 @@ pub use code::{CODE_LIFETIME, NewCode, RedeemError, Redemption, SignedBy, redeem
 pub use confirmation::{Answered, Confirmation, Onward, RedirectWithCode};
 pub use consent::{AccountRequest, ConsentError, Question, RequestState, allow, deny, forget_ended, question};
 pub use consent_grant::{Consent, revoke_consent};
+pub use consent_store::consents_of_account;
 pub use dpop::{
     Nonces, PROOF_ALGORITHMS, ProofError, ProvenRequest, SingleUse, VerifiedProof, forget_proofs, use_proof,
     verify_proof,
@@ -65,3 +68,4 @@ pub use revocation::{Ended, Revocations, TURN as REVOCATION_TURN, read_ended};
 pub use scope::{InvalidScope, Scope, Scopes};
 pub use step_up::StepUp;
 pub use wire_grant::{Holder, IssueError, REFRESH_TOKEN_LIFETIME, WireSigner, WireTokens};
+pub use withdraw_store::{Withdrawn, withdraw};

@@ -19,12 +19,11 @@ use super::grant::Grant;
 use super::pkce::{CodeChallenge, CodeVerifier};
 use super::scope::Scopes;
 use super::wire_store::{self, CodeRow, RefreshRow};
-use super::{REFRESH_TOKEN_LIFETIME, consent_store, store};
+use super::{REFRESH_TOKEN_LIFETIME, consent_store, standing, store};
 use crate::account;
 use crate::clock::Timestamp;
 use crate::db::{Db, DbConnection, DbError};
 use crate::ids::{AccountId, ConsentId, GrantId};
-use crate::orchestrator;
 use crate::secret::{NoRandomness, Secret, SecretHash};
 use crate::signing::{KeyRing, SigningError};
 
@@ -236,13 +235,13 @@ fn prepare(
     Ok(Prepared { grant, given })
 }
 
-/// Whether tokens may be given on this account through its orchestrator.
-fn usable(conn: &mut DbConnection, grant: &Grant) -> Result<(), GrantError> {
-    let account = account::by_id(conn, &grant.account_id)?;
-    let orchestrator = orchestrator::by_id(conn, &grant.orchestrator_id)?;
-    let good = account.is_some_and(|account| account.state.is_usable())
-        && orchestrator.is_some_and(|orchestrator| orchestrator.suspended_at.is_none());
-    if good { Ok(()) } else { Err(GrantError::Grant("the account or its orchestrator may do nothing any more")) }
+/// Writes the token down, and then asks whether it may be given on this account through its orchestrator.
+fn insert_usable(conn: &mut DbConnection, grant: &Grant) -> Result<(), GrantError> {
+    store::insert(conn, grant)?;
+    match standing::refusal(conn, &grant.account_id, &grant.orchestrator_id)? {
+        None => Ok(()),
+        Some(why) => Err(GrantError::Grant(why)),
+    }
 }
 
 /// A code and what comes with it.
@@ -343,10 +342,9 @@ impl Spending {
         if !consent_store::use_it(conn, &self.consent, now)? {
             return Err(GrantError::Grant("the consent was taken back"));
         }
-        usable(conn, &self.grant)?;
         use_up(conn, self.asking.client.proof.as_ref(), self.asking.proof.as_ref())?;
         client::touch(conn, &self.grant.client, now)?;
-        Ok(store::insert(conn, &self.grant)?)
+        insert_usable(conn, &self.grant)
     }
 }
 
@@ -528,9 +526,8 @@ pub async fn client_credentials(parts: GrantParts<'_>, asking: Asking, now: Time
     parts
         .db
         .write(&lane, move |conn| {
-            usable(conn, &grant)?;
             use_up(conn, statement.as_ref(), proof.as_ref())?;
-            Ok::<_, GrantError>(store::insert(conn, &grant)?)
+            insert_usable(conn, &grant)
         })
         .await?;
     let account_id = account.id;

@@ -9,6 +9,9 @@ use portreeve::money::{Money, Rate};
 use portreeve::orchestrator::{self, AddError, NewOrchestrator, Orchestrator};
 use serde_json::{Value, json};
 
+use super::blast_radius::{self, BlastRadiusArgs};
+use super::stream::{self, StreamCommand};
+use super::takeover::{self, DistrustArgs, RestoreArgs};
 use super::wire::{self, WireCommand};
 use super::{Failure, open_db, say, warn};
 
@@ -36,6 +39,21 @@ pub(crate) enum OrchestratorCommand {
         /// Its name or id.
         which: String,
     },
+    /// Believe nothing new of it, of one of its keys or of one person there; end tokens, stop spending, and hold back what
+    /// was made since an instant. What was made before runs on, and nothing is deleted.
+    Distrust(Box<DistrustArgs>),
+    /// Every distrust of it.
+    Distrusts {
+        /// Its issuer, name or id.
+        which: String,
+    },
+    /// Give back what a distrust holds back, one by one or all; or believe again. Without more: list it.
+    Restore(Box<RestoreArgs>),
+    /// The accounts, resources and money that it reaches, or one of its keys, clients or people.
+    BlastRadius(Box<BlastRadiusArgs>),
+    /// Security events, in and out.
+    #[command(subcommand)]
+    Stream(StreamCommand),
 }
 
 #[derive(Debug, Args)]
@@ -96,6 +114,11 @@ pub(crate) async fn run(command: OrchestratorCommand, config: &Config, json: boo
         OrchestratorCommand::List => list(&db, json).await,
         OrchestratorCommand::Show { which } => show(&find(&db, which).await?, json),
         OrchestratorCommand::Wire(command) => wire::run(command, &db, config, json).await,
+        OrchestratorCommand::Distrust(args) => takeover::distrust(*args, &db, json).await,
+        OrchestratorCommand::Distrusts { which } => takeover::distrusts(&which, &db, json).await,
+        OrchestratorCommand::Restore(args) => takeover::restore(*args, &db, json).await,
+        OrchestratorCommand::BlastRadius(args) => blast_radius::blast_radius(*args, &db, json).await,
+        OrchestratorCommand::Stream(command) => stream::run(command, &db, config, json).await,
         OrchestratorCommand::Suspend { which } => {
             let id = find(&db, which).await?.id;
             show(&db.write(HOUSE, move |conn| orchestrator::suspend(conn, &id, now)).await?, json)

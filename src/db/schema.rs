@@ -66,6 +66,7 @@ diesel::table! {
         origin -> Text,
         created_at -> BigInt,
         suspended_at -> Nullable<BigInt>,
+        distrusted_keys -> Text,
     }
 }
 
@@ -158,6 +159,7 @@ diesel::table! {
         currency -> Text,
         ceiling -> BigInt,
         changed_at -> BigInt,
+        stopped_at -> Nullable<BigInt>,
     }
 }
 
@@ -280,6 +282,7 @@ diesel::table! {
         generation -> BigInt,
         old_credentials_until -> Nullable<BigInt>,
         allowance_id -> Nullable<Text>,
+        quarantined_at -> Nullable<BigInt>,
     }
 }
 
@@ -606,3 +609,100 @@ diesel::table! {
 
 diesel::joinable!(mails -> outbox_events (event_id));
 diesel::allow_tables_to_appear_in_same_query!(mails, outbox_events);
+
+diesel::table! {
+    delegations (orchestrator_id, key_id, tenant, subject, account_id) {
+        orchestrator_id -> Text,
+        key_id -> Text,
+        tenant -> Text,
+        subject -> Text,
+        account_id -> Text,
+        first_at -> BigInt,
+        last_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    distrusts (id) {
+        id -> Text,
+        orchestrator_id -> Text,
+        since -> BigInt,
+        key_id -> Nullable<Text>,
+        tenant -> Nullable<Text>,
+        subject -> Nullable<Text>,
+        depth -> Text,
+        cause -> Text,
+        suspended -> Bool,
+        phase -> Text,
+        done_to -> Text,
+        begun_at -> BigInt,
+        tokens_dead_at -> Nullable<BigInt>,
+        finished_at -> Nullable<BigInt>,
+        lifted_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    distrust_items (distrust_id, kind, account_id, subject) {
+        distrust_id -> Text,
+        kind -> Text,
+        account_id -> Text,
+        subject -> Text,
+        was -> Text,
+        at -> BigInt,
+        restored_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    cases (id) {
+        id -> Text,
+        account_id -> Text,
+        kind -> Text,
+        cause -> Text,
+        opened_at -> BigInt,
+        evidence -> Nullable<Text>,
+        closed_at -> Nullable<BigInt>,
+        closed_by -> Nullable<Text>,
+        note -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    precautions (account_id, orchestrator_id) {
+        account_id -> Text,
+        orchestrator_id -> Text,
+        remove_after -> Nullable<BigInt>,
+        write_after -> Nullable<BigInt>,
+        cooling_until -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    security_streams (orchestrator_id) {
+        orchestrator_id -> Text,
+        audience -> Text,
+        accepts_push -> Bool,
+        push_token_hash -> Nullable<Text>,
+        poll_url -> Nullable<Text>,
+        sealed_poll_token -> Nullable<Text>,
+        next_poll_at -> Nullable<BigInt>,
+        send_url -> Nullable<Text>,
+        sealed_send_token -> Nullable<Text>,
+        verified_at -> Nullable<BigInt>,
+        changed_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    security_events (orchestrator_id, jti) {
+        orchestrator_id -> Text,
+        jti -> Text,
+        event -> Text,
+        account_id -> Nullable<Text>,
+        outcome -> Text,
+        received_at -> BigInt,
+    }
+}
+
+diesel::allow_tables_to_appear_in_same_query!(resources, operations, distrust_items);

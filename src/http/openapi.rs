@@ -26,6 +26,7 @@ use super::wire;
         wire::v1::budget::list_ledger,
         wire::v1::usage::record_usage,
         wire::v1::deep_links::create_deep_link,
+        wire::security_events::push,
         wire::provisioning::services::health,
         wire::provisioning::services::list_services,
         wire::provisioning::resources::create::create_resource,

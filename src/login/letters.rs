@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use serde_json::json;
 
+use super::not_mine::NotMine;
+use super::notices;
 use super::step::{self, NewStep, Step};
 use super::store;
 use super::who::Proven;
@@ -38,6 +40,8 @@ pub struct PostOffice {
     pub base_url: String,
     /// The provider's name.
     pub provider: String,
+    /// Makes the links of those who did not start an account.
+    pub not_mine: NotMine,
 }
 
 /// Somebody asks for a link by mail. Call it inside `Db::write`.
@@ -74,6 +78,9 @@ pub async fn deliver_due(office: &PostOffice, clock: &dyn Clock) -> Result<usize
 }
 
 async fn send(office: &PostOffice, letter: &Letter, now: Timestamp) -> Result<Try, DbError> {
+    if notices::is_one(&letter.kind) {
+        return notices::send(office, letter, now).await;
+    }
     let id = serde_json::from_str::<serde_json::Value>(&letter.payload).ok();
     let id = id.as_ref().and_then(|payload| payload.get("step")?.as_str()?.parse::<LogInStepId>().ok());
     let Some(id) = id.filter(|_| letter.kind == LOG_IN) else {
@@ -98,11 +105,16 @@ async fn send(office: &PostOffice, letter: &Letter, now: Timestamp) -> Result<Tr
         Ok(mail) => mail,
         Err(error) => return Ok(Try::Refused(error.to_string())),
     };
-    Ok(match office.mailer.send(mail, &letter.event_id, now).await {
+    Ok(hand_over(office, mail, letter, now).await)
+}
+
+/// Gives it to the mail server.
+pub(super) async fn hand_over(office: &PostOffice, mail: Mail, letter: &Letter, now: Timestamp) -> Try {
+    match office.mailer.send(mail, &letter.event_id, now).await {
         Ok(()) => Try::Delivered,
         Err(MailError::Failed(reason)) => Try::Failed(reason),
         Err(error @ (MailError::Refused(_) | MailError::Off)) => Try::Refused(error.to_string()),
-    })
+    }
 }
 
 fn write(office: &PostOffice, to: &str, secret: &Secret, step: &Step) -> Result<Mail, mail::InvalidMail> {

@@ -6,7 +6,10 @@
 //! frozen or closed, and to remove the last way in.
 
 mod deep_link;
+mod ending_store;
 mod letters;
+mod not_mine;
+mod notices;
 mod passkey;
 mod session;
 mod step;
@@ -15,7 +18,10 @@ mod upstream;
 mod who;
 
 pub use deep_link::{DeepLinkError, LIFETIME as LINK_LIFETIME, LinkState, NewLink, make, redeem, state};
+pub use ending_store::end_since;
 pub use letters::{PostOffice, ask, deliver_due};
+pub use not_mine::NotMine;
+pub use notices::tell_at_risk;
 pub use passkey::{
     Adding, Asking, KnownPasskey, PasskeyError, RelyingParty, WaysIn, add_passkey, find_passkey, log_in_with_passkey,
     passkeys, remove_passkey, stored_id,

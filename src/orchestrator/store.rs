@@ -30,6 +30,7 @@ struct Row {
     origin: String,
     created_at: Timestamp,
     suspended_at: Option<Timestamp>,
+    distrusted_keys: String,
 }
 
 impl TryFrom<Row> for Orchestrator {
@@ -39,7 +40,12 @@ impl TryFrom<Row> for Orchestrator {
         let algorithms: Vec<SignatureAlgorithm> = words(&row.id, "algorithms", &row.algorithms)?;
         let email_domains: Vec<EmailDomain> = words(&row.id, "email_domains", &row.email_domains)?;
         let settlement_url = row.settlement_url.as_deref().map(|text| column(&row.id, "settlement_url", text));
+        let distrusted_keys = serde_json::from_str(&row.distrusted_keys).map_err(|_no_list| {
+            let text = format!("table `orchestrators`, row {}: `distrusted_keys` is no JSON list", row.id);
+            DbError::from(diesel::result::Error::DeserializationError(text.into()))
+        })?;
         Ok(Self {
+            distrusted_keys,
             name: column(&row.id, "name", &row.name)?,
             issuer: column(&row.id, "issuer", &row.issuer)?,
             client_id: row.client_id,
@@ -94,6 +100,7 @@ pub(super) fn insert(conn: &mut DbConnection, new: &Orchestrator) -> QueryResult
         origin: new.origin.as_str().to_owned(),
         created_at: new.created_at,
         suspended_at: new.suspended_at,
+        distrusted_keys: "[]".to_owned(),
     };
     diesel::insert_into(orchestrators::table).values(&row).execute(conn).map(drop)
 }
@@ -155,6 +162,14 @@ pub(super) fn clear_suspended(conn: &mut DbConnection, id: &OrchestratorId) -> Q
         .set(orchestrators::suspended_at.eq(None::<Timestamp>))
         .execute(conn)?;
     Ok(changed == 1)
+}
+
+/// Writes down which keys are believed no longer.
+pub(super) fn set_distrusted_keys(conn: &mut DbConnection, id: &OrchestratorId, keys: &[String]) -> QueryResult<()> {
+    diesel::update(orchestrators::table.find(id))
+        .set(orchestrators::distrusted_keys.eq(serde_json::json!(keys).to_string()))
+        .execute(conn)
+        .map(drop)
 }
 
 /// The suspended ones, at most `limit`.

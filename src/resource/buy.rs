@@ -21,6 +21,7 @@ use crate::db::{DbConnection, DbError};
 use crate::idempotency::{self, KeyReused, Keyed, NewKey};
 use crate::ids::{AccountId, OrchestratorId, ResourceId};
 use crate::money::{Amount, Money};
+use crate::payment::budget;
 use crate::payment::charge::{self, ChargeState};
 use crate::payment::token::PaymentToken;
 use crate::signing::SealError;
@@ -87,6 +88,9 @@ pub enum BuyError {
     /// It cannot be paid.
     #[error(transparent)]
     Pay(#[from] PayError),
+    /// The orchestrator is distrusted: nothing is bought through it.
+    #[error("nothing is bought through this orchestrator any more")]
+    Distrusted,
     /// The key belongs to another request.
     #[error(transparent)]
     KeyReused(#[from] KeyReused),
@@ -214,6 +218,10 @@ fn record(
         wire_store::insert(conn, (account, &names.resource), &purchase.orchestrator_id, placement, now)?;
     }
     begin(conn, purchase, &sale, names, now)?;
+    // Asked last: what stands above keeps whoever stops it waiting, or finds it stopped.
+    if budget::is_stopped_through(conn, account, &purchase.orchestrator_id)? {
+        return Err(BuyError::Distrusted);
+    }
     Ok(Wanted { id: names.resource.clone(), repeated: false })
 }
 

@@ -18,6 +18,8 @@ mod pay;
 mod person;
 mod placement;
 mod progress;
+mod quarantine;
+mod quarantine_store;
 mod read;
 mod remove;
 mod rotate;
@@ -36,6 +38,7 @@ pub use pay::PayError;
 pub use person::{InformationNeeded, still_needed};
 pub use placement::{Environment, InvalidEnvironment, InvalidTheirName, Placement, TheirName};
 pub use progress::{Came, came_of, came_of_purchase};
+pub use quarantine::{made_or_renewed, quarantine, release};
 pub use read::{OpenCredentialsError, Shown, open_credentials, public_values};
 pub use remove::{RemoveError, remove};
 pub use rotate::{LONGEST_OVERLAP, RotateError, rotate};
@@ -151,6 +154,8 @@ pub struct Resource {
     pub price_parent: Option<String>,
     /// How often its credentials were replaced.
     pub generation: i64,
+    /// Since when it is held back: nobody uses, changes or removes it.
+    pub quarantined_at: Option<Timestamp>,
     /// Within whose allowance it was bought: an agent's that a human allowed something.
     pub allowance_id: Option<String>,
 }

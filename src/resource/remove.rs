@@ -77,6 +77,9 @@ fn begin(
     // The account before the resource, as everywhere; and what is read before the lock may be another's past.
     store::lock_account(conn, account)?;
     let resource = store::by_id(conn, account, id)?.ok_or(RemoveError::NotFound)?;
+    if resource.quarantined_at.is_some() {
+        return Err(RemoveError::Busy(ResourceState::Suspended));
+    }
     if from.contains(&resource.state) {
         let plan = format!("{}/{}", resource.service, resource.plan).parse();
         let plan = plan.map_err(|_bad| RemoveError::Inconsistent("a resource of no plan"))?;

@@ -60,8 +60,12 @@ struct ResourceRow {
     project_id: Option<String>,
     price_parent: Option<String>,
     generation: i64,
+    quarantined_at: Option<Timestamp>,
     allowance_id: Option<String>,
 }
+
+/// Why a resource that is held back is not to be used.
+const QUARANTINED: &str = "quarantined";
 
 /// A stored word that this program does not know.
 #[derive(Debug, thiserror::Error)]
@@ -80,6 +84,13 @@ impl TryFrom<ResourceRow> for Resource {
 
     fn try_from(row: ResourceRow) -> Result<Self, DbError> {
         let state = ResourceState::from_word(&row.state).ok_or_else(|| corrupt("resources.state", &row.id))?;
+        // Held back, it is what it was to its workers, and suspended to everybody else.
+        let (state, state_reason) = match (row.quarantined_at, state) {
+            (Some(_), ResourceState::Ready | ResourceState::Changing) => (ResourceState::Suspended, QUARANTINED),
+            (Some(_), state) => (state, QUARANTINED),
+            (None, state) => (state, ""),
+        };
+        let state_reason = if state_reason.is_empty() { row.state_reason } else { Some(state_reason.to_owned()) };
         Ok(Self {
             account_id: row.account_id,
             id: row.id,
@@ -89,7 +100,7 @@ impl TryFrom<ResourceRow> for Resource {
             name: row.name,
             catalog_version: row.catalog_version,
             state,
-            state_reason: row.state_reason,
+            state_reason,
             hold_id: row.hold_id,
             payment_token_id: row.payment_token_id,
             configuration: row.configuration,
@@ -99,6 +110,7 @@ impl TryFrom<ResourceRow> for Resource {
             project_id: row.project_id,
             price_parent: row.price_parent,
             generation: row.generation,
+            quarantined_at: row.quarantined_at,
             allowance_id: row.allowance_id,
         })
     }
@@ -232,10 +244,12 @@ pub(super) fn count_in_use(conn: &mut DbConnection, of: &Among<'_>, plan: &str) 
 /// Which plans, `service/plan`, are in use, or something is becoming; `ready`: which can be used at this moment.
 pub(super) fn plans_in_use(conn: &mut DbConnection, of: &Among<'_>, ready: bool) -> Result<BTreeSet<String>, DbError> {
     let states: &[&str] = if ready { &READY } else { &IN_USE };
-    let rows: Vec<(String, String, Option<String>)> = among(of, states)
-        .select((resources::service, resources::plan, resources::changing_to))
-        .distinct()
-        .load(conn)?;
+    let mut found = among(of, states);
+    if ready {
+        found = found.filter(resources::quarantined_at.is_null());
+    }
+    let rows: Vec<(String, String, Option<String>)> =
+        found.select((resources::service, resources::plan, resources::changing_to)).distinct().load(conn)?;
     let mut plans = BTreeSet::new();
     for (service, plan, changing_to) in rows {
         plans.insert(format!("{service}/{plan}"));

@@ -24,16 +24,22 @@ pub enum KeyPurpose {
     Metadata,
     /// Our own assertions as a client of orchestrators.
     ClientAssertion,
+    /// Security events that we tell orchestrators.
+    SecurityEvent,
+    /// What was known when a case was opened.
+    Evidence,
 }
 
 impl KeyPurpose {
     /// Every purpose with the algorithms it needs.
-    pub const ALL: [(Self, Algorithm); 5] = [
+    pub const ALL: [(Self, Algorithm); 7] = [
         (Self::Catalog, Algorithm::Es256),
         (Self::Catalog, Algorithm::EdDsa),
         (Self::AccessToken, Algorithm::Es256),
         (Self::Metadata, Algorithm::Es256),
         (Self::ClientAssertion, Algorithm::Es256),
+        (Self::SecurityEvent, Algorithm::Es256),
+        (Self::Evidence, Algorithm::Es256),
     ];
 
     /// The word that is stored.
@@ -44,6 +50,8 @@ impl KeyPurpose {
             Self::AccessToken => "access_token",
             Self::Metadata => "metadata",
             Self::ClientAssertion => "client_assertion",
+            Self::SecurityEvent => "security_event",
+            Self::Evidence => "evidence",
         }
     }
 }

@@ -3,7 +3,12 @@ import { readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 
-const files = (folder) => readdirSync(folder).filter((name) => name.endsWith(".eml")).sort();
+// Quoted-printable: a soft line break, and `=` itself.
+const text = (folder, name) => readFileSync(join(folder, name), "utf8").replaceAll("=\r\n", "").replaceAll("=3D", "=");
+/** The mails with a link of this kind, oldest first. */
+export const mails = (folder, kind) =>
+  readdirSync(folder).filter((name) => name.endsWith(".eml")).sort().map((name) => text(folder, name)).filter((mail) => mail.includes(kind));
+const files = (folder) => mails(folder, "/login/link/");
 
 /** Does `work`, which asks for a mail, and gives the link of the mail that then comes. */
 export async function mailed(folder, work) {
@@ -12,9 +17,7 @@ export async function mailed(folder, work) {
   for (let turn = 0; turn < 200; turn += 1) {
     const now = files(folder);
     if (now.length > before) {
-      // Quoted-printable: a soft line break, and `=` itself.
-      const text = readFileSync(join(folder, now.at(-1)), "utf8").replaceAll("=\r\n", "").replaceAll("=3D", "=");
-      return /https?:\/\/\S+\/login\/link\/\S+/.exec(text)[0];
+      return /https?:\/\/\S+\/login\/link\/\S+/.exec(now.at(-1))[0];
     }
     await pause(50);
   }

@@ -5,7 +5,7 @@ use diesel::prelude::*;
 use futures_util::future::{join, join_all};
 use portreeve::app::HOUSE;
 use portreeve::db::DbError;
-use portreeve::db::schema::{accounts, audit_facts, log_in_steps, mails, passkeys, sessions};
+use portreeve::db::schema::{accounts, audit_facts, log_in_steps, mails, outbox_events, passkeys, sessions};
 use portreeve::ids::AccountId;
 use portreeve::login::{self, PasskeyError, WaysIn};
 use portreeve::orchestrator::ExistingAccount;
@@ -64,7 +64,8 @@ async fn began(app: &TestApp) -> i64 {
 
 async fn written(app: &TestApp) -> (i64, i64) {
     let counted = app.app().db.read(|conn| {
-        Ok::<_, DbError>((log_in_steps::table.count().get_result(conn)?, mails::table.count().get_result(conn)?))
+        let asked = mails::table.inner_join(outbox_events::table).filter(outbox_events::kind.eq("mail.log_in"));
+        Ok::<_, DbError>((log_in_steps::table.count().get_result(conn)?, asked.count().get_result(conn)?))
     });
     counted.await.unwrap()
 }

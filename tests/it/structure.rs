@@ -35,6 +35,10 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("login", &["mechanisms", "attestation", "account"]),
     ("payment", &["mechanisms", "orchestrator", "account"]),
     ("resource", &["mechanisms", "catalog", "account", "payment"]),
+    (
+        "takeover",
+        &["mechanisms", "orchestrator", "attestation", "account", "authorization", "login", "payment", "resource"],
+    ),
     ("onboarding", &["mechanisms", "account", "payment", "resource"]),
     // Above the features.
     ("app", &["mechanisms", "config", "telemetry", "features"]),
@@ -81,6 +85,7 @@ const GROUPS: &[(&str, &[&str])] = &[
             "login",
             "payment",
             "resource",
+            "takeover",
             "onboarding",
         ],
     ),

@@ -10,9 +10,9 @@ use crate::audit::{self, Fact};
 use crate::authorization::access_token::LogIn;
 use crate::authorization::client;
 use crate::authorization::consent_grant::Consent;
-use crate::authorization::consent_store;
 use crate::authorization::scope::Scopes;
 use crate::authorization::wire_store::{self, CodeRow};
+use crate::authorization::{consent_store, standing};
 use crate::clock::Timestamp;
 use crate::db::{DbConnection, DbError};
 use crate::ids::ConsentId;
@@ -48,6 +48,9 @@ pub enum AnswerError {
     /// It was answered before, or its time is over.
     #[error("the request was answered before, or its time is over")]
     Closed,
+    /// Nothing can be given on the account now.
+    #[error("{0}")]
+    Unusable(&'static str),
     /// No random bits.
     #[error(transparent)]
     Random(#[from] NoRandomness),
@@ -206,7 +209,11 @@ pub fn allow_request(conn: &mut DbConnection, answer: &Answer, now: Timestamp) -
             "authorization_details": consent.details,
         }),
     };
-    Ok(audit::append(conn, &fact, now)?)
+    audit::append(conn, &fact, now)?;
+    match standing::refusal(conn, &consent.account_id, &consent.orchestrator_id)? {
+        None => Ok(()),
+        Some(why) => Err(AnswerError::Unusable(why)),
+    }
 }
 
 /// The human refuses. Call it inside `Db::write`.

@@ -16,6 +16,7 @@ use crate::authorization::{self, AccessError, Scope, Scopes, VerifiedProof, Veri
 use crate::clock::Timestamp;
 use crate::http::problem::{Problem, table};
 use crate::http::request_log::AccountOfRequest;
+use crate::takeover;
 
 /// What an operation needs: all of these scopes and, before what cannot be taken back, a log-in as the operator wants it.
 pub(crate) trait Needs: 'static {
@@ -122,12 +123,24 @@ async fn check<N: Needs>(request: &HttpRequest) -> Result<(VerifiedToken, Timest
         let problem = Problem::new(&table::STEP_UP, "The log-in behind the access token does not suffice for this.");
         return Err(challenge.step_up(problem, scheme, &app.step_up));
     }
+    if N::SCOPES.contains(&Scope::ResourcesWrite) && !cautious::<N>(&app, &believed).await? {
+        let problem =
+            Problem::new(&table::STEP_UP, "The orchestrator told of a risk: the person must log in again first.");
+        return Err(challenge.step_up(problem, scheme, &app.step_up));
+    }
     if let Some(proof) = proof {
         let used = proof::use_up(&app, believed.account_id.as_str(), proof, now).await;
         used.map_err(|problem| challenged(&challenge, problem))?;
     }
     request.extensions_mut().insert(AccountOfRequest(believed.account_id.clone()));
     Ok((believed, now))
+}
+
+/// Whether the log-in is enough after what the orchestrator told of its person.
+async fn cautious<N: Needs>(app: &App, token: &VerifiedToken) -> Result<bool, Problem> {
+    let (account, orchestrator) = (token.account_id.clone(), token.orchestrator_id.clone());
+    let asked = app.db.read(move |conn| takeover::precautions(conn, &account, &orchestrator)).await?;
+    Ok(asked.allow(&token.log_in, N::STEP_UP))
 }
 
 /// That the caller holds the key of a bound token (RFC 9449 §7).

@@ -196,7 +196,7 @@ pub(super) async fn deny(
 
 fn not_answered(app: &App, error: AnswerError) -> Result<HttpResponse, Problem> {
     match error {
-        AnswerError::Closed => Ok(closed(app)),
+        AnswerError::Closed | AnswerError::Unusable(_) => Ok(closed(app)),
         AnswerError::Db(error) => Err(error.into()),
         AnswerError::Random(error) => Err(error.into()),
     }

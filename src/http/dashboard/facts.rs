@@ -238,6 +238,8 @@ fn activity(fact: &RecordedFact, account: &AccountId, orchestrator: &Orchestrato
         "This dashboard".to_owned()
     } else if fact.action == "dashboard.opened" {
         "Somebody".to_owned()
+    } else if fact.actor == "mail" {
+        "Somebody with the account's mail".to_owned()
     } else if fact.actor.starts_with("client:") {
         "A program".to_owned()
     } else if fact.actor == "system" || fact.actor == "house" {
@@ -285,6 +287,9 @@ fn activity(fact: &RecordedFact, account: &AccountId, orchestrator: &Orchestrato
         "spending.resumed" => "allowed new spending again".to_owned(),
         "dashboard.link_made" => "made a log-in link to this dashboard".to_owned(),
         "dashboard.opened" => "opened this dashboard with a log-in link".to_owned(),
+        "case.opened" if text("kind") == "not_started" => "said: I did not start this".to_owned(),
+        "case.opened" => "said that somebody took its person's account over".to_owned(),
+        "case.closed" => "closed the case".to_owned(),
         "session.began" => format!("logged in {}", how(&text("method"))),
         other => other.replace(['.', '_'], " "),
     };

@@ -185,6 +185,9 @@ impl From<BuyError> for Problem {
             BuyError::Constraint(error) => Self::new(&table::NOT_ALONE, format!("{error}.")),
             BuyError::Information(InformationNeeded(needed)) => Self::information_needed(&needed),
             BuyError::Pay(error) => error.into(),
+            error @ BuyError::Distrusted => {
+                Self::new(&table::ACCOUNT_UNUSABLE, "Nothing is bought through this orchestrator.").because(error)
+            }
             BuyError::KeyReused(_) => key_reused(),
             BuyError::Advance(error) => error.into(),
             BuyError::Allowance(AllowanceError::Db(error)) | BuyError::Db(error) => error.into(),

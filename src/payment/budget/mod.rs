@@ -5,11 +5,13 @@
 
 mod change;
 mod store;
+mod through;
 mod view;
 
 pub use change::{ChangeBudgetError, ResumedBy, lower, raise, resume_spending, stop_spending};
 pub use store::{
-    AgentLimit, CounterFacts, Limits, PlanLimit, TokenFacts, find_token, is_stopped, open_counters, remember_token,
-    tokens_of,
+    AgentLimit, CounterFacts, Limits, PlanLimit, TokenFacts, find_token, is_stopped, is_stopped_through, open_counters,
+    remember_token, tokens_of,
 };
+pub use through::{resume_through, stop_through};
 pub use view::{Budget, Ceiling, binding, view};

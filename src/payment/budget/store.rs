@@ -16,6 +16,8 @@ use crate::secret::SecretHash;
 pub(super) struct StoredBudget {
     pub(super) currency: Currency,
     pub(super) ceiling: Amount,
+    /// Since when nothing new is spent through its orchestrator.
+    pub(super) stopped_at: Option<Timestamp>,
 }
 
 /// A payment token that was accepted before.
@@ -88,11 +90,11 @@ pub(super) fn budget(
     account: &AccountId,
     orchestrator: &OrchestratorId,
 ) -> Result<StoredBudget, DbError> {
-    let (currency, ceiling) = budgets::table
+    let (currency, ceiling, stopped_at) = budgets::table
         .find((account, orchestrator))
-        .select((budgets::currency, budgets::ceiling))
-        .first::<(Currency, Amount)>(conn)?;
-    Ok(StoredBudget { currency, ceiling })
+        .select((budgets::currency, budgets::ceiling, budgets::stopped_at))
+        .first::<(Currency, Amount, Option<Timestamp>)>(conn)?;
+    Ok(StoredBudget { currency, ceiling, stopped_at })
 }
 
 /// Spent and held of one counter; a counter that was never needed has none of either.
@@ -222,6 +224,7 @@ pub(super) fn close_open_counters(conn: &mut DbConnection, account: &AccountId, 
 pub(super) fn reopen_counters(conn: &mut DbConnection, account: &AccountId, now: Timestamp) -> QueryResult<()> {
     let set: Vec<(OrchestratorId, Amount)> = budgets::table
         .filter(budgets::account_id.eq(account))
+        .filter(budgets::stopped_at.is_null())
         .select((budgets::orchestrator_id, budgets::ceiling))
         .load(conn)?;
     for (orchestrator, ceiling) in set {
@@ -258,7 +261,7 @@ pub fn open_counters(
     } else {
         let stopped = lock_account(conn, account)?.is_some();
         let set = budget(conn, account, orchestrator)?;
-        let ceiling = if stopped { Amount::ZERO } else { set.ceiling };
+        let ceiling = if stopped || set.stopped_at.is_some() { Amount::ZERO } else { set.ceiling };
         new_counter(conn, account, CounterKind::Budget, orchestrator.as_str(), (set.currency, ceiling), month, now)?
     });
     if let Some(token) = limits.token {
@@ -494,4 +497,50 @@ pub fn remember_token(
 /// When the database fails.
 pub fn is_stopped(conn: &mut DbConnection, account: &AccountId) -> Result<bool, DbError> {
     Ok(stopped_at(conn, account)?.is_some())
+}
+
+/// Whether new spending through this orchestrator is stopped. The owner's own stop is another matter: [`is_stopped`].
+///
+/// # Errors
+/// When the database fails.
+pub fn is_stopped_through(
+    conn: &mut DbConnection,
+    account: &AccountId,
+    orchestrator: &OrchestratorId,
+) -> Result<bool, DbError> {
+    let stopped = budgets::table.find((account, orchestrator)).filter(budgets::stopped_at.is_not_null());
+    Ok(stopped.count().get_result::<i64>(conn)? > 0)
+}
+
+/// Whether this call stopped spending through the orchestrator; its open counters are closed.
+pub(super) fn set_stopped_through(
+    conn: &mut DbConnection,
+    account: &AccountId,
+    orchestrator: &OrchestratorId,
+    now: Timestamp,
+) -> Result<bool, DbError> {
+    let going = budgets::table.find((account, orchestrator)).filter(budgets::stopped_at.is_null());
+    if diesel::update(going).set(budgets::stopped_at.eq(Some(now))).execute(conn)? == 0 {
+        return Ok(false);
+    }
+    lower_open_counters(conn, account, orchestrator, Amount::ZERO, now)?;
+    Ok(true)
+}
+
+/// Whether this call allowed spending through the orchestrator again. While the owner has stopped all of it, its counters
+/// stay closed.
+pub(super) fn set_going_through(
+    conn: &mut DbConnection,
+    account: &AccountId,
+    orchestrator: &OrchestratorId,
+    now: Timestamp,
+) -> Result<bool, DbError> {
+    let stopped = budgets::table.find((account, orchestrator)).filter(budgets::stopped_at.is_not_null());
+    if diesel::update(stopped).set(budgets::stopped_at.eq(None::<Timestamp>)).execute(conn)? == 0 {
+        return Ok(false);
+    }
+    if stopped_at(conn, account)?.is_none() {
+        reopen_counters(conn, account, now)?;
+    }
+    Ok(true)
 }

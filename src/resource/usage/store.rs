@@ -43,7 +43,7 @@ pub(super) struct Locked {
 
 /// The resource, locked, so that usage and removal, and two reports, do not pass each other.
 pub(super) fn lock(conn: &mut DbConnection, resource: &Resource) -> QueryResult<Locked> {
-    let row: (String, String, String, i64, Option<Timestamp>) =
+    let row: (String, String, String, i64, Option<Timestamp>, Option<Timestamp>) =
         diesel::update(resources::table.find((&resource.account_id, &resource.id)))
             .set(resources::changed_at.eq(resources::changed_at))
             .returning((
@@ -52,10 +52,12 @@ pub(super) fn lock(conn: &mut DbConnection, resource: &Resource) -> QueryResult<
                 resources::plan,
                 resources::generation,
                 resources::old_credentials_until,
+                resources::quarantined_at,
             ))
             .get_result(conn)?;
-    let (word, service, plan, generation, old_credentials_until) = row;
+    let (word, service, plan, generation, old_credentials_until, quarantined_at) = row;
     let state = ResourceState::from_word(&word).ok_or_else(|| corrupt("resources.state"))?;
+    let state = if quarantined_at.is_some() { ResourceState::Suspended } else { state };
     Ok(Locked { state, service, plan, generation, old_credentials_until })
 }
 

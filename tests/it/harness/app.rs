@@ -205,19 +205,26 @@ impl TestApp {
         resource::resume_due(&self.app().desk, self.app().clock.as_ref()).await.expect("the workers' turn");
     }
 
-    /// The mails so far, by the time they were asked for, as soon as there are `count`; each as its text.
+    /// The mails of log-ins so far, by the time they were asked for, as soon as there are `count`; each as its text.
     pub(crate) async fn mails(&self, count: usize) -> Vec<String> {
+        self.mails_about("Subject: Log in to", count).await
+    }
+
+    /// The same of those that say `what`.
+    pub(crate) async fn mails_about(&self, what: &str, count: usize) -> Vec<String> {
         let folder = self.folder.path().join("mail");
         for _ in 0..200 {
             login::deliver_due(&self.app().post, self.app().clock.as_ref()).await.expect("the mail's turn");
             let entries = std::fs::read_dir(&folder).expect("the mail's folder");
             let mut files: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
             files.retain(|path| path.extension().is_some_and(|extension| extension == "eml"));
-            if count <= files.len() {
-                files.sort();
-                let read = |path| std::fs::read_to_string(path).expect("a mail");
-                // Quoted-printable: a soft line break, and `=` itself.
-                return files.iter().map(|path| read(path).replace("=\r\n", "").replace("=3D", "=")).collect();
+            files.sort();
+            let read = |path| std::fs::read_to_string(path).expect("a mail");
+            // Quoted-printable: a soft line break, and `=` itself.
+            let texts = files.iter().map(|path| read(path).replace("=\r\n", "").replace("=3D", "="));
+            let said: Vec<String> = texts.filter(|text| text.contains(what)).collect();
+            if count <= said.len() {
+                return said;
             }
             // A worker of the provider itself may have claimed one.
             tokio::time::sleep(Duration::from_millis(25)).await;

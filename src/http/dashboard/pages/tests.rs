@@ -271,6 +271,17 @@ fn consent_can_be_given_in_part_and_no_is_as_near_as_yes() {
     assert_eq!(html.matches("<form").count(), 2, "the answer, and the log-out");
 }
 
+fn not_mine(text: &str, disputed: Option<bool>, closed: bool) -> NotMinePage {
+    NotMinePage {
+        frame: Frame::anonymous(text),
+        action: text.to_owned(),
+        opened_by: text.to_owned(),
+        opened_at: at("2026-11-15T14:03:00Z"),
+        closed,
+        disputed: disputed.map(|frozen| Disputed { case: text.to_owned(), at: at("2026-11-16T09:12:00Z"), frozen }),
+    }
+}
+
 fn every_page() -> Vec<(&'static str, String)> {
     let nobody = || Frame::anonymous("Acme Cloud");
     let link = |gone| LinkPage { frame: nobody(), action: "/d/3q2X".into(), gone };
@@ -294,6 +305,12 @@ fn every_page() -> Vec<(&'static str, String)> {
         ("link", rendered(&link(false))),
         ("link-gone", rendered(&link(true))),
         ("link-hostile", rendered(&LinkPage { frame: Frame::anonymous(HOSTILE), action: HOSTILE.into(), gone: false })),
+        ("not-mine", rendered(&not_mine("Harbour", None, false))),
+        ("not-mine-stopped", rendered(&not_mine("Harbour", Some(true), false))),
+        ("not-mine-stopped-claimed", rendered(&not_mine("Harbour", Some(false), false))),
+        ("not-mine-closed", rendered(&not_mine("Harbour", None, true))),
+        ("not-mine-hostile", rendered(&not_mine(HOSTILE, None, false))),
+        ("not-mine-hostile-stopped", rendered(&not_mine(HOSTILE, Some(true), false))),
         ("not-found", rendered(&MessagePage::not_found(nobody()))),
         ("forbidden", rendered(&MessagePage::forbidden(frame()))),
         ("broken", rendered(&MessagePage::broken(frame(), "req_01j9z3x5k8m2n4p6q8r0s2t4v6"))),

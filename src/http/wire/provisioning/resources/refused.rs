@@ -107,6 +107,10 @@ pub(super) fn purchase(error: BuyError, named: Named) -> Refusal<Status> {
         BuyError::Constraint(error) => state(format!("{error}.")),
         BuyError::Information(error) => Refusal::bad(format!("{error}.")),
         BuyError::Pay(error) => error.into(),
+        BuyError::Distrusted => {
+            let message = "Nothing is bought through this orchestrator any more.";
+            Refusal::new(StatusCode::FORBIDDEN, "forbidden", message)
+        }
         BuyError::KeyReused(_) => key_reused(named),
         BuyError::Db(error) => error.into(),
         BuyError::Advance(error) => error.into(),
