@@ -10,7 +10,7 @@ use crate::ids::{AccountId, OrchestratorId};
 use crate::money::{Amount, Currency};
 
 /// Written where an account has no address.
-const NO_EMAIL: &str = "none";
+pub(super) const NO_EMAIL: &str = "none";
 
 #[derive(Queryable)]
 struct Row {

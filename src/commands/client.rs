@@ -166,7 +166,8 @@ fn show(client: &Client, secret: Option<&Secret>, json: bool) -> Result<(), Fail
 
 fn line(client: &Client) -> Result<(), Failure> {
     let name = client.metadata.name.as_deref().unwrap_or("(no name)");
-    let uris: Vec<&str> = client.metadata.redirect_uris.iter().map(portreeve::authorization::RedirectUri::as_str).collect();
+    let uris: Vec<&str> =
+        client.metadata.redirect_uris.iter().map(portreeve::authorization::RedirectUri::as_str).collect();
     say(&format!("{}  {:<12}  {:<24}  {}", client.id, client.origin.as_str(), name, uris.join(" ")))
 }
 

@@ -6,6 +6,7 @@ pub mod openapi;
 pub mod problem;
 
 mod caller;
+mod claim;
 mod limit;
 mod log_in;
 mod private;
@@ -53,6 +54,7 @@ fn routes(config: &mut ServiceConfig, app: &App) {
         // Users.
         .configure(dashboard::configure)
         .configure(log_in::configure)
+        .configure(claim::configure)
         .app_data(
             web::QueryConfig::default()
                 .error_handler(|error, _| Problem::new(&table::BAD_REQUEST, format!("The query: {error}.")).into()),
