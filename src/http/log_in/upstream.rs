@@ -82,7 +82,10 @@ async fn leave(
     let (upstream, _) = issuer(app)?;
     let (state, now, onward) = (Secret::generate("st")?, app.clock.now(), wanted.onward().to_string());
     let (url, journey) = match upstream.depart(&state, wanted.within(), &onward, now).await {
-        Ok((url, journey)) => (url, Journey { connects, ..journey }),
+        Ok((url, mut journey)) => {
+            journey.connects = connects;
+            (url, journey)
+        }
         Err(error) => {
             tracing::warn!(error = %error, "nobody can log in at the upstream issuer");
             return Ok(failed(app, told(&error), &onward, StatusCode::BAD_GATEWAY));
