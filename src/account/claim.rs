@@ -6,6 +6,7 @@ use super::{Account, AccountState, store};
 use crate::clock::Timestamp;
 use crate::db::{DbConnection, DbError};
 use crate::ids::{AccountId, OrchestratorId};
+use crate::orchestrator;
 
 /// Why an account was not claimed. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +68,17 @@ pub fn claimed_at(conn: &mut DbConnection, id: &AccountId) -> Result<Option<Time
 /// When the database fails.
 pub fn is_as_seen(conn: &mut DbConnection, id: &AccountId, claimed: bool) -> Result<bool, DbError> {
     if claimed { Ok(true) } else { Ok(rows::hold_provisional(conn, id)?) }
+}
+
+/// The account that the issuer, as an orchestrator that is believed, named for a person of its own (of no tenant).
+///
+/// # Errors
+/// When the database fails or holds an impossible row.
+pub fn named_by(conn: &mut DbConnection, issuer: &str, subject: &str) -> Result<Option<Account>, DbError> {
+    match orchestrator::by_issuer(conn, issuer)?.filter(|known| known.suspended_at.is_none()) {
+        Some(known) => store::by_link(conn, &known.id, "", subject),
+        None => Ok(None),
+    }
 }
 
 /// Through whom the account is reached, oldest first; at most 64.

@@ -21,7 +21,9 @@ use crate::attestation::EmailTrust;
 use crate::clock::Timestamp;
 use crate::ids::{AccountId, OrchestratorId};
 
-pub use claim::{ClaimError, Reach, allow_through, claim, claimed_at, drop_address, is_as_seen, reached_through};
+pub use claim::{
+    ClaimError, Reach, allow_through, claim, claimed_at, drop_address, is_as_seen, named_by, reached_through,
+};
 pub use decide::{Decision, EmailUse, Facts, Flags, decide};
 pub use freeze::{FreezeError, freeze};
 pub use information::{

@@ -139,10 +139,6 @@ fn record(conn: &mut DbConnection, claim: &Claim, renewed: usize, now: Timestamp
 /// # Errors
 /// When the database fails.
 pub fn is_asserted(conn: &mut DbConnection, account: &AccountId, person: &Upstreamer) -> Result<bool, DbError> {
-    let Some(issuer) = orchestrator::by_issuer(conn, &person.issuer)? else { return Ok(false) };
-    if issuer.suspended_at.is_some() {
-        return Ok(false);
-    }
-    let linked = account::by_link(conn, &issuer.id, "", &person.subject)?;
-    Ok(linked.is_some_and(|linked| linked.id == *account))
+    let named = account::named_by(conn, &person.issuer, &person.subject)?;
+    Ok(named.is_some_and(|named| named.id == *account))
 }

@@ -1,8 +1,8 @@
 //! What a log-in proved, and which accounts that opens.
 //!
 //! A mailbox opens the accounts of its address. A person of the upstream issuer opens the accounts that they are connected
-//! to, and, because that issuer is the provider's own, the accounts of the address that it verified as long as nobody has
-//! claimed them. A claimed account is connected from inside ([`super::connect`]), never by an address: addresses change
+//! to, and as long as nobody has claimed them, those that the same issuer named for them as an orchestrator, and, because
+//! that issuer is the provider's own, those of the address that it verified. A claimed account is connected from inside ([`super::connect`]), never by an address: addresses change
 //! hands. What was asked for before an account was claimed does not open it after.
 
 use serde::{Deserialize, Serialize};
@@ -121,6 +121,13 @@ fn of_upstream(conn: &mut DbConnection, person: &Upstreamer) -> Result<Vec<Accou
     let mut found = Vec::new();
     for id in store::linked_upstream(conn, &person.issuer, &person.subject, MAX_ACCOUNTS)? {
         found.extend(account::by_id(conn, &id)?);
+    }
+    // Until it is claimed: from then on only who is connected.
+    if let Some(named) = account::named_by(conn, &person.issuer, &person.subject)?
+        && !named.is_claimed()
+        && !found.iter().any(|linked| linked.id == named.id)
+    {
+        found.push(named);
     }
     let Some(address) = &person.email else { return Ok(found) };
     for account in account::with_address(conn, address, MAX_ACCOUNTS)? {
