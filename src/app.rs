@@ -14,7 +14,7 @@ use crate::attestation::request_signature::{PublicKeyCache, SecretBook};
 use crate::authorization::{ClientDocuments, Confirmation, Nonces, RedirectWithCode, Revocations, StepUp, Successors};
 use crate::catalog::{self, Catalog, DriverKind, Edition, ServiceId, Version};
 use crate::clock::{Clock, Timestamp};
-use crate::config::{Config, LimitsConfig, OAuthConfig, WireConfig};
+use crate::config::{ClaimConfig, Config, LimitsConfig, OAuthConfig, PasskeyProof, WireConfig};
 use crate::db::{Db, DbError, DbSettings};
 use crate::fetch::{Fetch, FetchSettings};
 use crate::idempotency;
@@ -24,7 +24,7 @@ use crate::orchestrator::{Courier, KeyCache};
 use crate::payment::cashier::Cashier;
 use crate::payment::settlement::Settlement;
 use crate::resource::drivers::{Driver, StaticDriver, StaticDriverError};
-use crate::resource::{Binding, Desk, Drivers};
+use crate::resource::{Binding, Desk, Drivers, Unclaimed};
 use crate::secret::{Secret, SecretHash};
 use crate::signing::{self, KeyOrigin, KeyRing, LoadKeysError, MasterKey, SealError, Sealer};
 
@@ -92,6 +92,8 @@ pub struct App {
     pub log_in_sealer: Arc<Sealer>,
     /// The provider's own OpenID provider, and what people call it.
     pub upstream: Option<(Upstream, String)>,
+    /// When a new passkey is the second proof of a claim.
+    pub passkey_proof: PasskeyProof,
     /// What passkeys are for; `None`: our address has no host name.
     pub relying_party: Option<RelyingParty>,
     /// Of the secret with which the provider's platform reports usage.
@@ -162,6 +164,17 @@ pub enum StartError {
 }
 
 impl App {
+    /// Whether a new passkey is the second proof of a claim here.
+    #[must_use]
+    pub fn claims_by_passkey(&self) -> bool {
+        let wanted = match self.passkey_proof {
+            PasskeyProof::Fallback => self.upstream.is_none(),
+            PasskeyProof::Always => true,
+            PasskeyProof::Never => false,
+        };
+        wanted && self.relying_party.is_some()
+    }
+
     /// Opens the database and brings it up to date, loads or makes the keys, reads the catalog, and publishes it when
     /// nothing was published before.
     ///
@@ -198,7 +211,8 @@ impl App {
         })?;
         let wire_sealer = Arc::new(wire_sealer(&master)?);
         let files = Arc::new(RwLock::new(catalog));
-        let desk = desk(&master, &db, &ring, &fetch, drivers, &files)?;
+        let mut desk = desk(&master, &db, &ring, &fetch, drivers, &files)?;
+        desk.unclaimed = unclaimed(&config.claim);
         let courier = Courier {
             db: db.clone(),
             fetch: fetch.clone(),
@@ -245,6 +259,7 @@ impl App {
             upstream: upstream(config, base_url, &provider)?,
             relying_party: RelyingParty::new(base_url, &provider)
                 .map_err(|error| StartError::Passkeys(error.to_string()))?,
+            passkey_proof: config.claim.passkey,
             post,
             log_in_sealer,
             meter_key: meter_key(config)?.hash(),
@@ -490,7 +505,17 @@ fn desk(
             let driver = catalog.driver(service)?;
             Some(Binding { driver: word(driver.kind).to_owned(), settings: driver.settings.clone() })
         }),
+        unclaimed: Unclaimed::default(),
     })
+}
+
+/// The ceilings of accounts that nobody has claimed, as configured; zero is none.
+fn unclaimed(config: &ClaimConfig) -> Unclaimed {
+    let buys_for = TimeDelta::days(i64::from(config.buys_for_days));
+    Unclaimed {
+        max_resources: (config.max_resources > 0).then_some(config.max_resources),
+        buys_for: (config.buys_for_days > 0).then_some(buys_for),
+    }
 }
 
 /// The `static` driver with its configured key, or one derived from the master key.

@@ -26,6 +26,7 @@ pub mod account;
 pub mod attestation;
 pub mod authorization;
 pub mod catalog;
+pub mod claim;
 pub mod login;
 pub mod orchestrator;
 pub mod payment;

@@ -4,6 +4,8 @@
 //! that already has an account links only by its owner's consent, or by the operator's word for one orchestrator. Refuses:
 //! frozen and closed accounts, and orchestrators that may not open.
 
+mod claim;
+mod claim_store;
 mod decide;
 mod freeze;
 mod information;
@@ -19,6 +21,9 @@ use crate::attestation::EmailTrust;
 use crate::clock::Timestamp;
 use crate::ids::{AccountId, OrchestratorId};
 
+pub use claim::{
+    ClaimError, Reach, allow_through, claim, claimed_at, drop_address, is_as_seen, named_by, reached_through,
+};
 pub use decide::{Decision, EmailUse, Facts, Flags, decide};
 pub use freeze::{FreezeError, freeze, thaw};
 pub use information::{

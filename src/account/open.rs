@@ -7,6 +7,7 @@
 use diesel::result::{DatabaseErrorKind, Error as QueryError};
 use serde_json::json;
 
+use super::claim::is_as_seen;
 use super::decide::{Decision, EmailUse, Facts, Flags, decide};
 use super::link::{LinkError, LinkedBy, link};
 use super::store::{self, NewAccount, UseRow};
@@ -77,6 +78,8 @@ pub struct Opening {
     pub orchestrator: Orchestrator,
     /// What the facts led to when the answer was prepared.
     pub decision: Decision,
+    /// Whether the account that they led to was claimed then.
+    pub claimed: bool,
     /// The id of the account if one is opened.
     pub account_id: AccountId,
     /// How the assertion is used.
@@ -169,6 +172,8 @@ pub fn open(conn: &mut DbConnection, opening: &Opening, now: Timestamp) -> Resul
         return Err(OpenError::Changed);
     }
     match &opening.decision {
+        // What was prepared may be more than a human who claims it at this moment allows.
+        Decision::Use(account) if !is_as_seen(conn, account, opening.claimed)? => return Err(OpenError::Changed),
         Decision::Use(_) => {}
         Decision::Link(owner) => link_owner(conn, opening, owner, now)?,
         Decision::Unusable(account, state) => {

@@ -11,7 +11,7 @@ use crate::money::{Amount, Currency};
 use crate::orchestrator::Statement;
 
 /// Written where an account has no address.
-const NO_EMAIL: &str = "none";
+pub(super) const NO_EMAIL: &str = "none";
 
 #[derive(Queryable)]
 struct Row {

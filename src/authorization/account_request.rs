@@ -15,7 +15,7 @@ use super::scope::Scopes;
 use super::wire_grant::{self, Holder, IssueError, Issued, WireSigner};
 use super::wire_store;
 use crate::account::{
-    self, AssertionUse, CountError, Decision, Facts, OpenError, Opening, PastUse, PersonalFact, SealedFact,
+    self, Account, AssertionUse, CountError, Decision, Facts, OpenError, Opening, PastUse, PersonalFact, SealedFact,
 };
 use crate::attestation::Attestation;
 use crate::audit::{self, Fact};
@@ -187,6 +187,7 @@ fn next(asked: &AccountAsked, known: &Known) -> Result<Next, AccountRequestError
         Decision::Use(_) | Decision::Link(_) if !asked.signed => Err(AccountRequestError::IdReused),
         Decision::NeedsConsent { owner, .. } => Ok(Next::Ask(owner)),
         Decision::Use(owner) => Ok(match (&known.allowed, &asked.scopes) {
+            (Some(allowed), None) if allowed.is_empty() => Next::Ask(owner),
             (Some(allowed), None) => Next::Give(Decision::Use(owner), allowed.clone()),
             (Some(allowed), Some(wanted)) if !allowed.contains_all(wanted) => Next::Ask(owner),
             _ => Next::Give(Decision::Use(owner), asked.wanted()),
@@ -217,7 +218,8 @@ pub async fn request_account(
                     let (orchestrator, at_most) = (&asked.orchestrator.id, parts.accounts_per_hour);
                     account::count_opening(parts.db, orchestrator, at_most, now).await?;
                 }
-                give(parts, asked, (decision, scopes), now).await?
+                let claimed = known.facts.linked.as_ref().is_some_and(Account::is_claimed);
+                give(parts, asked, (decision, scopes, claimed), now).await?
             }
         };
         if let Some(answer) = settled {
@@ -345,7 +347,7 @@ fn insert_question(
 async fn give(
     parts: AccountRequestParts<'_>,
     asked: &AccountAsked,
-    (decision, scopes): (Decision, Scopes),
+    (decision, scopes, claimed): (Decision, Scopes, bool),
     now: Timestamp,
 ) -> Result<Option<AccountAnswered>, AccountRequestError> {
     let (account_id, opened) = match &decision {
@@ -359,10 +361,14 @@ async fn give(
         attestation: asked.attestation.clone(),
         orchestrator: asked.orchestrator.clone(),
         decision,
+        claimed,
         account_id,
         assertion: AssertionUse { request_hash: asked.attestation.assertion_hash.clone(), sealed_answer },
     };
-    let lane = lane(&asked.attestation);
+    let lane = match &opening.decision {
+        Decision::Use(account) => account.to_string(),
+        _ => lane(&asked.attestation),
+    };
     let settled = parts.db.write(&lane, move |conn| {
         account::open(conn, &opening, now)?;
         let whose = (&opening.account_id, &opening.orchestrator.id);

@@ -246,7 +246,7 @@ pub async fn exchange(
         }
         asserted.scopes = as_allowed(&wanted, allowed.as_ref())?;
         let (opening, grant, answer) = prepare(parts, &asserted, &facts, &request, now)?;
-        let lane = format!("{}/{}/{}", orchestrator.id, attestation.tenant, attestation.subject);
+        let lane = lane(&opening);
         if matches!(opening.decision, Decision::Open { .. }) && !std::mem::replace(&mut counted, true) {
             account::count_opening(parts.db, &orchestrator.id, parts.accounts_per_hour, now).await?;
         }
@@ -272,6 +272,17 @@ pub async fn exchange(
         }
     }
     Err(ExchangeError::Contended)
+}
+
+/// The lane of everything about the account, when there is one, or else about the person.
+fn lane(opening: &Opening) -> String {
+    match &opening.decision {
+        Decision::Use(account) => account.to_string(),
+        _ => {
+            let Attestation { tenant, subject, .. } = &opening.attestation;
+            format!("{}/{tenant}/{subject}", opening.orchestrator.id)
+        }
+    }
 }
 
 fn granted_scopes(requested: Option<&str>) -> Result<Scopes, ExchangeError> {
@@ -413,6 +424,7 @@ fn prepare(
         attestation: attestation.clone(),
         orchestrator: orchestrator.clone(),
         decision,
+        claimed: facts.linked.as_ref().is_some_and(Account::is_claimed),
         account_id,
         assertion: AssertionUse { request_hash: request.request_hash.clone(), sealed_answer },
     };

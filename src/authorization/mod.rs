@@ -22,6 +22,8 @@ mod oauth_grant;
 mod pkce;
 mod refresh;
 mod request;
+mod reset;
+mod reset_store;
 mod revocation;
 mod scope;
 mod standing;
@@ -64,6 +66,7 @@ pub use request::{
     Answer, AnswerError, Asked, AuthorizationRequest, Detail, DetailError, Limits, PUSHED_LIFETIME, Params,
     REQUEST_URI, Refusal, Target, TargetError, allow_request, asked, deny_request, keep, limits_of, read_request, show,
 };
+pub use reset::{Program, allow_or_not, end_all, kept_scopes, own_clients, programs};
 pub use revocation::{Ended, Revocations, TURN as REVOCATION_TURN, read_ended};
 pub use scope::{InvalidScope, Scope, Scopes};
 pub use step_up::StepUp;

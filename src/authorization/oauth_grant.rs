@@ -511,7 +511,7 @@ pub async fn client_credentials(parts: GrantParts<'_>, asking: Asking, now: Time
     let grant = Grant {
         id: GrantId::new(now),
         account_id: account.id.clone(),
-        orchestrator_id: account.opened_by,
+        orchestrator_id: account.opened_by.clone(),
         client: client.id.clone(),
         scopes: scopes.clone(),
         issued_at: now,
@@ -522,10 +522,13 @@ pub async fn client_credentials(parts: GrantParts<'_>, asking: Asking, now: Time
     let extra = Extra { bound_to, log_in: LogIn::default(), details: None };
     let token = access_token::issue(parts.ring, parts.issuer, parts.audience, &grant, &extra)?;
     let (statement, proof) = (asking.client.proof, asking.proof);
-    let lane = account.id.to_string();
+    let (lane, claimed) = (account.id.to_string(), account.is_claimed());
     parts
         .db
         .write(&lane, move |conn| {
+            if !account::is_as_seen(conn, &grant.account_id, claimed)? {
+                return Err(GrantError::Grant("the account was claimed at the same moment"));
+            }
             use_up(conn, statement.as_ref(), proof.as_ref())?;
             insert_usable(conn, &grant)
         })

@@ -38,6 +38,8 @@ pub struct Config {
     pub mail: MailConfig,
     /// How people log in.
     pub login: LoginConfig,
+    /// Accounts that nobody has claimed, and how they are claimed.
+    pub claim: ClaimConfig,
     /// Logs.
     pub log: LogConfig,
 }
@@ -180,7 +182,8 @@ impl FromStr for WirePrefix {
     fn from_str(text: &str) -> Result<Self, InvalidWirePrefix> {
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '~');
         let segment = |part: &str| !part.is_empty() && part.chars().all(plain) && part != "." && part != "..";
-        let taken = ["v1", "catalog", "oauth", "provisioning", "docs", ".well-known", "dashboard", "assets", "login"];
+        let taken =
+            ["v1", "catalog", "oauth", "provisioning", "docs", ".well-known", "dashboard", "assets", "login", "claim"];
         let segments: Vec<&str> = text.strip_prefix('/').unwrap_or("").split('/').collect();
         let free = segments.first().is_some_and(|first| !taken.contains(first));
         if text.len() <= 128 && free && segments.iter().all(|part| segment(part)) {
@@ -263,6 +266,30 @@ pub struct OidcConfig {
     pub client_secret: SecretString,
     /// What people call it. Empty: the provider's name.
     pub name: String,
+}
+
+/// Accounts that nobody has claimed, and how they are claimed.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClaimConfig {
+    /// How many resources an account has at most until it is claimed, not counting those that are gone. Zero: any number.
+    pub max_resources: u32,
+    /// For how many days an account may buy anything until it is claimed. Zero: always.
+    pub buys_for_days: u32,
+    /// When a new passkey is the second proof beside a mailbox.
+    pub passkey: PasskeyProof,
+}
+
+/// When a passkey that is made for it is the second proof of a claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PasskeyProof {
+    /// Where the provider has no OpenID provider of its own.
+    Fallback,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
 }
 
 /// Logs.
@@ -359,6 +386,11 @@ issuer = ""
 client_id = ""
 client_secret = ""
 name = ""
+
+[claim]
+max_resources = 10
+buys_for_days = 30
+passkey = "fallback"
 
 [log]
 level = "info"

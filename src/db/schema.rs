@@ -561,6 +561,7 @@ diesel::table! {
 }
 
 diesel::joinable!(outbox_deliveries -> outbox_events (event_id));
+
 diesel::allow_tables_to_appear_in_same_query!(outbox_deliveries, outbox_events);
 
 diesel::table! {
@@ -608,6 +609,7 @@ diesel::table! {
 }
 
 diesel::joinable!(mails -> outbox_events (event_id));
+
 diesel::allow_tables_to_appear_in_same_query!(mails, outbox_events);
 
 diesel::table! {
@@ -706,3 +708,29 @@ diesel::table! {
 }
 
 diesel::allow_tables_to_appear_in_same_query!(resources, operations, distrust_items);
+
+diesel::table! {
+    claims (account_id) {
+        account_id -> Text,
+        method -> Text,
+        claimed_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    session_proofs (token_hash) {
+        token_hash -> Text,
+        proofs -> Text,
+        created_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    renewals (account_id, resource_id) {
+        account_id -> Text,
+        resource_id -> Text,
+        generation -> BigInt,
+        attempts -> BigInt,
+        next_try_at -> BigInt,
+    }
+}

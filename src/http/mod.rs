@@ -6,6 +6,7 @@ pub mod openapi;
 pub mod problem;
 
 mod caller;
+mod claim;
 mod limit;
 mod log_in;
 mod not_mine;
@@ -56,6 +57,7 @@ fn routes(config: &mut ServiceConfig, app: &App) {
         .configure(dashboard::configure)
         .configure(log_in::configure)
         .configure(not_mine::configure)
+        .configure(claim::configure)
         .app_data(
             web::QueryConfig::default()
                 .error_handler(|error, _| Problem::new(&table::BAD_REQUEST, format!("The query: {error}.")).into()),

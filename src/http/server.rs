@@ -217,6 +217,9 @@ async fn work(app: Data<App>) {
         if let Err(error) = resource::resume_due(&app.desk, app.clock.as_ref()).await {
             tracing::error!(error = %error, "operations could not be taken up");
         }
+        if let Err(error) = resource::renew_due(&app.desk, app.clock.as_ref()).await {
+            tracing::error!(error = %error, "credentials could not be renewed");
+        }
         if turn % 3600 == 60 {
             forget(&app, "assertions and codes", move |conn| {
                 account::forget_uses(conn, now)?;

@@ -11,10 +11,14 @@ mod letters;
 mod not_mine;
 mod notices;
 mod passkey;
+mod proof_store;
+mod proofs;
 mod session;
 mod step;
 mod store;
 mod upstream;
+mod way_store;
+mod ways;
 mod who;
 
 pub use deep_link::{DeepLinkError, LIFETIME as LINK_LIFETIME, LinkState, NewLink, make, redeem, state};
@@ -23,13 +27,15 @@ pub use letters::{PostOffice, ask, deliver_due};
 pub use not_mine::NotMine;
 pub use notices::tell_at_risk;
 pub use passkey::{
-    Adding, Asking, KnownPasskey, PasskeyError, RelyingParty, WaysIn, add_passkey, find_passkey, log_in_with_passkey,
-    passkeys, remove_passkey, stored_id,
+    Adding, Asking, KnownPasskey, NewPasskey, PasskeyError, RelyingParty, add_first_passkey, add_passkey, find_passkey,
+    log_in_with_passkey, passkeys, remove_passkey, stored_id,
 };
+pub use proofs::{Mailbox, Proofs, proofs};
 pub use session::{
     Authentication, LIFETIME as SESSION_LIFETIME, Method, NewSession, NotProven, Session, UnknownMethod, begin, end,
     find,
 };
 pub use step::{NewStep, Step, StepError, StepKind, begin as begin_step, forget_ended, look, take};
 pub use upstream::{Journey, Upstream, UpstreamError};
-pub use who::{LogInError, MAX_ACCOUNTS, Proof, Proven, Upstreamer, log_in};
+pub use ways::{ConnectError, WaysIn, connect, disconnect, end_all, is_connected};
+pub use who::{LogInError, MAX_ACCOUNTS, Proof, Proven, Taking, Upstreamer, log_in};

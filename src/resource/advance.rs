@@ -306,6 +306,8 @@ async fn rotate(desk: &Desk, job: &Job) -> Result<Step, AdvanceError> {
     let Some((driver, work)) = bound(desk, job, &Is::Renewed)? else { return Ok(undo(NOT_SOLD)) };
     Ok(match driver.rotate(&work).await {
         Outcome::Done(Rotated { credentials, overlap }) => {
+            // What is renewed is for whoever knew the old ones to know nothing any more.
+            let overlap = overlap.filter(|_| job.operation.verb != "renew");
             let overlap = overlap.map(|time| time.min(super::rotate::LONGEST_OVERLAP));
             Step::Done(Made { credentials: Some(credentials), overlap })
         }
@@ -488,13 +490,13 @@ fn finish(
             change_store::end(conn, resource, now)?;
             "resource.change_refused"
         }
-        ("rotate", Step::Done(made)) => {
+        ("rotate" | "renew", Step::Done(made)) => {
             let sealed = sealed.ok_or(AdvanceError::Inconsistent("a rotation without credentials"))?;
             change_store::replace_credentials(conn, resource, sealed, made.overlap.map(|time| now.plus(time)))?;
             change_store::end(conn, resource, now)?;
             "resource.credentials_rotated"
         }
-        ("rotate", _) => {
+        ("rotate" | "renew", _) => {
             change_store::end(conn, resource, now)?;
             "resource.rotation_refused"
         }

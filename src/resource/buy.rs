@@ -12,6 +12,7 @@ use super::person::{self, InformationNeeded};
 use super::placement::Placement;
 use super::sale::Sale;
 use super::store::{self, NewOperation, NewResource};
+use super::unclaimed::{self, More, Unclaimed, UnclaimedError};
 use super::{AdvanceError, Desk, Resource, ResourceState, advance, wire_store};
 use crate::account::SealedFact;
 use crate::audit::{self, Fact};
@@ -82,6 +83,9 @@ pub enum BuyError {
     /// The human did not allow it.
     #[error(transparent)]
     Allowance(#[from] AllowanceError),
+    /// Nobody has claimed the account, and it may not have more until then.
+    #[error(transparent)]
+    Unclaimed(#[from] UnclaimedError),
     /// More has to be known about the buyer.
     #[error(transparent)]
     Information(#[from] InformationNeeded),
@@ -140,10 +144,11 @@ pub async fn buy(
     let names = Names::new(now);
     let token = names.seal(&desk.cashier, &purchase.account_id, token)?;
     let (account, operation) = (purchase.account_id.clone(), names.operation.clone());
-    let mut tries = TRIES;
+    let (mut tries, limits) = (TRIES, desk.unclaimed);
     let wanted = loop {
         let (purchase, token, keyed, names) = (purchase.clone(), token.clone(), keyed.clone(), names.clone());
-        let work = move |conn: &mut DbConnection| record(conn, &purchase, token.as_ref(), &keyed, &names, now);
+        let work =
+            move |conn: &mut DbConnection| record(conn, &purchase, (token.as_ref(), limits), &keyed, &names, now);
         match desk.cashier.db.write(account.as_str(), work).await {
             Err(error) if error.lost_race() && tries > 0 => tries -= 1,
             other => break other?,
@@ -158,7 +163,7 @@ pub async fn buy(
 fn record(
     conn: &mut DbConnection,
     purchase: &Purchase,
-    token: Option<&SealedToken>,
+    (token, limits): (Option<&SealedToken>, Unclaimed),
     keyed: &Keyed,
     names: &Names,
     now: Timestamp,
@@ -174,6 +179,7 @@ fn record(
     let subject = Some(names.resource.as_str());
     let key = NewKey { account_id: account, keyed, subject, sealed_answer: None, lifetime };
     idempotency::insert(conn, &key, now)?;
+    unclaimed::check(conn, account, (limits, More::Resource), now)?;
     let offer = purchase.edition.offer(&purchase.plan).ok_or(BuyError::UnknownPlan)?;
     person::pass_on(conn, (account, &purchase.orchestrator_id), &offer.kyc, &purchase.information, now)??;
     let sale = sell(conn, purchase)?;

@@ -22,10 +22,14 @@ mod quarantine;
 mod quarantine_store;
 mod read;
 mod remove;
+mod renewal;
+mod renewal_store;
 mod rotate;
 mod sale;
 mod settle;
 mod store;
+mod unclaimed;
+mod unclaimed_store;
 mod wire_store;
 
 pub use advance::{AdvanceError, Progress, advance, resume_due};
@@ -41,10 +45,12 @@ pub use progress::{Came, came_of, came_of_purchase};
 pub use quarantine::{made_or_renewed, quarantine, release};
 pub use read::{OpenCredentialsError, Shown, open_credentials, public_values};
 pub use remove::{RemoveError, remove};
+pub use renewal::{renew_all, renew_due};
 pub use rotate::{LONGEST_OVERLAP, RotateError, rotate};
 pub use sale::price_under;
 pub use settle::{SettleError, Verdict, settle_hold};
 pub use store::{by_id, is_worked_on, list, owner_of};
+pub use unclaimed::{Unclaimed, UnclaimedError};
 pub use wire_store::holder;
 
 use std::collections::HashMap;
@@ -177,6 +183,8 @@ pub struct Desk {
     pub credential_sealer: Arc<Sealer>,
     /// The driver settings of each service, as the catalog's files have them: they are never published.
     pub bindings: FindBinding,
+    /// What accounts that nobody has claimed may have.
+    pub unclaimed: Unclaimed,
 }
 
 /// Which driver makes a service, and with which settings.

@@ -13,7 +13,7 @@ use portreeve::simulator::User;
 use serde_json::json;
 
 use crate::harness::app::{TestApp, user};
-use crate::harness::browser::Browser;
+use crate::harness::browser::{Browser, was_claimed};
 use crate::harness::client::Answer;
 use crate::harness::wire::WireAgent;
 use crate::wire_accounts::{another, page_of};
@@ -176,6 +176,7 @@ on_both! {
     async fn a_log_in_leads_back_to_exactly_the_page_that_needed_it_and_never_elsewhere(db: TestDb) {
         let app = TestApp::start_with(&db, &OFTEN).await;
         let ada = app.agent().await;
+        was_claimed(&app, &ada.account).await;
         let page = question(&app).await;
         let browser = Browser::by_link(&ada).await;
         let asked = browser.get(&page).await.expect_status(403).text();

@@ -9,6 +9,7 @@ mod agreements;
 mod broken_provider;
 mod budget;
 mod challenges;
+mod claim;
 mod commands;
 mod conform_ourselves;
 mod conformance;

@@ -40,6 +40,10 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
         &["mechanisms", "orchestrator", "attestation", "account", "authorization", "login", "payment", "resource"],
     ),
     ("onboarding", &["mechanisms", "account", "payment", "resource"]),
+    (
+        "claim",
+        &["mechanisms", "orchestrator", "attestation", "account", "authorization", "login", "payment", "resource"],
+    ),
     // Above the features.
     ("app", &["mechanisms", "config", "telemetry", "features"]),
     ("http", &["mechanisms", "config", "telemetry", "features", "app"]),
@@ -87,6 +91,7 @@ const GROUPS: &[(&str, &[&str])] = &[
             "resource",
             "takeover",
             "onboarding",
+            "claim",
         ],
     ),
 ];

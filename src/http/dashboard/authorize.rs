@@ -18,6 +18,7 @@ use crate::authorization::{
     limits_of, resolve_client,
 };
 use crate::http::caller::{Form, FreshlyLoggedIn, LoggedIn, NotHuman, SameSite};
+use crate::http::claim::claim_first;
 use crate::http::problem::{Problem, table};
 use crate::http::wire::oauth::authorize::sent_on;
 use crate::http::wire::oauth::client::client_parts;
@@ -112,6 +113,9 @@ pub(super) async fn show(
     if let Some(refused) = too_old(&app, &human, &question.asked, &handle) {
         return Ok(led_to_log_in(&refused));
     }
+    if let Some(claim) = claim_first(&human.session.account, &page_of(&handle)) {
+        return Ok(claim);
+    }
     ask(&app, &question, &human.session.account, &handle).await
 }
 
@@ -133,6 +137,9 @@ pub(super) async fn allow(
     };
     if let Some(refused) = too_old(&app, &human, &asked, &handle) {
         return Ok(refused.error_response());
+    }
+    if let Some(claim) = claim_first(&human.session.account, &page_of(&handle)) {
+        return Ok(claim);
     }
     let scopes = ticked(&form, &asked.request.scopes);
     if scopes.is_empty() {

@@ -22,6 +22,9 @@ pub(super) struct CapForm {
     sure: Option<String>,
 }
 
+/// Where a claim leads to.
+pub(in crate::http) const CLAIMED: &str = "/dashboard?done=claimed";
+
 /// What was done. The way back to the page names it, so that a page without script can say so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -29,6 +32,7 @@ pub(super) enum Done {
     Cap,
     Stopped,
     Resumed,
+    Claimed,
 }
 
 impl Done {
@@ -41,6 +45,7 @@ impl Done {
             Self::Cap => "/dashboard?done=cap",
             Self::Stopped => "/dashboard?done=stopped",
             Self::Resumed => "/dashboard?done=resumed",
+            Self::Claimed => CLAIMED,
         }
     }
 
@@ -51,7 +56,7 @@ impl Done {
             (Self::Cap, _) => Some(format!("The cap is {} now.", Money { amount, currency })),
             (Self::Stopped, true) => Some("New spending is stopped. Every purchase is refused from now on.".to_owned()),
             (Self::Resumed, false) => Some("Spending is allowed again, up to the cap.".to_owned()),
-            (Self::Stopped, false) | (Self::Resumed, true) => None,
+            (Self::Stopped, false) | (Self::Resumed, true) | (Self::Claimed, _) => None,
         }
     }
 }

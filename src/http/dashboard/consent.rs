@@ -76,6 +76,7 @@ pub(super) async fn show_question(
         Ok(human) if human.session.account.id != question.request.account_id => {
             Ok(mismatch(&app, &question, &human.session.account))
         }
+        Ok(human) if !human.session.account.is_claimed() => Ok(claim_before(&app, &question)),
         Ok(human) => Ok(ask(&app, &question, &human.session.account, &query).await?),
     }
 }
@@ -96,6 +97,9 @@ pub(super) async fn allow(
         Ok(question) => question,
         Err(page) => return Ok(page),
     };
+    if !user.session.account.is_claimed() {
+        return Ok(claim_before(&app, &question));
+    }
     let takes_code = question.settings.as_ref().is_some_and(|settings| app.confirmation.takes_code(settings));
     let code = takes_code
         .then(|| NewCode::generate(&question.holder(), question.request.code_challenge.as_ref(), user.now))
@@ -288,6 +292,20 @@ fn mismatch(app: &App, question: &Question, account: &Account) -> HttpResponse {
     ];
     let mut page = message(app, format!("{name} asks for another account."), &text, &steps);
     page.frame.user = Some(name_of(account));
+    respond(&page, StatusCode::FORBIDDEN)
+}
+
+/// Somebody else's orchestrator is let in by the owner of an account, and nobody has proved yet to be that.
+fn claim_before(app: &App, question: &Question) -> HttpResponse {
+    let name = question.orchestrator.name.as_str();
+    let text = "This account was opened for you, and you have not claimed it yet. Until then nobody else can be let in. \
+                Nothing was linked.";
+    let steps = [
+        "Claim the account, under /claim or from your dashboard.".to_owned(),
+        format!("Then ask your agent to begin again: {name} asks you once more."),
+    ];
+    let mut page = message(app, "Claim your account first.".to_owned(), text, &steps);
+    page.frame.user = Some(name_of(&question.owner));
     respond(&page, StatusCode::FORBIDDEN)
 }
 

@@ -105,6 +105,9 @@ impl Facts {
                 opened_by: self.orchestrator.name.to_string(),
                 opened_at: account.created_at,
                 lower_cap: self.orchestrator.opening_ceiling() < self.orchestrator.monthly_ceiling,
+                highest: self.orchestrator.opening_ceiling(),
+                buys_until: app.desk.unclaimed.buys_for.map(|buys_for| account.created_at.plus(buys_for)),
+                max_resources: app.desk.unclaimed.max_resources,
             }),
             notice: None,
             used: None,
@@ -230,8 +233,15 @@ fn activity(fact: &RecordedFact, account: &AccountId, orchestrator: &Orchestrato
     // What only somebody who logged in can do.
     let owner_only = matches!(
         fact.action.as_str(),
-        "session.began" | "account.linked" | "link.widened" | "link.denied" | "budget.raised" | "spending.resumed"
-    ) || fact.action.starts_with("passkey.");
+        "session.began"
+            | "account.claimed"
+            | "account.linked"
+            | "link.widened"
+            | "link.denied"
+            | "budget.raised"
+            | "spending.resumed"
+    ) || fact.action.starts_with("passkey.")
+        || fact.action.starts_with("upstream.");
     let who = if fact.action == "session.began" || (here && owner_only) {
         "The owner".to_owned()
     } else if here {
@@ -253,6 +263,9 @@ fn activity(fact: &RecordedFact, account: &AccountId, orchestrator: &Orchestrato
     };
     let what = match fact.action.as_str() {
         "account.opened" => "opened the account".to_owned(),
+        "account.claimed" => "claimed the account; everything from before ended".to_owned(),
+        "upstream.connected" => "connected the provider's own log-in".to_owned(),
+        "upstream.disconnected" => "disconnected the provider's own log-in".to_owned(),
         "link.asked" => "asked to act for this account".to_owned(),
         "account.frozen" => "froze the account".to_owned(),
         "resource.linked" => "took a resource over into a project".to_owned(),

@@ -13,6 +13,7 @@ mod part;
 
 use actix_web::web::{self, ServiceConfig};
 
+pub(super) use change::CLAIMED;
 pub(super) use part::take_whole;
 
 /// Routes.

@@ -15,7 +15,7 @@ use crate::payment::token::PaymentTokenError;
 use crate::resource::usage::UsageError;
 use crate::resource::{
     AdvanceError, AllowanceError, BuyError, InformationNeeded, OpenCredentialsError, PayError, RemoveError,
-    ResourceState,
+    ResourceState, UnclaimedError,
 };
 
 impl From<DbError> for Problem {
@@ -183,6 +183,8 @@ impl From<BuyError> for Problem {
         match error {
             BuyError::UnknownPlan => Self::new(&table::UNKNOWN_PLAN, "`plan` is not in the catalog."),
             BuyError::Constraint(error) => Self::new(&table::NOT_ALONE, format!("{error}.")),
+            BuyError::Unclaimed(UnclaimedError::Db(error)) => error.into(),
+            BuyError::Unclaimed(error) => Self::claim_needed(format!("{error}.")),
             BuyError::Information(InformationNeeded(needed)) => Self::information_needed(&needed),
             BuyError::Pay(error) => error.into(),
             error @ BuyError::Distrusted => {
@@ -200,6 +202,22 @@ impl From<BuyError> for Problem {
 }
 
 impl Problem {
+    /// Only the human can do something about it, by claiming the account.
+    fn claim_needed(detail: String) -> Self {
+        Self::new(&table::CLAIM_NEEDED, detail)
+            .with("claim_url", "/claim")
+            .next("tell_human", table::CLAIM_NEEDED.human)
+    }
+
+    /// The same refusal of a cap that cannot be raised before the account is claimed.
+    #[must_use]
+    pub(crate) fn leading_to_claim(self) -> Self {
+        self.with("claim_url", "/claim").with("raise_url", "/claim").next(
+            "tell_human",
+            "The account is not claimed yet: claim it at claim_url, and then raise the cap. Or remove what is no longer needed, or wait for the next period.",
+        )
+    }
+
     /// What has to be said about the buyer, in `information`.
     fn information_needed(needed: &[PersonalField]) -> Self {
         let names: Vec<&str> = needed.iter().map(|field| field.as_str()).collect();

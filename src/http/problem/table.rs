@@ -69,6 +69,10 @@ problems! {
     CONSENT_NEEDED: "consent_needed" 403 "The person must consent first",
         "The person may already have an account here. It is never linked by its e-mail address: its owner has to say so.",
         agent "Send your human to error_uri.", human "Log in to your existing account and allow the orchestrator to use it.", retry false;
+    CLAIM_NEEDED: "claim_needed" 403 "The account has to be claimed first",
+        "Nobody has claimed this account yet, and it has as much as an account may have until then, or was opened too long ago to buy anything more. Nothing was bought.",
+        agent "Stop. Do not retry. Show your human claim_url: only they can claim the account, and after that you can go on if they let you.",
+        human "Claim the account: open claim_url, prove that it is yours, and choose which agents go on.", retry false;
     ACCOUNT_UNUSABLE: "account_unusable" 403 "The account cannot be used",
         "The account is frozen or closed, or the orchestrator may not open accounts.",
         agent "Stop and tell your human.", human "Ask the provider's support.", retry false;

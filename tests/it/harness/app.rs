@@ -434,6 +434,8 @@ fn config(
         ("wire.account_requests_per_hour", "0"),
         ("wire.token_exchanges_per_hour", "0"),
         ("wire.resource_creates_per_hour", "0"),
+        ("claim.max_resources", "0"),
+        ("claim.buys_for_days", "0"),
     ];
     for (key, value) in own.into_iter().chain(settings.iter().copied()) {
         layers.add_flag(key, value, "test").expect("a setting");

@@ -91,6 +91,8 @@ pub struct MethodsPage {
     pub email: Option<String>,
     /// What people call the provider's own log-in, if there is one.
     pub upstream: Option<String>,
+    /// Whether somebody there is connected.
+    pub connected: bool,
     /// The passkeys.
     pub passkeys: Vec<PasskeyRow>,
     /// Whether one can be added.

@@ -105,11 +105,22 @@ fn sample() -> OverviewPage {
     }
 }
 
+fn unclaimed(opened_by: &str, lower_cap: bool) -> Provisional {
+    let now = at("2026-11-15T14:05:00Z");
+    Provisional {
+        opened_by: opened_by.into(),
+        opened_at: now,
+        lower_cap,
+        highest: usd(10_000),
+        buys_until: Some(now.plus(TimeDelta::days(30))),
+        max_resources: Some(10),
+    }
+}
+
 fn empty() -> OverviewPage {
     let page = sample();
     let budget = Ceiling { spent: usd(0), held: usd(0), ..page.budget.clone() };
-    let provisional =
-        Provisional { opened_by: "Harbour".into(), opened_at: page.now.minus(TimeDelta::minutes(2)), lower_cap: true };
+    let provisional = Provisional { opened_at: page.now.minus(TimeDelta::minutes(2)), ..unclaimed("Harbour", true) };
     OverviewPage {
         budget,
         ceilings: Vec::new(),
@@ -173,7 +184,7 @@ fn first_day() -> OverviewPage {
 fn filled_with(text: &str) -> OverviewPage {
     let mut page = stopped();
     page.frame = Frame { provider: text.into(), user: Some(text.into()) };
-    page.provisional = Some(Provisional { opened_by: text.into(), opened_at: page.now, lower_cap: true });
+    page.provisional = Some(unclaimed(text, true));
     page.notice = Some(Notice::Refused(text.into()));
     page.cap_form = CapForm { typed: text.into(), problem: Some(text.into()), sure: Some(text.into()) };
     page.ceilings =
@@ -262,6 +273,82 @@ fn consent(text: &str) -> ConsentPage {
     }
 }
 
+fn claim(text: &str, passkey: bool) -> ClaimPage {
+    let now = at("2026-11-15T14:05:00Z");
+    let agent = |opened| ClaimAgent {
+        id: "orch_x".into(),
+        name: text.into(),
+        opened,
+        since: now,
+        programs: vec![text.into()],
+        last_token_at: Some(now),
+        effects: vec!["see the budget and the ledger".into()],
+        resources: 2,
+        spent: usd(4_120),
+    };
+    ClaimPage {
+        frame: frame(),
+        opened_by: text.into(),
+        opened_at: now,
+        spent: usd(4_120),
+        cap: usd(10_000),
+        currency: Currency::USD,
+        period: Period::month_of(now),
+        agents: vec![agent(true), agent(false)],
+        clients: vec![text.into()],
+        resources: vec![ClaimResource { name: text.into(), plan: text.into(), spent: usd(900) }],
+        loses: Some(text.into()),
+        passkey,
+        to: "/dashboard".into(),
+        problem: Some(text.into()),
+    }
+}
+
+fn claim_start(text: &str, second: Second) -> ClaimStartPage {
+    ClaimStartPage {
+        frame: frame(),
+        opened_by: Some(text.into()),
+        email: text.into(),
+        mail: true,
+        mail_done: false,
+        elsewhere: false,
+        second,
+        to: "/claim".into(),
+        query: "?to=%2Fclaim&max_age=300".into(),
+        max_age: 300,
+    }
+}
+
+#[test]
+fn nothing_is_ticked_on_the_page_of_a_claim_and_the_numbers_come_first() {
+    let html = rendered(&claim("Harbour", false));
+    assert_eq!((html.matches("type=\"checkbox\"").count(), html.contains("checked")), (3, false));
+    let heading = text_of(html.split("<h1>").nth(1).unwrap().split("</h1>").next().unwrap());
+    assert_eq!(
+        heading,
+        "Harbour opened this account for you. It has 1 resource and spent $41.20 of $100.00 in November."
+    );
+    assert!(!html.contains("autofocus") && !html.contains("passkeys.js"));
+    assert!(rendered(&claim("Harbour", true)).contains("data-passkey=\"claim\""));
+}
+
+#[test]
+fn whoever_came_from_the_asserting_issuer_needs_no_mail_and_everybody_else_two_proofs() {
+    let acme = |opened, done| Second::Upstream { name: "Acme ID".into(), opened, another: false, done };
+    let text = |second| rendered(&claim_start("Harbour", second));
+    assert!(
+        !text(acme(true, false)).contains("name=\"email\"")
+            && text(acme(true, false)).contains("Continue with Acme ID")
+    );
+    let both = text(acme(false, false));
+    assert!(both.contains("name=\"email\"") && both.contains("Continue with Acme ID"));
+    assert!(!text(acme(false, true)).contains("Continue with Acme ID"));
+    assert!(text(Second::Passkey).contains("your device makes a passkey"));
+    assert!(text(Second::Nothing).contains("cannot be claimed yet"));
+    let elsewhere = ClaimStartPage { mail_done: true, elsewhere: true, ..claim_start("Harbour", Second::Passkey) };
+    assert!(rendered(&elsewhere).contains("asked for in another browser"));
+}
+
 #[test]
 fn consent_can_be_given_in_part_and_no_is_as_near_as_yes() {
     let html = rendered(&consent("Codex Seven"));
@@ -323,6 +410,13 @@ fn every_page() -> Vec<(&'static str, String)> {
         ("problems", rendered(&ProblemIndexPage { frame: nobody(), problems: vec![problem(), second] })),
         ("consent", rendered(&consent("Codex Seven"))),
         ("consent-hostile", rendered(&consent(HOSTILE))),
+        ("claim", rendered(&claim("Harbour", true))),
+        ("claim-hostile", rendered(&claim(HOSTILE, false))),
+        ("claim-start", rendered(&claim_start("ada@example.com", Second::Passkey))),
+        ("claim-start-hostile", {
+            let second = Second::Upstream { name: HOSTILE.into(), opened: false, another: true, done: true };
+            rendered(&claim_start(HOSTILE, second))
+        }),
         ("consent-needed", rendered(&ConsentNeededPage { frame: nobody() })),
         ("home", rendered(&home("Acme Cloud", four_services()))),
         ("home-hostile", rendered(&home(HOSTILE, vec![service(HOSTILE, HOSTILE, HOSTILE)]))),
@@ -388,11 +482,19 @@ fn whoever_did_not_log_in_is_offered_the_log_in_and_no_button_that_resumes() {
 #[test]
 fn an_unclaimed_account_is_told_of_a_lower_cap_only_when_there_is_one() {
     let told = |lower_cap| {
-        let provisional = Provisional { opened_by: "Harbour".into(), opened_at: sample().now, lower_cap };
-        text_of(&rendered(&OverviewPage { provisional: Some(provisional), ..sample() }))
+        text_of(&rendered(&OverviewPage { provisional: Some(unclaimed("Harbour", lower_cap)), ..sample() }))
     };
-    assert!(told(true).contains("so a lower cap holds") && !told(false).contains("lower cap holds"));
-    assert!(told(false).contains("Nobody has proved to own it yet, and only the platform"));
+    assert!(told(true).contains("Until then a lower cap holds") && !told(false).contains("lower cap holds"));
+    assert!(told(false).contains("at most 10 resources, nothing new can be bought from 15 Dec"), "{}", told(false));
+    // A cap that is as high as it may be is raised by claiming, and not by a form.
+    let page = |highest| {
+        let provisional = Provisional { highest: usd(highest), ..unclaimed("Harbour", true) };
+        rendered(&OverviewPage { provisional: Some(provisional), can_resume: true, ..sample() })
+    };
+    for (highest, form) in [(10_000, false), (10_001, true)] {
+        assert_eq!(page(highest).contains("action=\"/dashboard/cap/raise\""), form);
+        assert_eq!(page(highest).contains("href=\"/claim\">Claim to raise the cap</a>"), !form);
+    }
 }
 
 #[test]
