@@ -127,7 +127,7 @@ def machine() -> OAuth2Session:
     """Its statement is for the issuer, as a server may demand, and good for a minute (Authlib's own word is an hour)."""
     signer = PrivateKeyJWT(base, claims={"exp": int(time.time()) + 60}, headers={"kid": key.kid}, alg="ES256")
     made_of = {method: "private_key_jwt" for method in ["token_endpoint_auth_method", "revocation_endpoint_auth_method"]}
-    client = OAuth2Session(made["client_id"], key.as_pem(private=True), **made_of)
+    client = OAuth2Session(made["client_id"], key, **made_of)
     client.register_client_auth_method(signer)
     return client
 

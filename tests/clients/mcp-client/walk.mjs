@@ -1,9 +1,6 @@
 // `@modelcontextprotocol/client` 2.x: registration and metadata documents, DPoP, a wider authorization after 403, and
 // cross-app access with an ID-JAG. The human is at a real Chromium.
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
-import { createServer } from "node:https";
-import { join } from "node:path";
 import {
   CrossAppAccessProvider, DpopSession, auth, computeScopeUnion, discoverAndRequestJwtAuthGrant, extractWWWAuthenticateParams,
   isStrictScopeSuperset, withDpopFromProvider,
@@ -11,9 +8,9 @@ import {
 import { answers, asked, callback } from "../../browser/allow.mjs";
 import { launch } from "../../browser/chromium.mjs";
 import { operator, start } from "./demo.mjs";
+import { documented, tls } from "./document.mjs";
 import { identityProvider } from "./idp.mjs";
 
-const tls = (name) => join(process.env.TLS_FOLDER, name);
 const demo = await start({ SSL_CERT_FILE: tls("ca.pem") });
 const base = demo.base_url;
 const api = `${base}/v1`;
@@ -104,15 +101,9 @@ assert.equal(await auth(registered, { serverUrl: api, resourceMetadataUrl: chall
 assert.equal((await call(registered, "/v1/budget")).status, 200);
 
 // Its id is the address of its metadata, which it chooses by itself because the server takes such.
-const files = { key: readFileSync(tls("host.key")), cert: readFileSync(tls("host.pem")) };
-const host = createServer(files, (request, answer) => {
-  const body = JSON.stringify({ ...new Provider().clientMetadata, client_id: document });
-  answer.writeHead(200, { "content-type": "application/json" }).end(body);
-});
-await new Promise((done) => host.listen(0, "127.0.0.1", done));
-const document = `https://localhost:${host.address().port}/client.json`;
-const documented = await walks(document);
-assert.equal(documented.kept.client.client_id, document);
+const host = await documented(new Provider().clientMetadata);
+const named = await walks(host.url);
+assert.equal(named.kept.client.client_id, host.url);
 host.close();
 
 // Cross-app access: no browser, no refresh token, and a token that is bound to a key when there is one.
