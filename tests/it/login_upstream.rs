@@ -17,7 +17,7 @@ use crate::mock_issuer::MockIssuer;
 use crate::wire_accounts::another;
 
 /// The provider with its own issuer.
-async fn start(db: &TestDb) -> (TestApp, MockIssuer) {
+pub(crate) async fn start(db: &TestDb) -> (TestApp, MockIssuer) {
     let issuer = MockIssuer::start().await;
     let settings = [
         ("login.oidc.issuer", issuer.url.as_str()),
@@ -30,13 +30,13 @@ async fn start(db: &TestDb) -> (TestApp, MockIssuer) {
 }
 
 /// A browser on its way: the parameters that the issuer got.
-struct Away {
-    browser: Browser,
+pub(crate) struct Away {
+    pub(crate) browser: Browser,
     asked: Vec<(String, String)>,
 }
 
 impl Away {
-    async fn from(app: &TestApp, query: &str) -> Self {
+    pub(crate) async fn from(app: &TestApp, query: &str) -> Self {
         let browser = Browser::new(app);
         let left = browser.get(&format!("/login/upstream{query}")).await.expect_status(303);
         let url: url::Url = left.header("location").parse().unwrap();
@@ -44,12 +44,12 @@ impl Away {
         Self { browser, asked: url.query_pairs().into_owned().collect() }
     }
 
-    fn of(&self, name: &str) -> &str {
+    pub(crate) fn of(&self, name: &str) -> &str {
         self.asked.iter().find(|(asked, _)| asked == name).map_or("", |(_, value)| value)
     }
 
     /// A good ID token of the person, for this way.
-    fn claims(&self, app: &TestApp, issuer: &MockIssuer, subject: &str, email: &str) -> Value {
+    pub(crate) fn claims(&self, app: &TestApp, issuer: &MockIssuer, subject: &str, email: &str) -> Value {
         let now = app.now().seconds();
         json!({
             "iss": issuer.url, "aud": "desk", "sub": subject, "iat": now, "exp": now + 300, "auth_time": now,
@@ -62,7 +62,7 @@ impl Away {
     }
 
     /// Comes back with these claims.
-    async fn with(&self, issuer: &MockIssuer, claims: Value) -> Answer {
+    pub(crate) async fn with(&self, issuer: &MockIssuer, claims: Value) -> Answer {
         issuer.will_say(claims);
         self.comes_back("").await
     }
