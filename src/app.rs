@@ -11,7 +11,9 @@ use secrecy::ExposeSecret as _;
 use url::Url;
 
 use crate::attestation::request_signature::{PublicKeyCache, SecretBook};
-use crate::authorization::{ClientDocuments, Confirmation, Nonces, RedirectWithCode, Revocations, StepUp, Successors};
+use crate::authorization::{
+    ClientDocuments, Confirmation, DeviceFlow, Nonces, RedirectWithCode, Revocations, RiskyScope, StepUp, Successors,
+};
 use crate::catalog::{self, Catalog, DriverKind, Edition, ServiceId, Version};
 use crate::clock::{Clock, Timestamp};
 use crate::config::{ClaimConfig, Config, LimitsConfig, OAuthConfig, PasskeyProof, WireConfig};
@@ -78,6 +80,8 @@ pub struct App {
     pub behind_tls_proxy: bool,
     /// What our authorization server lets in.
     pub oauth: OAuthConfig,
+    /// The device flow, where it is on.
+    pub device: Option<DeviceFlow>,
     /// Makes of refresh tokens their successors.
     pub successors: Successors,
     /// Which tokens ended before their time, as this process remembers it.
@@ -125,6 +129,9 @@ pub enum StartError {
     /// A class that no challenge could carry.
     #[error("each of `step_up.acr_values` is visible ASCII without `\"`, `\\` and spaces")]
     AcrValues,
+    /// A scope that no device gets.
+    #[error("`oauth.device_scopes`: {0}")]
+    DeviceScopes(#[from] RiskyScope),
     /// Outgoing mail.
     #[error(transparent)]
     Mailer(#[from] MailerError),
@@ -250,6 +257,7 @@ impl App {
             limits: config.limits.clone(),
             behind_tls_proxy: config.server.behind_tls_proxy,
             oauth: config.oauth.clone(),
+            device: device(config, &master)?,
             client_documents,
             fetch,
             successors: Successors::new(&*master.derive("refresh tokens")?),
@@ -360,6 +368,7 @@ pub fn check(config: &Config) -> Result<(), StartError> {
     let master = master_key(config)?;
     meter_key(config)?;
     step_up(config)?;
+    device(config, &master)?;
     upstream(config, "https://localhost", "")?;
     drivers(config, &master).map(drop)
 }
@@ -574,6 +583,12 @@ fn step_up(config: &Config) -> Result<StepUp, StartError> {
     }
     let max_age = config.step_up.max_age_seconds;
     Ok(StepUp { max_age: (max_age > 0).then(|| TimeDelta::seconds(i64::from(max_age))), acr_values })
+}
+
+/// The device flow, if it is on. What it may give is looked at also while it is off.
+fn device(config: &Config, master: &MasterKey) -> Result<Option<DeviceFlow>, StartError> {
+    let flow = DeviceFlow::new(&config.oauth.device_scopes, &*master.derive("device codes")?)?;
+    Ok(config.oauth.device_flow.then_some(flow))
 }
 
 fn meter_key(config: &Config) -> Result<Secret, StartError> {

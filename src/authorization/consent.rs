@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde_json::json;
 
 use super::code::NewCode;
+use super::device;
 use super::pkce::CodeChallenge;
 use super::request;
 use super::scope::Scopes;
@@ -277,5 +278,6 @@ pub fn deny(conn: &mut DbConnection, question: &Question, now: Timestamp) -> Res
 pub fn forget_ended(conn: &mut DbConnection, now: Timestamp, limit: i64) -> Result<usize, DbError> {
     let end = now.minus(chrono::TimeDelta::days(1));
     let of_wire = wire_store::delete_ended_before(conn, end, limit)?;
-    Ok(of_wire.max(request::delete_ended_before(conn, end, limit)?))
+    let of_devices = device::delete_ended_before(conn, end, limit)?;
+    Ok(of_wire.max(of_devices).max(request::delete_ended_before(conn, end, limit)?))
 }

@@ -14,6 +14,7 @@ mod confirmation;
 mod consent;
 mod consent_grant;
 mod consent_store;
+mod device;
 mod dpop;
 mod exchange;
 mod grant;
@@ -49,6 +50,11 @@ pub use confirmation::{Answered, Confirmation, Onward, RedirectWithCode};
 pub use consent::{AccountRequest, ConsentError, Question, RequestState, allow, deny, forget_ended, question};
 pub use consent_grant::{Consent, revoke_consent};
 pub use consent_store::consents_of_account;
+pub use device::{
+    DEVICE_LIFETIME, DeviceAnswered, DeviceAskError, DeviceAsked, DeviceFlow, InvalidUserCode, NewDevice, POLL_SECONDS,
+    PollError, RiskyScope, TYPING_LIFETIME, UserCode, asked as device_asked, deny as deny_device,
+    go_on as ask_for_device, keep as keep_device, poll as poll_device,
+};
 pub use dpop::{
     Nonces, PROOF_ALGORITHMS, ProofError, ProvenRequest, SingleUse, VerifiedProof, forget_proofs, use_proof,
     verify_proof,

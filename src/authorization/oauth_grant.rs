@@ -279,8 +279,26 @@ pub async fn redeem_code(
         return replayed(parts.db, &lane, consent.id, CODE_CAME_BACK, now).await;
     }
     fits(&row, &redemption, now)?;
+    give(parts, asking, (consent, row.bound_to.as_deref()), Ticket { hash, take: wire_store::use_code }, now).await
+}
+
+/// What is used up for tokens, and how: whether this call did it.
+pub(super) struct Ticket {
+    pub(super) hash: SecretHash,
+    pub(super) take: fn(&mut DbConnection, &SecretHash, Timestamp) -> diesel::QueryResult<bool>,
+}
+
+/// Gives the first tokens of a consent, to whoever proves to hold `key`, if there is one.
+pub(super) async fn give(
+    parts: GrantParts<'_>,
+    asking: Asking,
+    (consent, key): (Consent, Option<&str>),
+    ticket: Ticket,
+    now: Timestamp,
+) -> Result<Given, GrantError> {
+    let lane = consent.account_id.to_string();
     stands(&consent, &asking)?;
-    let bound_to = binding(&asking, row.bound_to.as_deref())?;
+    let bound_to = binding(&asking, key)?;
     let scopes = narrowed(&asking, &consent.scopes, parts.audience)?;
     let mut prepared = prepare(parts, &consent, scopes, bound_to.clone(), now)?;
     let mut refresh = None;
@@ -291,7 +309,7 @@ pub async fn redeem_code(
     }
     let spending = Spending { consent: consent.id.clone(), grant: prepared.grant, asking };
     let written = parts.db.write(&lane, move |conn| {
-        if !wire_store::use_code(conn, &hash, now)? {
+        if !(ticket.take)(conn, &ticket.hash, now)? {
             return Ok(Err(()));
         }
         spending.spend(conn, now)?;
@@ -360,7 +378,7 @@ async fn code_of(db: &Db, hash: SecretHash) -> Result<(CodeRow, Consent), GrantE
 }
 
 /// Ends what a copied code or token stood for.
-async fn replayed<T>(
+pub(super) async fn replayed<T>(
     db: &Db,
     lane: &str,
     id: ConsentId,

@@ -61,6 +61,19 @@ pub(super) fn code(conn: &mut DbConnection, hash: &SecretHash) -> QueryResult<Op
     authorization_codes::table.find(hash).first(conn).optional()
 }
 
+/// The client's code with this challenge.
+pub(super) fn code_with_challenge(
+    conn: &mut DbConnection,
+    challenge: &str,
+    client: &str,
+) -> QueryResult<Option<CodeRow>> {
+    authorization_codes::table
+        .filter(authorization_codes::code_challenge.eq(challenge.to_owned()))
+        .filter(authorization_codes::client.eq(client.to_owned()))
+        .first(conn)
+        .optional()
+}
+
 /// Uses the code up: check and change in one statement, so that two cannot both win.
 pub(super) fn use_code(conn: &mut DbConnection, hash: &SecretHash, now: Timestamp) -> QueryResult<bool> {
     let usable = authorization_codes::table

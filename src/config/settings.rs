@@ -182,8 +182,19 @@ impl FromStr for WirePrefix {
     fn from_str(text: &str) -> Result<Self, InvalidWirePrefix> {
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '~');
         let segment = |part: &str| !part.is_empty() && part.chars().all(plain) && part != "." && part != "..";
-        let taken =
-            ["v1", "catalog", "oauth", "provisioning", "docs", ".well-known", "dashboard", "assets", "login", "claim"];
+        let taken = [
+            "v1",
+            "catalog",
+            "oauth",
+            "provisioning",
+            "docs",
+            ".well-known",
+            "dashboard",
+            "assets",
+            "login",
+            "claim",
+            "device",
+        ];
         let segments: Vec<&str> = text.strip_prefix('/').unwrap_or("").split('/').collect();
         let free = segments.first().is_some_and(|first| !taken.contains(first));
         if text.len() <= 128 && free && segments.iter().all(|part| segment(part)) {
@@ -212,6 +223,10 @@ pub struct OAuthConfig {
     pub dynamic_registration: bool,
     /// Whether writing to an account, which can spend, needs a token that is bound to a key (DPoP, RFC 9449).
     pub bound_tokens_to_write: bool,
+    /// Whether a program without a browser may wait for a human who types its code elsewhere (RFC 8628).
+    pub device_flow: bool,
+    /// What such a program can be given at most: scopes that look, and no others.
+    pub device_scopes: Vec<String>,
 }
 
 /// How often one address may do what nobody has to sign for. Every rate is also the burst; zero: no limit.
@@ -232,6 +247,8 @@ pub struct LimitsConfig {
     pub address_log_ins_per_hour: u32,
     /// Mails with a log-in link to one address of mail.
     pub email_log_ins_per_hour: u32,
+    /// Codes of devices typed by one address, or for one account.
+    pub device_codes_per_hour: u32,
 }
 
 /// Outgoing mail. Without a server and a folder, nobody can log in by mail.
@@ -367,6 +384,8 @@ orchestrator_requests_per_hour = 36000
 client_documents = true
 dynamic_registration = false
 bound_tokens_to_write = false
+device_flow = false
+device_scopes = ["resources:read", "budget:read"]
 
 [limits]
 address_accounts_per_hour = 3600
@@ -376,6 +395,7 @@ address_requests_per_hour = 3600
 address_registrations_per_hour = 20
 address_log_ins_per_hour = 60
 email_log_ins_per_hour = 6
+device_codes_per_hour = 30
 
 [mail]
 smtp_url = ""

@@ -476,6 +476,23 @@ diesel::table! {
 }
 
 diesel::table! {
+    device_requests (device_hash) {
+        device_hash -> Text,
+        user_hash -> Text,
+        client -> Text,
+        scope -> Text,
+        address -> Text,
+        state -> Text,
+        handle_hash -> Nullable<Text>,
+        code_challenge -> Nullable<Text>,
+        wait_seconds -> BigInt,
+        next_poll_at -> BigInt,
+        created_at -> BigInt,
+        expires_at -> BigInt,
+    }
+}
+
+diesel::table! {
     consents (id) {
         id -> Text,
         account_id -> Text,

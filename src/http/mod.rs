@@ -54,7 +54,7 @@ fn routes(config: &mut ServiceConfig, app: &App) {
         // The provider's own platform.
         .service(web::resource("/v1/usage").post(v1::usage::record_usage))
         // Users.
-        .configure(dashboard::configure)
+        .configure(|config| dashboard::configure(config, app))
         .configure(log_in::configure)
         .configure(not_mine::configure)
         .configure(claim::configure)

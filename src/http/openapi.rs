@@ -15,6 +15,7 @@ use super::wire;
         wire::oauth::token::token,
         wire::oauth::authorize::authorize,
         wire::oauth::par::push,
+        wire::oauth::device::begin,
         wire::oauth::tokens_of::revoke,
         wire::oauth::tokens_of::introspect,
         wire::oauth::register::register,

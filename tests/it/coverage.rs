@@ -23,6 +23,8 @@ const OTHERS: [(&str, &str, u16, &str); 18] = [
     ("POST", "/oauth/introspect", 401, "invalid_client"),
     // Off unless the operator lets strangers register.
     ("POST", "/oauth/register", 404, "not_found"),
+    // Off unless the operator lets devices wait.
+    ("POST", "/oauth/device", 404, "not_found"),
     ("GET", "/provisioning/health", 401, "invalid_signature"),
     ("GET", "/provisioning/services", 401, "invalid_signature"),
     ("POST", "/provisioning/account_requests", 401, "unauthorized"),
@@ -87,7 +89,7 @@ on_both! {
             assert_eq!(answer.status(), status, "{method} {path}: {}", answer.text());
             let body = answer.json();
             let said = match path {
-                _ if path.starts_with("/v1/") || path == "/oauth/register" => &body["code"],
+                _ if path.starts_with("/v1/") || path == "/oauth/register" || path == "/oauth/device" => &body["code"],
                 _ if path.starts_with("/provisioning/") => &body["error"]["code"],
                 "/security-events" => &body["err"],
                 _ => &body["error"],
@@ -104,7 +106,7 @@ on_both! {
 
     async fn a_method_that_is_not_documented_is_refused_with_those_that_are(db: TestDb) {
         let app = TestApp::start(&db).await;
-        for (path, has) in methods().into_iter().filter(|(path, _)| !is_wire(path) && path != "/oauth/register") {
+        for (path, has) in methods().into_iter().filter(|(path, _)| !is_wire(path) && path != "/oauth/register" && path != "/oauth/device") {
             let path = path.replace("{id}", "res_x");
             for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"] {
                 if has.contains(method) {

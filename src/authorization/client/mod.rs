@@ -139,7 +139,7 @@ impl Client {
     /// Whether its answers go to programs on the human's own machine only: then nobody can know which program it is.
     #[must_use]
     pub fn is_local(&self) -> bool {
-        self.metadata.redirect_uris.iter().all(|uri| !uri.is_web())
+        !self.metadata.redirect_uris.is_empty() && self.metadata.redirect_uris.iter().all(|uri| !uri.is_web())
     }
 
     /// Names what a human's decision about it rests on. Another digest is another client.

@@ -20,7 +20,7 @@ pub use ask::{
 };
 pub use details::{Detail, DetailError, Limits, limits_of};
 pub use read::{Params, Refusal, Target, TargetError, read_request};
-pub(super) use store::delete_ended_before;
+pub(super) use store::{delete_ended_before, is_denied};
 
 /// A request that may be shown to a human.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -26,6 +26,13 @@ pub(super) fn insert_request(conn: &mut DbConnection, row: &RequestRow) -> Query
     diesel::insert_into(authorization_requests::table).values(row).execute(conn).map(drop)
 }
 
+/// Whether the human refused it.
+pub(in crate::authorization) fn is_denied(conn: &mut DbConnection, hash: &SecretHash) -> QueryResult<bool> {
+    let state: Option<String> =
+        authorization_requests::table.find(hash).select(authorization_requests::state).first(conn).optional()?;
+    Ok(state.as_deref() == Some("denied"))
+}
+
 pub(super) fn request(conn: &mut DbConnection, hash: &SecretHash) -> QueryResult<Option<RequestRow>> {
     authorization_requests::table.find(hash).first(conn).optional()
 }

@@ -89,7 +89,7 @@ fn too_old(app: &App, human: &FreshlyLoggedIn, asked: &Asked, handle: &str) -> O
 }
 
 /// On to the log-in, and from there back: the human came to answer a program, and has nothing to read before.
-fn led_to_log_in(refused: &NotHuman) -> HttpResponse {
+pub(super) fn led_to_log_in(refused: &NotHuman) -> HttpResponse {
     match refused {
         NotHuman::LogIn { within, onward, .. } => sent_on(&onward.log_in(*within)),
         NotHuman::Broken(_) => refused.error_response(),

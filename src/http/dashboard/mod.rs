@@ -6,6 +6,7 @@ pub mod pages;
 mod authorize;
 mod change;
 mod consent;
+mod device;
 mod facts;
 mod log_in;
 mod overview;
@@ -13,11 +14,20 @@ mod part;
 
 use actix_web::web::{self, ServiceConfig};
 
+use crate::app::App;
 pub(super) use change::CLAIMED;
+
 pub(super) use part::take_whole;
 
 /// Routes.
-pub(super) fn configure(config: &mut ServiceConfig) {
+pub(super) fn configure(config: &mut ServiceConfig, app: &App) {
+    if app.device.is_some() {
+        config
+            .service(web::resource("/device").get(device::show).post(device::look))
+            .service(web::resource("/device/ask").post(device::go_on))
+            .service(web::resource("/device/deny").post(device::deny))
+            .service(web::resource("/device/answered").get(device::answered));
+    }
     config
         .service(web::resource("/d/{token}").get(log_in::show_link).post(log_in::use_link))
         .service(web::resource("/link/{id}").get(consent::show_question))

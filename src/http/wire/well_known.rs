@@ -13,6 +13,9 @@ use crate::signing::{Algorithm, KeyPurpose, SignatureAlgorithm, SigningError};
 /// RFC 7523 §2.1.
 const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 
+/// RFC 8628 §3.4.
+pub(crate) const DEVICE_CODE: &str = "urn:ietf:params:oauth:grant-type:device_code";
+
 /// The path-inserted metadata document of `/v1` (RFC 9728 §3.1).
 pub(crate) const RESOURCE_METADATA: &str = "/.well-known/oauth-protected-resource/v1";
 
@@ -106,8 +109,15 @@ fn server_metadata(app: &App) -> Value {
         "protected_resources": [app.audience],
         "service_documentation": format!("{base}/llms.txt"),
     });
-    if let (Value::Object(metadata), true) = (&mut metadata, app.oauth.dynamic_registration) {
-        metadata.insert("registration_endpoint".to_owned(), json!(at("register")));
+    let Value::Object(members) = &mut metadata else { return metadata };
+    if app.oauth.dynamic_registration {
+        members.insert("registration_endpoint".to_owned(), json!(at("register")));
+    }
+    if app.device.is_some() {
+        members.insert("device_authorization_endpoint".to_owned(), json!(at("device")));
+        if let Some(Value::Array(grants)) = members.get_mut("grant_types_supported") {
+            grants.push(json!(DEVICE_CODE));
+        }
     }
     metadata
 }

@@ -369,6 +369,28 @@ fn not_mine(text: &str, disputed: Option<bool>, closed: bool) -> NotMinePage {
     }
 }
 
+fn device(asker: Option<&str>) -> DevicePage {
+    let question = asker.map(|asker| DeviceQuestion {
+        asker: asker.into(),
+        proven: Some(asker.into()),
+        checked: false,
+        address: asker.into(),
+        effects: vec![Effect { verb: "See", rest: "the budget", scope: None }],
+        asked_at: Timestamp::from_seconds(1_800_000_000),
+        now: Timestamp::from_seconds(1_800_000_130),
+        code: "BCDF-GHJK".into(),
+    });
+    let problem = question.is_none().then_some("There is no such code.");
+    DevicePage { frame: frame(), question, typed: HOSTILE.into(), problem }
+}
+
+#[test]
+fn a_device_is_shown_with_its_age_and_neither_answer_is_chosen() {
+    let html = rendered(&device(Some("Codex Seven")));
+    assert!(html.contains("2 minutes ago") && html.contains("formaction=\"/device/deny\">Deny</button>"), "{html}");
+    assert!(!html.contains("autofocus"));
+}
+
 fn every_page() -> Vec<(&'static str, String)> {
     let nobody = || Frame::anonymous("Acme Cloud");
     let link = |gone| LinkPage { frame: nobody(), action: "/d/3q2X".into(), gone };
@@ -417,6 +439,9 @@ fn every_page() -> Vec<(&'static str, String)> {
             let second = Second::Upstream { name: HOSTILE.into(), opened: false, another: true, done: true };
             rendered(&claim_start(HOSTILE, second))
         }),
+        ("device", rendered(&device(None))),
+        ("device-asked", rendered(&device(Some("Codex Seven")))),
+        ("device-hostile", rendered(&device(Some(HOSTILE)))),
         ("consent-needed", rendered(&ConsentNeededPage { frame: nobody() })),
         ("home", rendered(&home("Acme Cloud", four_services()))),
         ("home-hostile", rendered(&home(HOSTILE, vec![service(HOSTILE, HOSTILE, HOSTILE)]))),

@@ -22,6 +22,7 @@ use crate::http::problem::Problem;
 use crate::http::wire::provisioning::envelope::{Refusal, Typed};
 use crate::http::wire::provisioning::tokens::{self, WireTokenResponse};
 use crate::http::wire::v1::accounts::{exchange_parts, token_type};
+use crate::http::wire::well_known::DEVICE_CODE;
 use crate::secret::{Secret, sha256_base64url};
 use secrecy::{ExposeSecret as _, SecretString};
 
@@ -48,6 +49,9 @@ pub(crate) struct TokenRequest {
     pub(crate) code_verifier: Option<SecretString>,
     /// That of the authorization request, when it is sent.
     redirect_uri: Option<String>,
+    /// The device code (RFC 8628 §3.4).
+    #[schema(value_type = Option<String>)]
+    device_code: Option<SecretString>,
     /// The refresh token.
     #[schema(value_type = Option<String>)]
     pub(crate) refresh_token: Option<SecretString>,
@@ -177,6 +181,15 @@ pub(crate) async fn token(
                     .await
                     .inspect_err(|_| app.revocations.forget())?,
             ))
+        }
+        Some(DEVICE_CODE) if app.device.is_some() => {
+            let client = authenticated(app, &http, request.client_fields(), now).await?;
+            let code = present(request.device_code.as_ref());
+            let code = code.ok_or_else(|| bad("invalid_request", "`device_code` is missing."))?;
+            let asking = asking(client, &mut request, bound_to);
+            let polled = authorization::poll_device(grant_parts(app), asking, &code, now).await;
+            // A copy may have ended tokens that this process still believes in.
+            Ok(given(polled.inspect_err(|_| app.revocations.forget())?))
         }
         Some("client_credentials") => {
             let client = authenticated(app, &http, request.client_fields(), now).await?;
