@@ -11,7 +11,9 @@ use secrecy::ExposeSecret as _;
 use url::Url;
 
 use crate::attestation::request_signature::{PublicKeyCache, SecretBook};
-use crate::authorization::{ClientDocuments, Confirmation, Nonces, RedirectWithCode, Revocations, StepUp, Successors};
+use crate::authorization::{
+    ClientDocuments, Confirmation, Nonces, Patience, RedirectWithCode, Revocations, StepUp, Successors,
+};
 use crate::catalog::{self, Catalog, DriverKind, Edition, ServiceId, Version};
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, LimitsConfig, OAuthConfig, WireConfig};
@@ -295,6 +297,15 @@ impl App {
         }
         older.push_back(edition.clone());
         edition
+    }
+
+    /// How often a client may ask a human.
+    #[must_use]
+    pub fn patience(&self) -> Patience {
+        Patience {
+            prompts_per_day: self.oauth.prompts_per_day,
+            wait: TimeDelta::hours(self.oauth.denied_wait_hours.into()),
+        }
     }
 
     /// The provider's name, as it is published.

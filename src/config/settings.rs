@@ -207,6 +207,10 @@ pub struct OAuthConfig {
     pub client_documents: bool,
     /// Whether a client may register itself (RFC 7591). Nobody checks what it says.
     pub dynamic_registration: bool,
+    /// How many questions one client may put before the human of one account on one day (UTC). Zero: any number.
+    pub prompts_per_day: u32,
+    /// How many hours a client waits after three denials in a row.
+    pub denied_wait_hours: u32,
 }
 
 /// How often one address may do what nobody has to sign for. Every rate is also the burst; zero: no limit.
@@ -337,6 +341,8 @@ orchestrator_requests_per_hour = 36000
 [oauth]
 client_documents = true
 dynamic_registration = false
+prompts_per_day = 10
+denied_wait_hours = 24
 
 [limits]
 address_accounts_per_hour = 3600

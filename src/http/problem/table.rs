@@ -66,6 +66,10 @@ problems! {
     CONSENT_NEEDED: "consent_needed" 403 "The person must consent first",
         "The person may already have an account here. It is never linked by its e-mail address: its owner has to say so.",
         agent "Send your human to error_uri.", human "Log in to your existing account and allow the orchestrator to use it.", retry false;
+    OUTSIDE_PLAN: "outside_plan" 403 "The plan that the human allowed does not have this",
+        "The human allowed an exact plan. This is not in it, all of its kind were made, or its price rose above what the human saw; `reason` says which. Nothing was bought.",
+        agent "Stop. Make what the plan has, or ask your human for a new plan (POST /oauth/par with authorization_details of type plan).",
+        human "Allow a plan that has it, if you want it.", retry false;
     ACCOUNT_UNUSABLE: "account_unusable" 403 "The account cannot be used",
         "The account is frozen or closed, or the orchestrator may not open accounts.",
         agent "Stop and tell your human.", human "Ask the provider's support.", retry false;

@@ -29,7 +29,9 @@ mod tests;
 pub use activity::Activity;
 pub(super) use ceiling::example_below;
 pub use ceiling::{CapForm, Ceiling, CeilingKind, Control};
-pub use consent::{ConsentPage, Effect};
+pub use consent::{
+    ConsentPage, ConsentWaitsPage, Difference, Effect, Group, Note, PlanRow, PlanTable, Voucher,
+};
 pub use consent_needed::ConsentNeededPage;
 pub use days::DaySpend;
 pub use frame::{CONTENT_SECURITY_POLICY, Frame, Notice, respond};
