@@ -97,12 +97,7 @@ pub(super) fn standing_of(
 }
 
 /// Whether it stands; if so, its human has logged in as `log_in` says since.
-pub(super) fn use_again(
-    conn: &mut DbConnection,
-    id: &ConsentId,
-    log_in: &LogIn,
-    now: Timestamp,
-) -> QueryResult<bool> {
+pub(super) fn use_again(conn: &mut DbConnection, id: &ConsentId, log_in: &LogIn, now: Timestamp) -> QueryResult<bool> {
     let standing = consents::table.find(id).filter(consents::revoked_at.is_null());
     let changes =
         (consents::used_at.eq(now), consents::auth_time.eq(log_in.at), consents::acr.eq(log_in.acr.as_deref()));

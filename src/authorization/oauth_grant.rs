@@ -396,7 +396,8 @@ fn refresh_binding(asking: &Asking, bound_to: Option<String>) -> Option<String> 
 /// What a code or refresh token stands for: a code can be of less than its consent.
 fn scopes_of(written: &str, consent: &Consent) -> Result<Scopes, GrantError> {
     // Written by ourselves from a `Scopes`.
-    let scopes = written.parse::<Scopes>().map_err(|_unknown| GrantError::Grant("it is of scopes that nobody knows"))?;
+    let scopes =
+        written.parse::<Scopes>().map_err(|_unknown| GrantError::Grant("it is of scopes that nobody knows"))?;
     Ok(consent.scopes.intersection(&scopes))
 }
 

@@ -5,6 +5,7 @@ use serde_json::json;
 use super::store;
 use super::turn::{Patience, Turn, take_turn};
 use super::weigh::recall;
+use crate::account::Account;
 use crate::audit::{self, Fact};
 use crate::authorization::client::{self, Trust};
 use crate::authorization::request::{
@@ -12,7 +13,6 @@ use crate::authorization::request::{
 };
 use crate::authorization::scope::Scopes;
 use crate::authorization::{consent_store, wire_store};
-use crate::account::Account;
 use crate::clock::Timestamp;
 use crate::db::{DbConnection, DbError};
 use crate::ids::AccountId;

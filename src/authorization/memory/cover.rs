@@ -74,9 +74,8 @@ mod tests {
     #[test]
     fn numbers_are_covered_by_numbers_that_are_as_high() {
         let spend = |month: &str| format!(r#"[{{"type":"spend","currency":"USD","max_per_month":"{month}"}}]"#);
-        let many = |count: u32, offers: &str| {
-            format!(r#"[{{"type":"provision","offers":[{offers}],"max_count":{count}}}]"#)
-        };
+        let many =
+            |count: u32, offers: &str| format!(r#"[{{"type":"provision","offers":[{offers}],"max_count":{count}}}]"#);
         for (allowed, asked, expected) in [
             ("[]".to_owned(), "[]".to_owned(), true),
             ("[]".to_owned(), spend("9"), true),

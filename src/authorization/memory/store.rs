@@ -202,9 +202,8 @@ pub(in crate::authorization) fn delete_ended_before(
         .limit(limit)
         .select(consent_turns::handle_hash)
         .load(conn)?;
-    let over = consent_turns::table
-        .filter(consent_turns::handle_hash.eq_any(turns))
-        .filter(consent_turns::expires_at.le(now));
+    let over =
+        consent_turns::table.filter(consent_turns::handle_hash.eq_any(turns)).filter(consent_turns::expires_at.le(now));
     let turns = diesel::delete(over).execute(conn)?;
     let rows: Vec<(AccountId, String)> = consent_patience::table
         .filter(consent_patience::day_start.lt(day))
@@ -220,12 +219,7 @@ pub(in crate::authorization) fn delete_ended_before(
     let old: Vec<(AccountId, String, String, String)> = scope_refusals::table
         .filter(scope_refusals::refused_at.lt(refused))
         .limit(limit)
-        .select((
-            scope_refusals::account_id,
-            scope_refusals::client,
-            scope_refusals::resource,
-            scope_refusals::scope,
-        ))
+        .select((scope_refusals::account_id, scope_refusals::client, scope_refusals::resource, scope_refusals::scope))
         .load(conn)?;
     for (account, client, resource, scope) in &old {
         let row = scope_refusals::table

@@ -123,12 +123,7 @@ fn day_of(now: Timestamp) -> Timestamp {
 /// [`AnswerError::Waits`] when another question of the client is open, [`AnswerError::TooOften`] when the client has to wait,
 /// [`AnswerError::Closed`] when this one cannot be answered any more or is another account's, or the database's. A unique
 /// violation is a lost race: look again.
-pub fn take_turn(
-    conn: &mut DbConnection,
-    turn: &Turn,
-    patience: Patience,
-    now: Timestamp,
-) -> Result<(), AnswerError> {
+pub fn take_turn(conn: &mut DbConnection, turn: &Turn, patience: Patience, now: Timestamp) -> Result<(), AnswerError> {
     if !store::keep_turn(conn, turn, now)? {
         match store::turn_of(conn, turn.place())? {
             Some(row) => {
@@ -139,17 +134,13 @@ pub fn take_turn(
         }
     }
     if request::bind_request(conn, &turn.hash, &turn.account, now)? {
-        count_prompt(conn, turn, patience, now)?;
+        return count_prompt(conn, turn, patience, now);
     }
-    Ok(())
+    // It was shown before, or somebody answered it at this moment.
+    if request::is_open_for(conn, &turn.hash, &turn.account, now)? { Ok(()) } else { Err(AnswerError::Closed) }
 }
 
-fn count_prompt(
-    conn: &mut DbConnection,
-    turn: &Turn,
-    patience: Patience,
-    now: Timestamp,
-) -> Result<(), AnswerError> {
+fn count_prompt(conn: &mut DbConnection, turn: &Turn, patience: Patience, now: Timestamp) -> Result<(), AnswerError> {
     let (day, pair) = (day_of(now), turn.pair());
     let at_most = if patience.prompts_per_day == 0 { i64::MAX } else { i64::from(patience.prompts_per_day) };
     if store::count_prompt(conn, pair, (day, at_most), now)? {

@@ -39,8 +39,7 @@ impl Standing {
     /// Whether a yes of earlier is good for `scopes`: what only looks is lost at worst, the rest takes a human who is known
     /// to be the owner, and a client that somebody checked.
     fn keeps_a_yes(self, scopes: &Scopes) -> bool {
-        self.trust == Trust::Known && self.claimed
-            || self.trust != Trust::Local && scopes.iter().all(Scope::only_looks)
+        self.trust == Trust::Known && self.claimed || self.trust != Trust::Local && scopes.iter().all(Scope::only_looks)
     }
 }
 
@@ -82,6 +81,8 @@ pub struct Before {
     pub allowed: Scopes,
     /// Within which limits, by the newest consent.
     pub details: Vec<Detail>,
+    /// Whether the limits that are asked for go beyond those of every consent.
+    pub beyond: bool,
     /// What was refused the last time.
     pub refused: Scopes,
     /// Since the human allowed it something, when they did, the client changed what it says of itself.
@@ -124,7 +125,7 @@ impl Recalled {
                 return Verdict::Allowed(reuse);
             }
         }
-        Verdict::Ask(self.before(request))
+        Verdict::Ask(self.before(request, now))
     }
 
     /// What a refusal of all that is asked refuses: not what is allowed within these limits already.
@@ -177,13 +178,14 @@ impl Recalled {
         all.contains_all(wanted).then(|| Reuse { under: None, scopes: wanted.clone() })
     }
 
-    fn before(&self, request: &AuthorizationRequest) -> Before {
+    fn before(&self, request: &AuthorizationRequest, now: Timestamp) -> Before {
         let allowed = self.same(request).fold(Scopes::default(), |all, consent| all.union(&consent.scopes));
         let refused = |scope| self.refusals(request).any(|row| row.scope() == Some(scope));
         let changed = self.same(request).next().is_none();
         Before {
             allowed,
             details: self.same(request).next().map(|consent| consent.details.clone()).unwrap_or_default(),
+            beyond: !self.same(request).any(|consent| covers(&consent.details, &request.details, now)),
             refused: request.scopes.filtered(refused),
             changed_since: self.consents.first().filter(|_| changed).map(|consent| consent.created_at),
         }

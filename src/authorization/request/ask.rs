@@ -233,7 +233,11 @@ fn consent(
 ///
 /// # Errors
 /// See [`AnswerError`].
-pub(in crate::authorization) fn allow_request(conn: &mut DbConnection, answer: &Answer, now: Timestamp) -> Result<(), AnswerError> {
+pub(in crate::authorization) fn allow_request(
+    conn: &mut DbConnection,
+    answer: &Answer,
+    now: Timestamp,
+) -> Result<(), AnswerError> {
     let consent = &answer.consent;
     if !store::decide_request(conn, &answer.hash, ("allowed", &consent.account_id), now)? {
         return Err(AnswerError::Closed);

@@ -15,15 +15,13 @@ use serde::{Deserialize, Serialize};
 use super::pkce::CodeChallenge;
 use super::scope::Scopes;
 
-pub use ask::{
-    Answer, AnswerError, Asked, PUSHED_LIFETIME, REQUEST_URI, asked, keep, show,
-};
+pub use ask::{Answer, AnswerError, Asked, PUSHED_LIFETIME, REQUEST_URI, asked, keep, show};
 pub(super) use ask::{allow_request, deny_request};
-pub use details::{Detail, DetailError, Limits, limits_of};
 pub(super) use details::details_digest;
+pub use details::{Detail, DetailError, Limits, limits_of};
 pub use plan::{MostEach, PlanLine, WorstCase};
 pub use read::{Params, Refusal, Target, TargetError, read_request};
-pub(super) use store::{bind_request, decide_request, delete_ended_before};
+pub(super) use store::{bind_request, decide_request, delete_ended_before, is_open_for};
 
 /// A request that may be shown to a human.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -63,6 +63,21 @@ pub(in crate::authorization) fn bind_request(
     Ok(diesel::update(unseen).set(authorization_requests::account_id.eq(Some(account))).execute(conn)? == 1)
 }
 
+/// Whether it is this account's to answer now.
+pub(in crate::authorization) fn is_open_for(
+    conn: &mut DbConnection,
+    hash: &SecretHash,
+    account: &AccountId,
+    now: Timestamp,
+) -> QueryResult<bool> {
+    let own = authorization_requests::table
+        .find(hash)
+        .filter(authorization_requests::state.eq("asked"))
+        .filter(authorization_requests::account_id.eq(Some(account)))
+        .filter(authorization_requests::expires_at.gt(now));
+    Ok(own.count().get_result::<i64>(conn)? == 1)
+}
+
 /// Whether this call decided, for an account whose request it is or can become: check and change in one statement.
 pub(in crate::authorization) fn decide_request(
     conn: &mut DbConnection,

@@ -40,7 +40,10 @@ pub(super) fn groups(wishes: &Wishes<'_>) -> Vec<Group> {
         Group {
             title: "Delete",
             effects: wishes
-                .tick(Scope::ResourcesDelete, "resources of this account, whoever created them; what is in them is lost")
+                .tick(
+                    Scope::ResourcesDelete,
+                    "resources of this account, whoever created them; what is in them is lost",
+                )
                 .into_iter()
                 .collect(),
         },
@@ -66,8 +69,9 @@ fn changes(wishes: &Wishes<'_>) -> Vec<Effect> {
 fn spends(wishes: &Wishes<'_>) -> Vec<Effect> {
     let Some(monthly) = wishes.monthly else { return Vec::new() };
     let with = |text: String| Effect { text, scope: None, ticked: false, note: None };
-    let most =
-        format!("up to {monthly} in a calendar month, with what it spends here already. A purchase above it is refused");
+    let most = format!(
+        "up to {monthly} in a calendar month, with what it spends here already. A purchase above it is refused"
+    );
     let first = Effect { note: Some(Note::With("Create")), ..with(most) };
     [first].into_iter().chain(money_words(wishes.limits).into_iter().map(with)).collect()
 }
@@ -137,9 +141,9 @@ pub(super) fn creates(limits: &Limits, edition: &Edition) -> String {
     }
     match (&limits.offers, limits.max_count) {
         (Some(offers), count) => {
-            let names: Vec<String> =
-                offers.iter().map(|(service, plan)| priced_name(edition, service, plan)).collect();
-            let count = count.map(|count| format!("up to {} of: ", things(count))).unwrap_or_else(|| "only ".to_owned());
+            let names: Vec<String> = offers.iter().map(|(service, plan)| priced_name(edition, service, plan)).collect();
+            let count =
+                count.map(|count| format!("up to {} of: ", things(count))).unwrap_or_else(|| "only ".to_owned());
             format!("{count}{}", names.join(", "))
         }
         (None, Some(count)) => format!("up to {} of any kind", things(count)),
@@ -178,7 +182,8 @@ fn money_words(limits: &Limits) -> Vec<String> {
 
 /// Limits in words, for the difference.
 pub(super) fn limit_words(limits: &Limits, edition: &Edition) -> Vec<String> {
-    let mut words: Vec<String> = limits.per_month.map(|month| format!("spend up to {month} a month")).into_iter().collect();
+    let mut words: Vec<String> =
+        limits.per_month.map(|month| format!("spend up to {month} a month")).into_iter().collect();
     words.extend(money_words(limits));
     if !limits.plan.is_empty() {
         let lines: Vec<String> = limits.plan.iter().map(|line| of_line(line, edition)).collect();

@@ -8,9 +8,7 @@ use super::effects::{Wishes, asks, difference, groups, limit_words, offer, thing
 use super::pages::{ConsentPage, Difference, Frame, PlanRow, PlanTable, Voucher};
 use crate::account::Account;
 use crate::app::App;
-use crate::authorization::{
-    Asked, Before, Client, ClientOrigin, Detail, Limits, PlanLine, Scope, Trust, limits_of,
-};
+use crate::authorization::{Asked, Before, Client, ClientOrigin, Detail, Limits, PlanLine, Scope, Trust, limits_of};
 use crate::catalog::Edition;
 use crate::http::problem::{Problem, table};
 use crate::money::{Amount, Money};
@@ -105,14 +103,15 @@ fn creates(limits: &Limits) -> Option<String> {
     Some(things(limits.plan.iter().fold(0, |sum, line| sum.saturating_add(line.count))))
 }
 
-/// What is asked beyond what was allowed: scopes, and numbers when they are others.
+/// What is asked beyond what was allowed: scopes, and numbers when they are higher.
 fn more(wishes: &Wishes<'_>, before: &Before, edition: &Edition) -> Result<Option<Difference>, Problem> {
-    let had = limits_in(&before.details)?;
-    let (new, old) = (limit_words(wishes.limits, edition), limit_words(&had, edition));
-    let changed = new != old;
-    let nothing = || vec!["no limits but the cap of the account".to_owned()];
-    let said = |words: Vec<String>| if words.is_empty() { nothing() } else { words };
-    if changed { Ok(difference(wishes, said(new), said(old))) } else { Ok(difference(wishes, Vec::new(), old)) }
+    let had = limit_words(&limits_in(&before.details)?, edition);
+    if !before.beyond {
+        return Ok(difference(wishes, Vec::new(), had));
+    }
+    let said =
+        |words: Vec<String>| if words.is_empty() { vec!["no limit but the account's cap".to_owned()] } else { words };
+    Ok(difference(wishes, said(limit_words(wishes.limits, edition)), said(had)))
 }
 
 fn plan_table(limits: &Limits, details: &[Detail], edition: &Edition) -> Option<PlanTable> {

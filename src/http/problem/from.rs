@@ -189,9 +189,8 @@ impl From<BuyError> for Problem {
             BuyError::Advance(error) => error.into(),
             BuyError::Allowance(AllowanceError::Db(error)) | BuyError::Db(error) => error.into(),
             BuyError::Allowance(
-                error @ (AllowanceError::NotPlanned
-                | AllowanceError::PlanUsedUp { .. }
-                | AllowanceError::Dearer { .. }),
+                error
+                @ (AllowanceError::NotPlanned | AllowanceError::PlanUsedUp { .. } | AllowanceError::Dearer { .. }),
             ) => outside_plan(&error),
             BuyError::Allowance(error) => {
                 Self::new(&table::NOT_ALLOWED, format!("{error}.")).next("tell_human", table::NOT_ALLOWED.human)

@@ -144,7 +144,15 @@ mod tests {
     fn what_was_asked_just_now_says_how_long_ago() {
         let now = at("2026-11-15T14:03:00Z");
         let ages: Vec<_> = [-5, 0, 9, 20, 119, 125, 600].map(|ago| age(now.minus(TimeDelta::seconds(ago)), now)).into();
-        let wanted = ["just now", "just now", "just now", "20 seconds ago", "119 seconds ago", "2 minutes ago", "10 minutes ago"];
+        let wanted = [
+            "just now",
+            "just now",
+            "just now",
+            "20 seconds ago",
+            "119 seconds ago",
+            "2 minutes ago",
+            "10 minutes ago",
+        ];
         assert_eq!(ages, wanted);
     }
 

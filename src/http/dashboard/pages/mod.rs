@@ -29,9 +29,7 @@ mod tests;
 pub use activity::Activity;
 pub(super) use ceiling::example_below;
 pub use ceiling::{CapForm, Ceiling, CeilingKind, Control};
-pub use consent::{
-    ConsentPage, ConsentWaitsPage, Difference, Effect, Group, Note, PlanRow, PlanTable, Voucher,
-};
+pub use consent::{ConsentPage, ConsentWaitsPage, Difference, Effect, Group, Note, PlanRow, PlanTable, Voucher};
 pub use consent_needed::ConsentNeededPage;
 pub use days::DaySpend;
 pub use frame::{CONTENT_SECURITY_POLICY, Frame, Notice, respond};
