@@ -62,7 +62,7 @@ on_both! {
         let page = page_of(&client, &wanted).await;
         let html = is_asked(&browser, &page).await;
         for wanted in ["could spend up to $18.00 a month here, and create 3 resources", "2 × Postgres · Small", "$9.00 a month",
-            "1 × Sandbox · Free", "At most $18.00 a month", "exactly the plan below", "signed catalog, revision"] {
+            "1 × Sandbox · Free", "<b>$18.00 a month</b>", "exactly the plan below", "signed catalog, revision"] {
             assert!(html.contains(wanted), "`{wanted}` is missing: {html}");
         }
         let answer = allows(&browser, &page, &["resources:write"]).await;
@@ -161,7 +161,7 @@ on_both! {
         // A bucket is free under one parent; the weather costs up to its maximum.
         let page = page_of(&client, &json!([plan(&[("bucket", "standard", 2), ("weather", "metered", 1)])])).await;
         let html = is_asked(&Browser::of_owner(&ada).await, &page).await;
-        assert!(html.contains("At most $210.00 a month"), "{html}");
+        assert!(html.contains("<b>$210.00 a month</b>") && html.contains("could spend only $100.00 of that"), "{html}");
         assert!(html.contains("could spend up to $100.00 a month"), "the account's own cap is lower: {html}");
         app.stop().await;
     }

@@ -68,16 +68,16 @@ async fn find(app: &App, handle: &str) -> Result<Result<Question, HttpResponse>,
     Ok(Ok(Question { asked, client }))
 }
 
-/// The question, if this human can answer it now; else the page that says why not.
-fn answerable(app: &App, asked: &Asked, account: &AccountId) -> Result<(), HttpResponse> {
+/// The page that says why this human cannot answer the question now, if they cannot.
+fn not_theirs(app: &App, asked: &Asked, account: &AccountId) -> Option<HttpResponse> {
     if !asked.open {
-        return Err(closed(app));
+        return Some(closed(app));
     }
     if asked.account_id.as_ref().is_some_and(|owner| owner != account) {
         let text = "It was shown to somebody who is logged in to another account, and only they can answer it.";
-        return Err(told(app, StatusCode::FORBIDDEN, "This question is for another account.", text));
+        return Some(told(app, StatusCode::FORBIDDEN, "This question is for another account.", text));
     }
-    Ok(())
+    None
 }
 
 fn page_of(handle: &str) -> Onward {
@@ -131,7 +131,7 @@ pub(super) async fn show(
     if !question.asked.open {
         return answered(&app, &question.asked, (&handle, &human.session.account.id), human.now).await;
     }
-    if let Err(page) = answerable(&app, &question.asked, &human.session.account.id) {
+    if let Some(page) = not_theirs(&app, &question.asked, &human.session.account.id) {
         return Ok(page);
     }
     if let Some(refused) = too_old(&app, &human.session, (&question.asked, &handle), human.now) {
@@ -262,7 +262,7 @@ pub(super) async fn allow(
         Err(refused) => return Ok(refused.back_to(page_of(&handle)).error_response()),
     };
     let (account, now) = (&human.session.account, human.now);
-    if let Err(page) = answerable(&app, asked, &account.id) {
+    if let Some(page) = not_theirs(&app, asked, &account.id) {
         return Ok(page);
     }
     if let Some(refused) = too_old(&app, &human.session, (asked, &handle), now) {
@@ -329,7 +329,7 @@ pub(super) async fn deny(
         Err(refused) => return Ok(refused.back_to(page_of(&handle)).error_response()),
     };
     let (account, now) = (&human.session.account, human.now);
-    if let Err(page) = answerable(&app, asked, &account.id) {
+    if let Some(page) = not_theirs(&app, asked, &account.id) {
         return Ok(page);
     }
     let (turn, trust, patience) = (turn(&app, asked, &handle, account)?, question.trust(), app.patience());
@@ -359,7 +359,7 @@ pub(super) async fn answer_instead(
         Err(refused) => return Ok(refused.back_to(page_of(&handle)).error_response()),
     };
     let account = &human.session.account;
-    if let Err(page) = answerable(&app, &asked, &account.id) {
+    if let Some(page) = not_theirs(&app, &asked, &account.id) {
         return Ok(page);
     }
     let turn = turn(&app, &asked, &handle, account)?;

@@ -3,6 +3,7 @@
 use super::pages::{Difference, Effect, Group, Note};
 use crate::authorization::{Before, Limits, PlanLine, Scope, Scopes};
 use crate::catalog::Edition;
+use crate::clock::Timestamp;
 use crate::money::Money;
 
 /// What is asked, and what the human decided before.
@@ -142,8 +143,7 @@ pub(super) fn creates(limits: &Limits, edition: &Edition) -> String {
     match (&limits.offers, limits.max_count) {
         (Some(offers), count) => {
             let names: Vec<String> = offers.iter().map(|(service, plan)| priced_name(edition, service, plan)).collect();
-            let count =
-                count.map(|count| format!("up to {} of: ", things(count))).unwrap_or_else(|| "only ".to_owned());
+            let count = count.map_or_else(|| "only ".to_owned(), |count| format!("up to {} of: ", things(count)));
             format!("{count}{}", names.join(", "))
         }
         (None, Some(count)) => format!("up to {} of any kind", things(count)),
@@ -174,7 +174,7 @@ fn money_words(limits: &Limits) -> Vec<String> {
     if let (Some(single), Some(month)) = (limits.single, limits.per_month) {
         words.push(format!("at most {} at once", Money { amount: single, currency: month.currency }));
     }
-    if let Some(day) = limits.ends_at.and_then(|end| end.to_datetime()) {
+    if let Some(day) = limits.ends_at.and_then(Timestamp::to_datetime) {
         words.push(format!("nothing after {} UTC", day.format("%-d %b %Y %H:%M")));
     }
     words

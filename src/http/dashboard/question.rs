@@ -67,7 +67,7 @@ pub(super) async fn ask(
         creates: creates(&limits).filter(|_| spends),
         asks: asks(scopes),
         groups: groups(&wishes),
-        plan: plan_table(&limits, &request.details, &edition),
+        plan: plan_table(&limits, &request.details, monthly, &edition),
         difference: more(&wishes, before, &edition)?,
         now: app.clock.now(),
         asked_at: asked.created_at,
@@ -114,13 +114,14 @@ fn more(wishes: &Wishes<'_>, before: &Before, edition: &Edition) -> Result<Optio
     Ok(difference(wishes, said(limit_words(wishes.limits, edition)), said(had)))
 }
 
-fn plan_table(limits: &Limits, details: &[Detail], edition: &Edition) -> Option<PlanTable> {
+fn plan_table(limits: &Limits, details: &[Detail], monthly: Option<Money>, edition: &Edition) -> Option<PlanTable> {
     let worst = details.iter().find_map(|detail| match detail {
         Detail::Plan { worst_case, .. } => worst_case.as_ref(),
         _ => None,
     })?;
     Some(PlanTable {
         rows: limits.plan.iter().map(|line| row(line, edition)).collect(),
+        lower: monthly.filter(|most| worst.money().is_some_and(|worst| most.amount < worst.amount)),
         total: worst.money().map_or_else(|| "nothing".to_owned(), |money| money.to_string()),
         catalog_version: worst.catalog_version,
     })

@@ -88,6 +88,8 @@ pub struct PlanTable {
     pub rows: Vec<PlanRow>,
     /// The most that everything costs in a month.
     pub total: String,
+    /// The most that could be spent, where that is less.
+    pub lower: Option<Money>,
     /// The revision of the catalog that says so.
     pub catalog_version: i64,
 }
@@ -177,8 +179,12 @@ impl ConsentPage {
         format::time_of_day(self.until)
     }
 
-    fn day(&self, at: &Timestamp) -> format::Moment {
-        format::day(*at)
+    fn spend_end(&self) -> Option<format::Moment> {
+        self.spends_until.map(format::day)
+    }
+
+    fn allowed_on(&self) -> Option<format::Moment> {
+        self.changed_since.map(format::day)
     }
 }
 

@@ -8,7 +8,7 @@ use chrono::{Days, NaiveDate, TimeDelta};
 use super::*;
 use crate::clock::{Period, Timestamp};
 use crate::http::assets::{HTMX, asset_url};
-use crate::money::{Amount, Currency};
+use crate::money::{Amount, Currency, Money};
 
 const HOSTILE: &str = "<script>alert(1)</script>\"'&<img src=x onerror=alert(1)>";
 
@@ -268,7 +268,12 @@ fn consent(text: &str) -> ConsentPage {
             },
             Group { title: "Spend", effects: vec![effect(text, None, false, Some(Note::With("Create")))] },
         ],
-        plan: Some(PlanTable { rows: vec![row], total: "$18.00".into(), catalog_version: 42 }),
+        plan: Some(PlanTable {
+            rows: vec![row],
+            total: "$18.00".into(),
+            lower: Some(Money { amount: usd(1_000), currency: Currency::USD }),
+            catalog_version: 42,
+        }),
         difference: Some(Difference { new: vec![text.into()], before: vec![text.into(), text.into()] }),
         now: asked_at.plus(TimeDelta::seconds(20)),
         asked_at,
