@@ -12,7 +12,8 @@ use url::Url;
 
 use crate::attestation::request_signature::{PublicKeyCache, SecretBook};
 use crate::authorization::{
-    ClientDocuments, Confirmation, DeviceFlow, Nonces, RedirectWithCode, Revocations, RiskyScope, StepUp, Successors,
+    ClientDocuments, Confirmation, DeviceFlow, Nonces, Patience, RedirectWithCode, Revocations, RiskyScope, StepUp,
+    Successors,
 };
 use crate::catalog::{self, Catalog, DriverKind, Edition, ServiceId, Version};
 use crate::clock::{Clock, Timestamp};
@@ -325,6 +326,15 @@ impl App {
         }
         older.push_back(edition.clone());
         edition
+    }
+
+    /// How often a client may ask a human.
+    #[must_use]
+    pub fn patience(&self) -> Patience {
+        Patience {
+            prompts_per_day: self.oauth.prompts_per_day,
+            wait: TimeDelta::hours(self.oauth.denied_wait_hours.into()),
+        }
     }
 
     /// The provider's name, as it is published.

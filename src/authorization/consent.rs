@@ -7,6 +7,8 @@ use serde_json::json;
 
 use super::code::NewCode;
 use super::device;
+use super::memory;
+use super::oauth_grant::CONSENT_LIFETIME;
 use super::pkce::CodeChallenge;
 use super::request;
 use super::scope::Scopes;
@@ -113,6 +115,8 @@ pub struct Question {
     pub settings: Option<WireSettings>,
     /// Who is asked.
     pub owner: Account,
+    /// What they allowed before.
+    pub allowed: Option<Scopes>,
     /// Given back verbatim with the answer. Secret.
     pub state: Option<Secret>,
 }
@@ -190,13 +194,15 @@ pub async fn question(db: &Db, sealer: &Sealer, id: &AccountRequestId) -> Result
         let orchestrator = orchestrator::by_id(conn, &request.orchestrator_id)?;
         let settings = orchestrator::wire_of(conn, &request.orchestrator_id)?;
         let owner = account::by_id(conn, &request.account_id)?;
-        Ok::<_, DbError>(orchestrator.zip(owner).map(|(orchestrator, owner)| (request, orchestrator, settings, owner)))
+        let before = allowed(conn, (&request.orchestrator_id, &request.tenant, &request.subject))?;
+        let who = orchestrator.zip(owner);
+        Ok::<_, DbError>(who.map(|(orchestrator, owner)| (request, orchestrator, settings, owner, before)))
     });
-    let Some((request, orchestrator, settings, owner)) = found.await? else { return Ok(None) };
+    let Some((request, orchestrator, settings, owner, allowed)) = found.await? else { return Ok(None) };
     let opened = sealer.open(&place(id), &request.sealed_confirmation_secret)?;
     let state = String::from_utf8_lossy(&opened);
     let state = (!state.is_empty()).then(|| Secret::presented(&state));
-    Ok(Some(Question { request, orchestrator, settings, owner, state }))
+    Ok(Some(Question { request, orchestrator, settings, owner, allowed, state }))
 }
 
 /// The owner allows it: the account is linked, and `code` works from now on. Call it inside `Db::write`.
@@ -279,5 +285,8 @@ pub fn forget_ended(conn: &mut DbConnection, now: Timestamp, limit: i64) -> Resu
     let end = now.minus(chrono::TimeDelta::days(1));
     let of_wire = wire_store::delete_ended_before(conn, end, limit)?;
     let of_devices = device::delete_ended_before(conn, end, limit)?;
-    Ok(of_wire.max(of_devices).max(request::delete_ended_before(conn, end, limit)?))
+    let remembered = (now.minus(CONSENT_LIFETIME), end);
+    let of_memory = memory::delete_ended_before(conn, remembered, now, limit)?;
+    let of_questions = request::delete_ended_before(conn, end, limit)?;
+    Ok(of_wire.max(of_devices).max(of_memory).max(of_questions))
 }

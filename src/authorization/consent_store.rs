@@ -87,6 +87,33 @@ pub fn consents_of_account(conn: &mut DbConnection, account: &AccountId, limit: 
     rows.into_iter().map(Consent::try_from).collect()
 }
 
+/// What a client was allowed on an account since `since` and was not taken back, newest first.
+pub(super) fn standing_of(
+    conn: &mut DbConnection,
+    (account, client, resource): (&AccountId, &str, &str),
+    since: Timestamp,
+    limit: i64,
+) -> Result<Vec<Consent>, DbError> {
+    let rows: Vec<ConsentRow> = consents::table
+        .filter(consents::account_id.eq(account))
+        .filter(consents::client.eq(client.to_owned()))
+        .filter(consents::resource.eq(resource.to_owned()))
+        .filter(consents::revoked_at.is_null())
+        .filter(consents::created_at.gt(since))
+        .order(consents::id.desc())
+        .limit(limit)
+        .load(conn)?;
+    rows.into_iter().map(Consent::try_from).collect()
+}
+
+/// Whether it stands; if so, its human has logged in as `log_in` says since.
+pub(super) fn use_again(conn: &mut DbConnection, id: &ConsentId, log_in: &LogIn, now: Timestamp) -> QueryResult<bool> {
+    let standing = consents::table.find(id).filter(consents::revoked_at.is_null());
+    let changes =
+        (consents::used_at.eq(now), consents::auth_time.eq(log_in.at), consents::acr.eq(log_in.acr.as_deref()));
+    Ok(diesel::update(standing).set(changes).execute(conn)? == 1)
+}
+
 /// Whether it stands. A write on its row: whoever takes it back at this moment waits for us, or we for them, so that no
 /// token comes of a consent after it was taken back.
 pub(super) fn use_it(conn: &mut DbConnection, id: &ConsentId, now: Timestamp) -> QueryResult<bool> {

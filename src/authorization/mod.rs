@@ -19,6 +19,7 @@ mod dpop;
 mod exchange;
 mod grant;
 mod introspection;
+mod memory;
 mod oauth_grant;
 mod pkce;
 mod refresh;
@@ -41,8 +42,8 @@ pub use account_request::{
 pub use client::{
     AssertionError, AuthMethod, Authenticated, CLIENT_ALGORITHMS, Client, ClientDocuments, ClientError, ClientKeys,
     ClientMetadata, ClientOrigin, ClientParts, DocumentError, GrantType, InvalidRedirectUri, MAX_DYNAMIC,
-    MetadataError, NewClient, PresentedClient, RedirectUri, RegisterError, Registered, SentClient, UNUSED_LIFETIME,
-    UnknownOrigin, authenticate_client, forget_unused, is_document_url, list as list_clients,
+    MetadataError, NewClient, PresentedClient, RedirectUri, RegisterError, Registered, SentClient, Trust,
+    UNUSED_LIFETIME, UnknownOrigin, authenticate_client, forget_unused, is_document_url, list as list_clients,
     register as register_client, remove as remove_client, resolve_client, rotate as rotate_client,
 };
 pub use code::{CODE_LIFETIME, NewCode, RedeemError, Redemption, SignedBy, redeem};
@@ -62,6 +63,10 @@ pub use dpop::{
 pub use exchange::{ExchangeError, ExchangeParts, ExchangeRequest, Exchanged, OAuthError, exchange};
 pub use grant::{Access, AccessError, Grant, access, revoke};
 pub use introspection::{Revoked, Revoker, TokenParts, introspect, revoke_token};
+pub use memory::{
+    Before, Patience, Recalled, Reuse, Standing, Turn, Verdict, Waiting, allow_asked, answer_again, answer_remembered,
+    deny_asked, recall, take_over, take_turn,
+};
 pub use oauth_grant::{
     Asking, CodeRedemption, Given, GrantError, GrantParts, Successors, client_credentials, code_is_of_consent,
     redeem_code, refresh_consent, refresh_is_of_consent, use_up,
@@ -69,8 +74,8 @@ pub use oauth_grant::{
 pub use pkce::{CodeChallenge, CodeVerifier, InvalidChallenge, InvalidVerifier};
 pub use refresh::{RefreshError, refresh, refresh_owner};
 pub use request::{
-    Answer, AnswerError, Asked, AuthorizationRequest, Detail, DetailError, Limits, PUSHED_LIFETIME, Params,
-    REQUEST_URI, Refusal, Target, TargetError, allow_request, asked, deny_request, keep, limits_of, read_request, show,
+    Answer, AnswerError, Asked, AuthorizationRequest, Detail, DetailError, Limits, MostEach, PUSHED_LIFETIME, Params,
+    PlanLine, REQUEST_URI, Refusal, Target, TargetError, WorstCase, asked, keep, limits_of, read_request, show,
 };
 pub use reset::{Program, allow_or_not, end_all, kept_scopes, own_clients, programs};
 pub use revocation::{Ended, Revocations, TURN as REVOCATION_TURN, read_ended};

@@ -28,7 +28,7 @@ use crate::secret::{NoRandomness, Secret, SecretHash};
 use crate::signing::{KeyRing, SigningError};
 
 /// For how long refresh tokens can be replaced by others at all.
-const CONSENT_LIFETIME: TimeDelta = TimeDelta::days(180);
+pub(super) const CONSENT_LIFETIME: TimeDelta = TimeDelta::days(180);
 
 /// Why a consent ended, in words.
 const CODE_CAME_BACK: &str = "a code came back";
@@ -53,6 +53,13 @@ impl Successors {
     fn of(&self, token: &Secret) -> Secret {
         let tag = hmac::sign(&self.0, token.expose().as_bytes());
         Secret::presented(&format!("rt_{}", URL_SAFE_NO_PAD.encode(tag)))
+    }
+
+    /// The code that answers a request without a page: the same however often the browser asks for it.
+    #[must_use]
+    pub fn code_of(&self, handle: &Secret) -> Secret {
+        let tag = hmac::sign(&self.0, format!("code {}", handle.expose()).as_bytes());
+        Secret::presented(&format!("ac_{}", URL_SAFE_NO_PAD.encode(tag)))
     }
 }
 
@@ -279,12 +286,16 @@ pub async fn redeem_code(
         return replayed(parts.db, &lane, consent.id, CODE_CAME_BACK, now).await;
     }
     fits(&row, &redemption, now)?;
-    give(parts, asking, (consent, row.bound_to.as_deref()), Ticket { hash, take: wire_store::use_code }, now).await
+    let ticket = Ticket { hash, take: wire_store::use_code, scope: row.scope };
+    give(parts, asking, (consent, row.bound_to.as_deref()), ticket, now).await
 }
 
-/// What is used up for tokens, and how: whether this call did it.
+/// What is used up for tokens.
 pub(super) struct Ticket {
     pub(super) hash: SecretHash,
+    /// What it stands for: the consent, or a part of it.
+    pub(super) scope: String,
+    /// How it is used up: whether this call did it.
     pub(super) take: fn(&mut DbConnection, &SecretHash, Timestamp) -> diesel::QueryResult<bool>,
 }
 
@@ -299,12 +310,14 @@ pub(super) async fn give(
     let lane = consent.account_id.to_string();
     stands(&consent, &asking)?;
     let bound_to = binding(&asking, key)?;
-    let scopes = narrowed(&asking, &consent.scopes, parts.audience)?;
+    let all = scopes_of(&ticket.scope, &consent)?;
+    let scopes = narrowed(&asking, &all, parts.audience)?;
     let mut prepared = prepare(parts, &consent, scopes, bound_to.clone(), now)?;
     let mut refresh = None;
     if asking.client.client.may(GrantType::RefreshToken) {
-        let secret = Secret::generate("rt")?;
-        refresh = Some(refresh_row(&secret, &prepared.grant, &consent, refresh_binding(&asking, bound_to), now));
+        let (secret, until) = (Secret::generate("rt")?, refresh_end(&consent, now));
+        let bound_to = refresh_binding(&asking, bound_to);
+        refresh = Some(refresh_row(&secret, &prepared.grant, (&consent.id, &all), bound_to, until));
         prepared.given.refresh_token = Some(secret);
     }
     let spending = Spending { consent: consent.id.clone(), grant: prepared.grant, asking };
@@ -403,27 +416,39 @@ fn refresh_binding(asking: &Asking, bound_to: Option<String>) -> Option<String> 
     bound_to.filter(|_| !asking.client.client.is_confidential())
 }
 
+/// What a code or refresh token stands for: a code can be of less than its consent.
+fn scopes_of(written: &str, consent: &Consent) -> Result<Scopes, GrantError> {
+    // Written by ourselves from a `Scopes`.
+    let scopes =
+        written.parse::<Scopes>().map_err(|_unknown| GrantError::Grant("it is of scopes that nobody knows"))?;
+    Ok(consent.scopes.intersection(&scopes))
+}
+
+fn refresh_end(consent: &Consent, now: Timestamp) -> Timestamp {
+    now.plus(REFRESH_TOKEN_LIFETIME).min(consent.created_at.plus(CONSENT_LIFETIME))
+}
+
 fn refresh_row(
     secret: &Secret,
     grant: &Grant,
-    consent: &Consent,
+    (consent, scopes): (&ConsentId, &Scopes),
     bound_to: Option<String>,
-    now: Timestamp,
+    expires_at: Timestamp,
 ) -> RefreshRow {
     RefreshRow {
         token_hash: secret.hash(),
-        family: consent.id.to_string(),
+        family: consent.to_string(),
         grant_id: grant.id.clone(),
         account_id: grant.account_id.clone(),
         orchestrator_id: grant.orchestrator_id.clone(),
         client: grant.client.clone(),
         // A narrower access token does not narrow what the human allowed (RFC 6749 §6).
-        scope: consent.scopes.to_string(),
-        issued_at: now,
-        expires_at: now.plus(REFRESH_TOKEN_LIFETIME).min(consent.created_at.plus(CONSENT_LIFETIME)),
+        scope: scopes.to_string(),
+        issued_at: grant.issued_at,
+        expires_at,
         replaced_at: None,
         revoked_at: None,
-        consent_id: Some(consent.id.clone()),
+        consent_id: Some(consent.clone()),
         bound_to,
     }
 }
@@ -456,9 +481,11 @@ pub async fn refresh_consent(
         return replayed(parts.db, &lane, consent.id, REFRESH_CAME_BACK, now).await;
     }
     stands(&consent, &asking)?;
-    let scopes = narrowed(&asking, &consent.scopes, parts.audience)?;
+    let all = scopes_of(&row.scope, &consent)?;
+    let scopes = narrowed(&asking, &all, parts.audience)?;
     let mut prepared = prepare(parts, &consent, scopes, bound_to, now)?;
-    let new_row = refresh_row(&successor, &prepared.grant, &consent, row.bound_to.clone(), now);
+    let until = refresh_end(&consent, now);
+    let new_row = refresh_row(&successor, &prepared.grant, (&consent.id, &all), row.bound_to.clone(), until);
     prepared.given.refresh_token = Some(successor);
     let spending = Spending { consent: consent.id.clone(), grant: prepared.grant, asking };
     let hash = token.hash();

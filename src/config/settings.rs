@@ -227,6 +227,10 @@ pub struct OAuthConfig {
     pub device_flow: bool,
     /// What such a program can be given at most: scopes that look, and no others.
     pub device_scopes: Vec<String>,
+    /// How many questions one client may put before the human of one account on one day (UTC). Zero: any number.
+    pub prompts_per_day: u32,
+    /// How many hours a client waits after three denials in a row.
+    pub denied_wait_hours: u32,
 }
 
 /// How often one address may do what nobody has to sign for. Every rate is also the burst; zero: no limit.
@@ -386,6 +390,8 @@ dynamic_registration = false
 bound_tokens_to_write = false
 device_flow = false
 device_scopes = ["resources:read", "budget:read"]
+prompts_per_day = 10
+denied_wait_hours = 24
 
 [limits]
 address_accounts_per_hour = 3600

@@ -751,3 +751,51 @@ diesel::table! {
         next_try_at -> BigInt,
     }
 }
+
+diesel::table! {
+    consent_turns (account_id, client, resource) {
+        account_id -> Text,
+        client -> Text,
+        resource -> Text,
+        handle_hash -> Text,
+        sealed_handle -> Text,
+        asked_at -> BigInt,
+        expires_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    consent_patience (account_id, client) {
+        account_id -> Text,
+        client -> Text,
+        day_start -> BigInt,
+        prompts -> BigInt,
+        denials -> BigInt,
+        waits_until -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    scope_refusals (account_id, client, resource, scope) {
+        account_id -> Text,
+        client -> Text,
+        resource -> Text,
+        scope -> Text,
+        client_digest -> Text,
+        details_digest -> Text,
+        refused_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    allowance_lines (account_id, allowance_id, service, plan) {
+        account_id -> Text,
+        allowance_id -> Text,
+        service -> Text,
+        plan -> Text,
+        currency -> Nullable<Text>,
+        price_ceiling -> BigInt,
+        max_count -> BigInt,
+        made -> BigInt,
+    }
+}

@@ -184,7 +184,7 @@ fn record(
     person::pass_on(conn, (account, &purchase.orchestrator_id), &offer.kyc, &purchase.information, now)??;
     let sale = sell(conn, purchase)?;
     if let Some(allowance) = &purchase.allowance {
-        allowance::take(conn, (account, allowance), (&purchase.plan, sale.due), now)?;
+        allowance::take(conn, (account, allowance), &sale, now)?;
     }
     let bill = Bill {
         account,

@@ -33,7 +33,7 @@ mod unclaimed_store;
 mod wire_store;
 
 pub use advance::{AdvanceError, Progress, advance, resume_due};
-pub use allowance::{Allowance, AllowanceError, allow};
+pub use allowance::{Allowance, AllowanceError, AllowanceLine, WorstCase, allow};
 pub use buy::{BuyError, Purchase, Wanted, buy, charge_of, of_key, paid, standing};
 pub use change::{Change, ChangeError, Changed, change_plan, changed_before};
 pub use constraints::ConstraintError;

@@ -127,7 +127,7 @@ on_both! {
         let registered = answer.json();
         assert_eq!((&registered["client_secret_expires_at"], &registered["client_id_issued_at"]), (&json!(0), &json!(app.now().seconds())));
         assert_eq!(registered["grant_types"], json!(["authorization_code", "refresh_token"]), "nothing for itself");
-        assert!(registered.get("logo_uri").is_none());
+        assert_eq!(registered["logo_uri"], "https://x.example/l", "kept as a part of who it is, and never shown");
         assert!(registered.get("scope").is_none(), "what it would ask for first binds it to nothing");
         let client = OAuthClient { app: &app, http: app.stranger(), id: text(&registered, "client_id").to_owned(),
             secret: registered["client_secret"].as_str().map(str::to_owned) };

@@ -32,7 +32,7 @@ on_both! {
         let shown = browser.get(&page).await.expect_status(200);
         let html = shown.text();
         for wanted in ["<b>Codex Seven</b> could spend up to $100.00 a month", "agent.example", "ada@example.test",
-            "Create and remove", "value=\"budget:read\" checked", ">Allow</button>", ">Deny</button>"] {
+            "<legend>Create</legend>", "value=\"budget:read\" checked", ">Allow</button>", ">Deny</button>"] {
             assert!(html.contains(wanted), "`{wanted}` is missing: {html}");
         }
         let policy = shown.header("content-security-policy");
@@ -351,7 +351,8 @@ on_both! {
         let page = client.page(&asked).await;
         let browser = Browser::of_owner(&ada).await;
         let html = browser.get(&page).await.expect_status(200).text();
-        for wanted in ["could spend up to $20.00 a month", "At most $10.00 at once.", "postgres/small, sandbox/free, domain/dot-dev, 3 in all"] {
+        for wanted in ["could spend up to $20.00 a month", "at most $10.00 at once", "create up to 3 resources",
+            "up to 3 resources of: Postgres · Small ($9.00 a month), Sandbox · Free (free), Domain name · One year of .dev"] {
             assert!(html.contains(wanted), "`{wanted}` is missing: {html}");
         }
         let ticks = [("scope", "resources:read"), ("scope", "resources:write"), ("scope", "budget:read")];

@@ -65,6 +65,17 @@ impl FromStr for ClientOrigin {
     }
 }
 
+/// How far a human's decision about a client can be kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trust {
+    /// Its name is registered by the operator, or its domain is proven.
+    Known,
+    /// It registered itself: nobody checked anything.
+    Unverified,
+    /// The answer goes to the human's own machine, where any program can take its name.
+    Local,
+}
+
 /// A client.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Client {
@@ -140,6 +151,18 @@ impl Client {
     #[must_use]
     pub fn is_local(&self) -> bool {
         !self.metadata.redirect_uris.is_empty() && self.metadata.redirect_uris.iter().all(|uri| !uri.is_web())
+    }
+
+    /// How far a human's decision about a request that is answered at `redirect_uri` can be kept for the next one.
+    #[must_use]
+    pub fn trust(&self, redirect_uri: &str) -> Trust {
+        if self.is_local() || !redirect_uri.starts_with("https://") {
+            Trust::Local
+        } else if self.origin == ClientOrigin::Registration {
+            Trust::Unverified
+        } else {
+            Trust::Known
+        }
     }
 
     /// Names what a human's decision about it rests on. Another digest is another client.

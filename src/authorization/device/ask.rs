@@ -143,6 +143,9 @@ impl DeviceAnswered {
             code_challenge,
             bound_to: None,
             max_age: None,
+            optional_scopes: None,
+            // Somebody may have been talked into typing the code: what was allowed before is no answer to that.
+            prompt_consent: true,
         };
         let question = Self { handle: handle.hash(), challenge, request };
         Ok((handle, question))

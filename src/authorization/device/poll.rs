@@ -7,6 +7,7 @@ use super::store::{self, DeviceRow};
 use crate::authorization::client::GrantType;
 use crate::authorization::consent_grant::Consent;
 use crate::authorization::oauth_grant::{Asking, Given, GrantError, GrantParts, Ticket, give, replayed};
+use crate::authorization::wire_store::CodeRow;
 use crate::authorization::{consent_store, request, wire_store};
 use crate::clock::Timestamp;
 use crate::db::{Db, DbConnection, DbError};
@@ -44,8 +45,8 @@ impl From<DbError> for PollError {
 enum Standing {
     Waiting,
     Denied,
-    /// By the consent, and the key that must be proven.
-    Allowed(Box<Consent>, Option<String>),
+    /// By the consent, with the code that is its answer.
+    Allowed(Box<Consent>, Box<CodeRow>),
 }
 
 /// Tokens, when the human allowed it: once. A device code that comes back after that ends what came of it, because one of
@@ -72,9 +73,9 @@ pub async fn poll(parts: GrantParts<'_>, asking: Asking, code: &Secret, now: Tim
             let lane = consent.account_id.to_string();
             Ok(replayed(parts.db, &lane, consent.id, CAME_BACK, now).await?)
         }
-        Standing::Allowed(consent, key) => {
-            let ticket = Ticket { hash, take: store::take };
-            Ok(give(parts, asking, (*consent, key.as_deref()), ticket, now).await?)
+        Standing::Allowed(consent, code) => {
+            let ticket = Ticket { hash, take: store::take, scope: code.scope };
+            Ok(give(parts, asking, (*consent, code.bound_to.as_deref()), ticket, now).await?)
         }
     }
 }
@@ -102,9 +103,9 @@ fn standing_of(conn: &mut DbConnection, row: &DeviceRow) -> Result<Standing, Gra
         return Ok(Standing::Waiting);
     };
     let gone = || GrantError::Grant("the consent is gone");
-    let id = code.consent_id.ok_or_else(gone)?;
+    let id = code.consent_id.clone().ok_or_else(gone)?;
     let consent = consent_store::by_id(conn, &id)?.ok_or_else(gone)?;
-    Ok(Standing::Allowed(Box::new(consent), code.bound_to))
+    Ok(Standing::Allowed(Box::new(consent), Box::new(code)))
 }
 
 /// Which of the two ways to say: not yet.

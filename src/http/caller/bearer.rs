@@ -38,7 +38,7 @@ macro_rules! needs {
 needs! {
     ResourcesRead: ResourcesRead; step up false;
     ResourcesWrite: ResourcesWrite; step up false;
-    ResourcesRemove: ResourcesWrite; step up true;
+    ResourcesRemove: ResourcesDelete; step up true;
     BudgetRead: BudgetRead; step up false;
     DashboardLink: DashboardLink; step up false;
 }

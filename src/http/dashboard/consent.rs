@@ -6,11 +6,12 @@ use actix_web::{HttpResponse, ResponseError as _};
 use serde::Deserialize;
 use subtle::ConstantTimeEq as _;
 
+use super::effects::{Wishes, asks, difference, groups};
 use super::onward::Onward;
-use super::pages::{CONTENT_SECURITY_POLICY, ConsentPage, Effect, Frame, MessagePage, respond};
+use super::pages::{CONTENT_SECURITY_POLICY, ConsentPage, Frame, MessagePage, Voucher, respond};
 use crate::account::{self, Account};
 use crate::app::App;
-use crate::authorization::{self, Answered, ConsentError, NewCode, Question, RequestState, Scope, Scopes};
+use crate::authorization::{self, Answered, Before, ConsentError, Limits, NewCode, Question, RequestState, Scope};
 use crate::db::DbError;
 use crate::http::caller::{FreshlyLoggedIn, LoggedIn, NotHuman, SameSite, User};
 use crate::http::problem::{Problem, table};
@@ -328,17 +329,33 @@ async fn ask(app: &App, question: &Question, account: &Account, query: &StateQue
     let monthly = if spends { Some(ceiling(app, question).await?) } else { None };
     let callback = settings.and_then(|settings| settings.callback_url.as_ref());
     let origin = settings.and_then(|settings| app.confirmation.origin(settings));
+    let issuer: Option<url::Url> = question.orchestrator.issuer.as_str().parse().ok();
+    let wishes = Wishes {
+        scopes: &request.scopes,
+        required: &request.scopes,
+        before: &Before { allowed: question.allowed.clone().unwrap_or_default(), ..Before::default() },
+        limits: &Limits::default(),
+        monthly,
+        untick: false,
+        edition: &app.edition(),
+    };
     let page = ConsentPage {
         frame: Frame { provider: app.provider_name(), user: Some(name_of(account)) },
         asker: question.orchestrator.name.to_string(),
+        voucher: Voucher::Provider(issuer.as_ref().and_then(|url| url.host_str()).map(str::to_owned)),
         client: (request.client != request.orchestrator_id.as_str()).then(|| request.client.clone()),
-        proven: None,
         warnings: Vec::new(),
+        changed_since: None,
         email: Some(asked_email(question)),
         account: name_of(&question.owner),
         monthly,
-        limits: Vec::new(),
-        effects: effects(&request.scopes, false),
+        spends_until: None,
+        creates: None,
+        asks: asks(&request.scopes),
+        groups: groups(&wishes),
+        plan: None,
+        difference: difference(&wishes, Vec::new(), Vec::new()),
+        now: app.clock.now(),
         asked_at: request.created_at,
         until: request.expires_at,
         returns_to: callback.and_then(|url| url.host_str()).map(str::to_owned),
@@ -354,7 +371,7 @@ async fn ask(app: &App, question: &Question, account: &Account, query: &StateQue
 }
 
 /// The page. Its form may lead to `origin`, which its policy must say: browsers apply it to what the form leads to.
-pub(super) fn shown(page: &ConsentPage, origin: Option<&str>) -> HttpResponse {
+pub(super) fn shown(page: &impl askama::Template, origin: Option<&str>) -> HttpResponse {
     let mut answer = respond(page, StatusCode::OK);
     let policy = origin
         .map(|origin| CONTENT_SECURITY_POLICY.replace("form-action 'self'", &format!("form-action 'self' {origin}")));
@@ -383,16 +400,4 @@ pub(super) async fn cap_of(app: &App, owner: &Account, orchestrator: &Orchestrat
         }
         Err(error) => Err(error.into()),
     }
-}
-
-/// What scopes allow, in words; those that can be unticked carry their names.
-pub(super) fn effects(scopes: &Scopes, untick: bool) -> Vec<Effect> {
-    let known = [
-        (Scope::ResourcesWrite, "Create and remove", "resources of this account"),
-        (Scope::ResourcesRead, "See", "the resources of this account and how they are used"),
-        (Scope::BudgetRead, "See", "the budget and the ledger"),
-        (Scope::DashboardLink, "Make", "one-use links that log a browser in to your dashboard"),
-    ];
-    let allowed = known.into_iter().filter(|(scope, ..)| scopes.contains(*scope));
-    allowed.map(|(scope, verb, rest)| Effect { verb, rest, scope: untick.then(|| scope.as_str()) }).collect()
 }

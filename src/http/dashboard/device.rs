@@ -8,7 +8,8 @@ use actix_web::{HttpRequest, HttpResponse, ResponseError as _};
 use serde::Deserialize;
 
 use super::authorize::led_to_log_in;
-use super::consent::{effects, name_of};
+use super::consent::name_of;
+use super::effects::words;
 use super::pages::{DevicePage, DeviceQuestion, Frame, MessagePage, respond};
 use crate::app::App;
 use crate::authorization::{
@@ -52,7 +53,7 @@ fn page(app: &App, human: &FreshlyLoggedIn) -> DevicePage {
 pub(super) async fn show(app: Data<App>, human: Result<FreshlyLoggedIn, NotHuman>) -> HttpResponse {
     match human {
         Ok(human) => respond(&page(&app, &human), StatusCode::OK),
-        Err(refused) => led_to_log_in(&refused.back_to(home())),
+        Err(refused) => led_to_log_in(&refused, &home()),
     }
 }
 
@@ -141,7 +142,7 @@ pub(super) async fn look(
         proven: found.client.proven_host(),
         checked: found.client.origin == ClientOrigin::Operator,
         address: found.asked.address,
-        effects: effects(&found.asked.scopes, false),
+        effects: words(&found.asked.scopes),
         asked_at: found.asked.created_at,
         now: human.now,
         code: found.code.expose(),

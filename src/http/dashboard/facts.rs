@@ -280,6 +280,7 @@ fn activity(fact: &RecordedFact, account: &AccountId, orchestrator: &Orchestrato
         "account.linked" => "was linked to this account by the provider's rule".to_owned(),
         "consent.given" => format!("allowed {} to act for this account", text("client_name")),
         "consent.refused" => format!("refused {}", text("client_name")),
+        "consent.used_again" => format!("came back for what you allowed: {}", text("client_name")),
         "consent.revoked" => format!("ended what a program was allowed: {}", text("reason")),
         "link.widened" => format!("allowed {} to do more", text("orchestrator")),
         "link.denied" => format!("refused {}", text("orchestrator")),

@@ -7,10 +7,12 @@ mod authorize;
 mod change;
 mod consent;
 mod device;
+mod effects;
 mod facts;
 mod log_in;
 mod overview;
 mod part;
+mod question;
 
 use actix_web::web::{self, ServiceConfig};
 
@@ -36,6 +38,7 @@ pub(super) fn configure(config: &mut ServiceConfig, app: &App) {
         .service(web::resource("/consent/{handle}").get(authorize::show))
         .service(web::resource("/consent/{handle}/allow").post(authorize::allow))
         .service(web::resource("/consent/{handle}/deny").post(authorize::deny))
+        .service(web::resource("/consent/{handle}/instead").post(authorize::answer_instead))
         .service(web::resource("/dashboard").get(overview::show_overview))
         .service(web::resource("/dashboard/logout").post(log_in::log_out))
         .service(web::resource("/dashboard/cap").post(change::lower_cap))

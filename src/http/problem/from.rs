@@ -193,6 +193,10 @@ impl From<BuyError> for Problem {
             BuyError::KeyReused(_) => key_reused(),
             BuyError::Advance(error) => error.into(),
             BuyError::Allowance(AllowanceError::Db(error)) | BuyError::Db(error) => error.into(),
+            BuyError::Allowance(
+                error
+                @ (AllowanceError::NotPlanned | AllowanceError::PlanUsedUp { .. } | AllowanceError::Dearer { .. }),
+            ) => outside_plan(&error),
             BuyError::Allowance(error) => {
                 Self::new(&table::NOT_ALLOWED, format!("{error}.")).next("tell_human", table::NOT_ALLOWED.human)
             }
@@ -224,6 +228,17 @@ impl Problem {
         let detail = format!("The service needs to know about its buyer: {}.", names.join(", "));
         Self::new(&table::INFORMATION_NEEDED, detail).with("needed", json!(names))
     }
+}
+
+/// What is outside a plan, and why, in a word.
+fn outside_plan(error: &AllowanceError) -> Problem {
+    let problem = Problem::new(&table::OUTSIDE_PLAN, format!("{error}."));
+    let problem = match error {
+        AllowanceError::PlanUsedUp { allowed } => problem.with("reason", "used_up").with("allowed", *allowed),
+        AllowanceError::Dearer { .. } => problem.with("reason", "dearer"),
+        _ => problem.with("reason", "not_planned"),
+    };
+    problem.next("tell_human", table::OUTSIDE_PLAN.human)
 }
 
 fn key_reused() -> Problem {

@@ -73,6 +73,10 @@ problems! {
         "Nobody has claimed this account yet, and it has as much as an account may have until then, or was opened too long ago to buy anything more. Nothing was bought.",
         agent "Stop. Do not retry. Show your human claim_url: only they can claim the account, and after that you can go on if they let you.",
         human "Claim the account: open claim_url, prove that it is yours, and choose which agents go on.", retry false;
+    OUTSIDE_PLAN: "outside_plan" 403 "The plan that the human allowed does not have this",
+        "The human allowed an exact plan. This is not in it, all of its kind were made, or its price rose above what the human saw; `reason` says which. Nothing was bought.",
+        agent "Stop. Make what the plan has, or ask your human for a new plan (POST /oauth/par with authorization_details of type plan).",
+        human "Allow a plan that has it, if you want it.", retry false;
     ACCOUNT_UNUSABLE: "account_unusable" 403 "The account cannot be used",
         "The account is frozen or closed, or the orchestrator may not open accounts.",
         agent "Stop and tell your human.", human "Ask the provider's support.", retry false;

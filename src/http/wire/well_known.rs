@@ -59,7 +59,7 @@ fn resource_metadata(app: &App) -> Result<Value, SigningError> {
         "scopes_supported": scopes(),
         "bearer_methods_supported": ["header"],
         "dpop_signing_alg_values_supported": PROOF_ALGORITHMS.map(SignatureAlgorithm::as_str),
-        "authorization_details_types_supported": ["provision", "spend"],
+        "authorization_details_types_supported": ["plan", "provision", "spend"],
         "resource_name": app.provider_name(),
         "resource_documentation": format!("{base}/llms.txt"),
     });
@@ -105,7 +105,7 @@ fn server_metadata(app: &App) -> Value {
         "authorization_response_iss_parameter_supported": true,
         "require_pushed_authorization_requests": false,
         "dpop_signing_alg_values_supported": PROOF_ALGORITHMS.map(SignatureAlgorithm::as_str),
-        "authorization_details_types_supported": ["provision", "spend"],
+        "authorization_details_types_supported": ["plan", "provision", "spend"],
         "protected_resources": [app.audience],
         "service_documentation": format!("{base}/llms.txt"),
     });

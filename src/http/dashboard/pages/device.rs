@@ -2,7 +2,6 @@
 
 use askama::Template;
 
-use super::consent::Effect;
 use super::format;
 use super::frame::Frame;
 use crate::clock::Timestamp;
@@ -33,7 +32,7 @@ pub struct DeviceQuestion {
     /// From which address it called.
     pub address: String,
     /// What could be done.
-    pub effects: Vec<Effect>,
+    pub effects: Vec<String>,
     /// Since when it waits.
     pub asked_at: Timestamp,
     /// The present.

@@ -33,7 +33,7 @@ pub use activity::Activity;
 pub(super) use ceiling::example_below;
 pub use ceiling::{CapForm, Ceiling, CeilingKind, Control};
 pub use claim::{ClaimAgent, ClaimPage, ClaimResource, ClaimStartPage, Second};
-pub use consent::{ConsentPage, Effect};
+pub use consent::{ConsentPage, ConsentWaitsPage, Difference, Effect, Group, Note, PlanRow, PlanTable, Voucher};
 pub use consent_needed::ConsentNeededPage;
 pub use days::DaySpend;
 pub use device::{DevicePage, DeviceQuestion};

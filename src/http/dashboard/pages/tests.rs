@@ -8,7 +8,7 @@ use chrono::{Days, NaiveDate, TimeDelta};
 use super::*;
 use crate::clock::{Period, Timestamp};
 use crate::http::assets::{HTMX, asset_url};
-use crate::money::{Amount, Currency};
+use crate::money::{Amount, Currency, Money};
 
 const HOSTILE: &str = "<script>alert(1)</script>\"'&<img src=x onerror=alert(1)>";
 
@@ -250,22 +250,44 @@ fn rendered(page: &impl Template) -> String {
     page.render().unwrap()
 }
 
+fn effect(text: &str, scope: Option<&'static str>, ticked: bool, note: Option<Note>) -> Effect {
+    Effect { text: text.into(), scope, ticked, note }
+}
+
 fn consent(text: &str) -> ConsentPage {
+    let asked_at = Timestamp::from_seconds(1_800_000_000);
+    let row = PlanRow { count: 2, name: text.into(), price: text.into(), most: "$18.00".into() };
     ConsentPage {
         frame: frame(),
         asker: text.into(),
+        voucher: Voucher::Domain(text.into()),
         client: Some(text.into()),
-        proven: Some(text.into()),
         warnings: vec!["Nobody checked its name."],
+        changed_since: Some(asked_at),
         email: Some(text.into()),
         account: text.into(),
-        monthly: None,
-        limits: vec![text.into()],
-        effects: vec![
-            Effect { verb: "See", rest: "the budget", scope: Some("budget:read") },
-            Effect { verb: "See", rest: "the resources", scope: None },
+        monthly: Some(Money { amount: usd(4_000), currency: Currency::USD }),
+        spends_until: Some(asked_at),
+        creates: Some("2 resources".into()),
+        asks: "look at your account",
+        groups: vec![
+            Group { title: "See", effects: vec![effect(text, None, false, Some(Note::Needed))] },
+            Group { title: "Create", effects: vec![effect(text, Some("resources:write"), true, Some(Note::New))] },
+            Group {
+                title: "Delete",
+                effects: vec![effect(text, Some("resources:delete"), false, Some(Note::Refused))],
+            },
+            Group { title: "Spend", effects: vec![effect(text, None, false, Some(Note::With("Create")))] },
         ],
-        asked_at: Timestamp::from_seconds(1_800_000_000),
+        plan: Some(PlanTable {
+            rows: vec![row],
+            total: "$18.00".into(),
+            lower: Some(Money { amount: usd(1_000), currency: Currency::USD }),
+            catalog_version: 42,
+        }),
+        difference: Some(Difference { new: vec![text.into()], before: vec![text.into(), text.into()] }),
+        now: asked_at.plus(TimeDelta::seconds(20)),
+        asked_at,
         until: Timestamp::from_seconds(1_800_000_600),
         returns_to: Some(text.into()),
         action: "/consent/oreq_x".into(),
@@ -349,13 +371,45 @@ fn whoever_came_from_the_asserting_issuer_needs_no_mail_and_everybody_else_two_p
     assert!(rendered(&elsewhere).contains("asked for in another browser"));
 }
 
+fn consent_waits(text: &str) -> ConsentWaitsPage {
+    let now = Timestamp::from_seconds(1_800_000_000);
+    ConsentWaitsPage {
+        frame: frame(),
+        asker: text.into(),
+        now,
+        asked_at: now,
+        other_asked_at: now.minus(TimeDelta::minutes(3)),
+        other: "/consent/oreq_y".into(),
+        action: "/consent/oreq_x".into(),
+    }
+}
+
 #[test]
 fn consent_can_be_given_in_part_and_no_is_as_near_as_yes() {
     let html = rendered(&consent("Codex Seven"));
-    assert_eq!(html.matches("type=\"checkbox\"").count(), 1);
-    assert!(html.contains("formaction=\"/consent/oreq_x/deny\">Deny</button>") && html.contains(">Allow</button>"));
+    assert_eq!(html.matches("type=\"checkbox\"").count(), 2, "what is needed and what goes with another has no tick");
+    assert_eq!(html.matches(" checked>").count(), 1, "what was refused begins unticked");
+    assert!(html.contains("<button class=\"button large\" formaction=\"/consent/oreq_x/deny\">Deny</button>"));
+    assert!(html.contains("<button class=\"button large\">Allow</button>"), "the same size and colour");
+    assert!(html.find(">Deny<") < html.find(">Allow<"), "Enter presses the first: to deny");
     assert!(!html.contains("autofocus"), "neither is chosen for the human");
     assert_eq!(html.matches("<form").count(), 2, "the answer, and the log-out");
+    assert_eq!(html.matches("<img").count(), 0, "never a logo");
+    let text = text_of(&html);
+    let wanted = "could spend up to $40.00 a month here until 15 Jan 2027, and create 2 resources.";
+    assert!(text.contains(wanted) && text.contains("asked 20 seconds ago"), "{text}");
+    let groups: Vec<_> =
+        ["See", "Create", "Delete", "Spend"].map(|title| html.find(&format!("<legend>{title}<"))).into();
+    assert!(groups.iter().all(Option::is_some) && groups.is_sorted(), "{groups:?}");
+}
+
+#[test]
+fn a_question_that_waits_offers_both() {
+    let text = text_of(&rendered(&consent_waits("Codex Seven")));
+    assert!(text.contains("Answer the older one") && text.contains("asked 3 minutes ago"), "{text}");
+    let now = Timestamp::from_seconds(1_800_000_000);
+    let newer = ConsentWaitsPage { other_asked_at: now.plus(TimeDelta::seconds(1)), ..consent_waits("Codex Seven") };
+    assert!(text_of(&rendered(&newer)).contains("Answer the newer one"));
 }
 
 fn not_mine(text: &str, disputed: Option<bool>, closed: bool) -> NotMinePage {
@@ -375,7 +429,7 @@ fn device(asker: Option<&str>) -> DevicePage {
         proven: Some(asker.into()),
         checked: false,
         address: asker.into(),
-        effects: vec![Effect { verb: "See", rest: "the budget", scope: None }],
+        effects: vec!["see the budget".into()],
         asked_at: Timestamp::from_seconds(1_800_000_000),
         now: Timestamp::from_seconds(1_800_000_130),
         code: "BCDF-GHJK".into(),
@@ -442,6 +496,8 @@ fn every_page() -> Vec<(&'static str, String)> {
         ("device", rendered(&device(None))),
         ("device-asked", rendered(&device(Some("Codex Seven")))),
         ("device-hostile", rendered(&device(Some(HOSTILE)))),
+        ("consent-waits", rendered(&consent_waits("Codex Seven"))),
+        ("consent-waits-hostile", rendered(&consent_waits(HOSTILE))),
         ("consent-needed", rendered(&ConsentNeededPage { frame: nobody() })),
         ("home", rendered(&home("Acme Cloud", four_services()))),
         ("home-hostile", rendered(&home(HOSTILE, vec![service(HOSTILE, HOSTILE, HOSTILE)]))),

@@ -4,6 +4,7 @@ pub(crate) mod authorize;
 pub(crate) mod client;
 pub(crate) mod device;
 pub(crate) mod par;
+mod plan;
 pub(crate) mod refusal;
 pub(crate) mod register;
 pub(crate) mod token;

@@ -341,7 +341,7 @@ pub(crate) async fn list_resources(
 #[utoipa::path(delete, path = "/v1/resources/{id}", tag = "resources",
     params(("id" = String, Path)),
     responses((status = 200, body = ResourceView), (status = 401), (status = 403), (status = 404), (status = 409)),
-    security(("access_token" = ["resources:write"])))]
+    security(("access_token" = ["resources:delete"])))]
 pub(crate) async fn delete_resource(
     app: Data<App>,
     caller: Caller<ResourcesRemove>,
