@@ -56,7 +56,7 @@ impl TryFrom<Row> for Account {
 /// # Errors
 /// When the database fails or holds an impossible row.
 pub fn by_id(conn: &mut DbConnection, id: &AccountId) -> Result<Option<Account>, DbError> {
-    let row: Option<Row> = accounts::table.find(id).first(conn).optional()?;
+    let row: Option<Row> = accounts::table.find(id).get_result(conn).optional()?;
     row.map(Account::try_from).transpose()
 }
 
@@ -73,7 +73,7 @@ pub fn by_link(
     let id: Option<AccountId> = identity_links::table
         .find((orchestrator_id, tenant, subject))
         .select(identity_links::account_id)
-        .first(conn)
+        .get_result(conn)
         .optional()?;
     match id {
         Some(id) => by_id(conn, &id),
@@ -194,7 +194,7 @@ pub fn allowed(
     (orchestrator_id, tenant, subject): (&OrchestratorId, &str, &str),
 ) -> Result<Option<String>, DbError> {
     let link = identity_links::table.find((orchestrator_id, tenant, subject)).select(identity_links::scopes);
-    Ok(link.first::<Option<String>>(conn).optional()?.flatten())
+    Ok(link.get_result::<Option<String>>(conn).optional()?.flatten())
 }
 
 pub(super) fn set_allowed(
@@ -266,6 +266,7 @@ pub(super) fn change_state(
 /// That an assertion was used, by whom, and what was answered.
 #[derive(Queryable, Insertable)]
 #[diesel(table_name = assertion_uses)]
+#[diesel(treat_none_as_default_value = false)]
 pub(super) struct UseRow {
     pub(super) orchestrator_id: OrchestratorId,
     pub(super) assertion_key: String,
@@ -283,7 +284,7 @@ impl UseRow {
 }
 
 pub(super) fn find_use(conn: &mut DbConnection, of: &OrchestratorId, key: &str) -> QueryResult<Option<UseRow>> {
-    assertion_uses::table.find((of, key)).first(conn).optional()
+    assertion_uses::table.find((of, key)).get_result(conn).optional()
 }
 
 pub(super) fn delete_uses_before(conn: &mut DbConnection, now: Timestamp) -> QueryResult<usize> {

@@ -17,6 +17,7 @@ mod consent_store;
 mod dpop;
 mod exchange;
 mod grant;
+mod hot_store;
 mod introspection;
 mod oauth_grant;
 mod pkce;
@@ -52,8 +53,8 @@ pub use exchange::{ExchangeError, ExchangeParts, ExchangeRequest, Exchanged, OAu
 pub use grant::{Access, AccessError, Grant, access, revoke};
 pub use introspection::{Revoked, Revoker, TokenParts, introspect, revoke_token};
 pub use oauth_grant::{
-    Asking, CodeRedemption, Given, GrantError, GrantParts, Successors, client_credentials, code_is_of_consent,
-    redeem_code, refresh_consent, refresh_is_of_consent,
+    Asking, CodeRedemption, Given, GrantError, GrantParts, KnownRefresh, Successors, client_credentials,
+    code_is_of_consent, known_refresh, redeem_code, refresh_consent,
 };
 pub use pkce::{CodeChallenge, CodeVerifier, InvalidChallenge, InvalidVerifier};
 pub use refresh::{RefreshError, refresh, refresh_owner};

@@ -23,7 +23,7 @@ use super::{REFRESH_TOKEN_LIFETIME, consent_store, store};
 use crate::account;
 use crate::clock::Timestamp;
 use crate::db::{Db, DbConnection, DbError};
-use crate::ids::{AccountId, ConsentId, GrantId};
+use crate::ids::{AccountId, ConsentId, GrantId, OrchestratorId};
 use crate::orchestrator;
 use crate::secret::{NoRandomness, Secret, SecretHash};
 use crate::signing::{KeyRing, SigningError};
@@ -151,12 +151,29 @@ pub fn code_is_of_consent(conn: &mut DbConnection, code: &SecretHash) -> Result<
     Ok(wire_store::code(conn, code)?.is_some_and(|row| row.consent_id.is_some()))
 }
 
-/// Whether a refresh token is of an OAuth client, good or not.
+/// A refresh token of an OAuth client, good or not, as the database knows it before anybody is asked who they are.
+#[derive(Debug, Clone)]
+pub struct KnownRefresh {
+    row: RefreshRow,
+    consent: Consent,
+    successor: Secret,
+    next: Option<RefreshRow>,
+}
+
+/// What is known of a refresh token; `None`: it is of no OAuth client.
 ///
 /// # Errors
 /// When the database fails.
-pub fn refresh_is_of_consent(conn: &mut DbConnection, token: &SecretHash) -> Result<bool, DbError> {
-    Ok(wire_store::refresh(conn, token)?.is_some_and(|row| row.consent_id.is_some()))
+pub async fn known_refresh(parts: GrantParts<'_>, token: &Secret) -> Result<Option<KnownRefresh>, DbError> {
+    let (hash, successor) = (token.hash(), parts.successors.of(token));
+    let look = move |conn: &mut DbConnection| {
+        let Some(row) = wire_store::refresh(conn, &hash)? else { return Ok(None) };
+        let Some(id) = &row.consent_id else { return Ok(None) };
+        let consent = consent_store::by_id(conn, id)?.ok_or(diesel::result::Error::NotFound)?;
+        let next = wire_store::refresh(conn, &successor.hash())?;
+        Ok(Some(KnownRefresh { row, consent, successor, next }))
+    };
+    parts.db.read(look).await
 }
 
 /// Uses up what is good once: the client's statement, and the proof.
@@ -233,13 +250,17 @@ fn prepare(
     Ok(Prepared { grant, given })
 }
 
-/// Whether tokens may be given on this account through its orchestrator.
-fn usable(conn: &mut DbConnection, grant: &Grant) -> Result<(), GrantError> {
-    let account = account::by_id(conn, &grant.account_id)?;
-    let orchestrator = orchestrator::by_id(conn, &grant.orchestrator_id)?;
-    let good = account.is_some_and(|account| account.state.is_usable())
-        && orchestrator.is_some_and(|orchestrator| orchestrator.suspended_at.is_none());
-    if good { Ok(()) } else { Err(GrantError::Grant("the account or its orchestrator may do nothing any more")) }
+/// Tokens may be given on this account through this orchestrator, or else the one that opened it: which it is.
+fn usable(
+    conn: &mut DbConnection,
+    account: &AccountId,
+    orchestrator: Option<&OrchestratorId>,
+) -> Result<OrchestratorId, GrantError> {
+    const NOT_ANY_MORE: GrantError = GrantError::Grant("the account or its orchestrator may do nothing any more");
+    let account = account::by_id(conn, account)?.filter(|account| account.state.is_usable()).ok_or(NOT_ANY_MORE)?;
+    let id = orchestrator.unwrap_or(&account.opened_by);
+    let standing = orchestrator::by_id(conn, id)?.filter(|orchestrator| orchestrator.suspended_at.is_none());
+    standing.map(|orchestrator| orchestrator.id).ok_or(NOT_ANY_MORE)
 }
 
 /// A code and what comes with it.
@@ -340,9 +361,9 @@ impl Spending {
         if !consent_store::use_it(conn, &self.consent, now)? {
             return Err(GrantError::Grant("the consent was taken back"));
         }
-        usable(conn, &self.grant)?;
+        usable(conn, &self.grant.account_id, Some(&self.grant.orchestrator_id))?;
         use_up(conn, self.asking.client.proof.as_ref(), self.asking.proof.as_ref())?;
-        client::touch(conn, &self.grant.client, now)?;
+        client::used(conn, &self.asking.client.client, now)?;
         Ok(store::insert(conn, &self.grant)?)
     }
 }
@@ -409,21 +430,21 @@ fn refresh_row(
     }
 }
 
-/// Exchanges a refresh token of an OAuth client for a new access token and its successor.
+/// Exchanges a refresh token of an OAuth client for a new access token and its successor. Whatever was known of it is
+/// looked at again where it is replaced.
 ///
 /// # Errors
 /// See [`GrantError`].
 pub async fn refresh_consent(
     parts: GrantParts<'_>,
     asking: Asking,
-    token: &Secret,
+    known: KnownRefresh,
     now: Timestamp,
 ) -> Result<Given, GrantError> {
     if !asking.client.client.may(GrantType::RefreshToken) {
         return Err(GrantError::Unauthorized);
     }
-    let successor = parts.successors.of(token);
-    let (row, consent, next) = refresh_of(parts.db, token.hash(), successor.hash()).await?;
+    let KnownRefresh { row, consent, successor, next } = known;
     if row.client != asking.client.client.id {
         return Err(GrantError::Grant("the refresh token is another client's"));
     }
@@ -442,11 +463,10 @@ pub async fn refresh_consent(
     let new_row = refresh_row(&successor, &prepared.grant, &consent, row.bound_to.clone(), now);
     prepared.given.refresh_token = Some(successor);
     let spending = Spending { consent: consent.id.clone(), grant: prepared.grant, asking };
-    let hash = token.hash();
     let written = parts.db.write(&lane, move |conn| {
         // First, because it locks: whoever refreshes at this moment waits.
         spending.spend(conn, now)?;
-        succeed(conn, &hash, &new_row, now)
+        succeed(conn, &row.token_hash, &new_row, now)
     });
     match written.await {
         Ok(()) => Ok(prepared.given),
@@ -475,61 +495,35 @@ fn succeed(
     }
 }
 
-async fn refresh_of(
-    db: &Db,
-    hash: SecretHash,
-    successor: SecretHash,
-) -> Result<(RefreshRow, Consent, Option<RefreshRow>), GrantError> {
-    let unknown = || GrantError::Grant("the refresh token never existed");
-    db.read(move |conn| {
-        let row = wire_store::refresh(conn, &hash)?.ok_or_else(unknown)?;
-        let id = row.consent_id.clone().ok_or_else(unknown)?;
-        let consent = consent_store::by_id(conn, &id)?.ok_or_else(unknown)?;
-        let next = wire_store::refresh(conn, &successor)?;
-        Ok((row, consent, next))
-    })
-    .await
-}
-
 /// What a client gets for itself, on the account that the operator named for it (RFC 6749 §4.4).
 ///
 /// # Errors
 /// See [`GrantError`].
 pub async fn client_credentials(parts: GrantParts<'_>, asking: Asking, now: Timestamp) -> Result<Given, GrantError> {
-    let client = asking.client.client.clone();
-    let account = client.account_id.clone().filter(|_| client.is_confidential());
-    let account = account.filter(|_| client.may(GrantType::ClientCredentials)).ok_or(GrantError::Unauthorized)?;
+    let client = &asking.client.client;
+    let account_id = client.account_id.clone().filter(|_| client.is_confidential());
+    let account_id = account_id.filter(|_| client.may(GrantType::ClientCredentials)).ok_or(GrantError::Unauthorized)?;
     let bound_to = binding(&asking, None)?;
     let scopes = narrowed(&asking, &client.scopes(None), parts.audience)?;
     if scopes.is_empty() {
         return Err(GrantError::Scope);
     }
-    let id = account.clone();
-    let found = parts.db.read(move |conn| account::by_id(conn, &id)).await?;
-    let account = found.ok_or(GrantError::Grant("there is no such account"))?;
-    let grant = Grant {
-        id: GrantId::new(now),
-        account_id: account.id.clone(),
-        orchestrator_id: account.opened_by,
-        client: client.id.clone(),
-        scopes: scopes.clone(),
-        issued_at: now,
-        expires_at: now.plus(ACCESS_TOKEN_LIFETIME),
-        consent_id: None,
-    };
+    let (lane, id) = (account_id.to_string(), GrantId::new(now));
+    let written = parts.db.write(&lane, move |conn| {
+        let orchestrator_id = usable(conn, &account_id, None)?;
+        use_up(conn, asking.client.proof.as_ref(), asking.proof.as_ref())?;
+        let (issued_at, expires_at) = (now, now.plus(ACCESS_TOKEN_LIFETIME));
+        let client = asking.client.client.id;
+        let grant =
+            Grant { id, account_id, orchestrator_id, client, scopes, issued_at, expires_at, consent_id: None };
+        store::insert(conn, &grant)?;
+        Ok::<_, GrantError>(grant)
+    });
+    // Signed after it was written: only the account says through whom, and looking there before would be one more read.
+    let grant = written.await?;
     let bound = bound_to.is_some();
     let extra = Extra { bound_to, log_in: LogIn::default(), details: None };
     let token = access_token::issue(parts.ring, parts.issuer, parts.audience, &grant, &extra)?;
-    let (statement, proof) = (asking.client.proof, asking.proof);
-    let lane = account.id.to_string();
-    parts
-        .db
-        .write(&lane, move |conn| {
-            usable(conn, &grant)?;
-            use_up(conn, statement.as_ref(), proof.as_ref())?;
-            Ok::<_, GrantError>(store::insert(conn, &grant)?)
-        })
-        .await?;
-    let account_id = account.id;
+    let Grant { account_id, scopes, .. } = grant;
     Ok(Given { access_token: token.into(), refresh_token: None, bound, scopes, details: None, account_id })
 }

@@ -36,7 +36,7 @@ pub(super) fn grant(conn: &mut DbConnection, id: &GrantId) -> QueryResult<Option
     grants::table
         .find(id)
         .select((grants::account_id, grants::orchestrator_id, grants::revoked_at))
-        .first(conn)
+        .get_result(conn)
         .optional()
 }
 

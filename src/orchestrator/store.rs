@@ -103,7 +103,7 @@ pub(super) fn insert(conn: &mut DbConnection, new: &Orchestrator) -> QueryResult
 /// # Errors
 /// When the database fails or holds an impossible row.
 pub fn by_issuer(conn: &mut DbConnection, issuer: &str) -> Result<Option<Orchestrator>, DbError> {
-    let row: Option<Row> = orchestrators::table.filter(orchestrators::issuer.eq(issuer)).first(conn).optional()?;
+    let row: Option<Row> = orchestrators::table.filter(orchestrators::issuer.eq(issuer)).get_result(conn).optional()?;
     row.map(Orchestrator::try_from).transpose()
 }
 
@@ -112,7 +112,7 @@ pub fn by_issuer(conn: &mut DbConnection, issuer: &str) -> Result<Option<Orchest
 /// # Errors
 /// When the database fails or holds an impossible row.
 pub fn by_id(conn: &mut DbConnection, id: &OrchestratorId) -> Result<Option<Orchestrator>, DbError> {
-    let row: Option<Row> = orchestrators::table.find(id).first(conn).optional()?;
+    let row: Option<Row> = orchestrators::table.find(id).get_result(conn).optional()?;
     row.map(Orchestrator::try_from).transpose()
 }
 
