@@ -7,7 +7,7 @@ use super::consent_grant::Consent;
 use super::hot_store;
 use crate::clock::Timestamp;
 use crate::db::schema::{consents, grants, refresh_tokens};
-use crate::db::{DbConnection, DbError};
+use crate::db::{DbConnection, DbError, directly};
 use crate::ids::{AccountId, ConsentId, OrchestratorId};
 
 #[derive(Queryable)]
@@ -74,7 +74,7 @@ pub(super) fn insert(conn: &mut DbConnection, consent: &Consent) -> Result<(), D
 }
 
 pub(super) fn by_id(conn: &mut DbConnection, id: &ConsentId) -> Result<Option<Consent>, DbError> {
-    let row: Option<ConsentRow> = consents::table.find(id).get_result(conn).optional()?;
+    let row: Option<ConsentRow> = directly!(conn, |conn| consents::table.find(id).get_result(conn)).optional()?;
     row.map(Consent::try_from).transpose()
 }
 

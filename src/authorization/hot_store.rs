@@ -7,7 +7,7 @@ use diesel::serialize::ToSql;
 use diesel::sql_types::{BigInt, HasSqlType, Text};
 
 use crate::clock::Timestamp;
-use crate::db::DbConnection;
+use crate::db::{DbConnection, directly};
 use crate::ids::ConsentId;
 use crate::secret::SecretHash;
 
@@ -71,19 +71,11 @@ where
 /// Whether it stands.
 pub(super) fn use_consent(conn: &mut DbConnection, id: &ConsentId, now: Timestamp) -> QueryResult<bool> {
     let update = UseConsent { id, now };
-    let changed = match conn {
-        DbConnection::Sqlite(conn) => update.execute(conn),
-        DbConnection::Postgres(conn) => update.execute(conn),
-    };
-    Ok(changed? == 1)
+    Ok(directly!(conn, |conn| update.execute(conn))? == 1)
 }
 
 /// Whether this call replaced it.
 pub(super) fn replace_refresh(conn: &mut DbConnection, hash: &SecretHash, now: Timestamp) -> QueryResult<bool> {
     let update = ReplaceRefresh { hash, now };
-    let changed = match conn {
-        DbConnection::Sqlite(conn) => update.execute(conn),
-        DbConnection::Postgres(conn) => update.execute(conn),
-    };
-    Ok(changed? == 1)
+    Ok(directly!(conn, |conn| update.execute(conn))? == 1)
 }

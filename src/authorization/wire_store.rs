@@ -6,7 +6,7 @@ use super::consent::{AccountRequest, RequestState};
 use super::hot_store;
 use crate::clock::Timestamp;
 use crate::db::schema::{account_requests, authorization_codes, refresh_tokens};
-use crate::db::{DbConnection, DbError};
+use crate::db::{DbConnection, DbError, directly};
 use crate::ids::{AccountId, AccountRequestId, ConsentId, GrantId, OrchestratorId};
 use crate::secret::SecretHash;
 
@@ -74,11 +74,11 @@ pub(super) fn use_code(conn: &mut DbConnection, hash: &SecretHash, now: Timestam
 }
 
 pub(super) fn insert_refresh(conn: &mut DbConnection, row: &RefreshRow) -> QueryResult<()> {
-    diesel::insert_into(refresh_tokens::table).values(row).execute(conn).map(drop)
+    directly!(conn, |conn| diesel::insert_into(refresh_tokens::table).values(row).execute(conn)).map(drop)
 }
 
 pub(super) fn refresh(conn: &mut DbConnection, hash: &SecretHash) -> QueryResult<Option<RefreshRow>> {
-    refresh_tokens::table.find(hash).get_result(conn).optional()
+    directly!(conn, |conn| refresh_tokens::table.find(hash).get_result(conn)).optional()
 }
 
 /// A token that was not used yet is good until `end`.

@@ -6,7 +6,7 @@ use diesel::prelude::*;
 use super::{Client, ClientMetadata, ClientOrigin};
 use crate::clock::Timestamp;
 use crate::db::schema::clients;
-use crate::db::{DbConnection, DbError};
+use crate::db::{DbConnection, DbError, directly};
 use crate::ids::AccountId;
 use crate::secret::SecretHash;
 
@@ -68,7 +68,7 @@ pub(in crate::authorization) fn by_id(conn: &mut DbConnection, id: &str) -> Resu
     if id.contains('\0') {
         return Ok(None);
     }
-    let row: Option<ClientRow> = clients::table.find(id).get_result(conn).optional()?;
+    let row: Option<ClientRow> = directly!(conn, |conn| clients::table.find(id).get_result(conn)).optional()?;
     row.map(Client::try_from).transpose()
 }
 
