@@ -23,6 +23,8 @@ mod commits;
 mod peer;
 mod plain;
 mod provider;
+#[path = "../peer/served.rs"]
+mod served;
 
 use std::time::Duration;
 

@@ -5,7 +5,7 @@ use diesel::prelude::*;
 use super::{Account, AccountState};
 use crate::clock::Timestamp;
 use crate::db::schema::{accounts, assertion_uses, budgets, delegations, email_owners, identity_links};
-use crate::db::{DbConnection, DbError};
+use crate::db::{DbConnection, DbError, directly};
 use crate::ids::{AccountId, OrchestratorId};
 use crate::money::{Amount, Currency};
 use crate::orchestrator::Statement;
@@ -57,7 +57,7 @@ impl TryFrom<Row> for Account {
 /// # Errors
 /// When the database fails or holds an impossible row.
 pub fn by_id(conn: &mut DbConnection, id: &AccountId) -> Result<Option<Account>, DbError> {
-    let row: Option<Row> = accounts::table.find(id).first(conn).optional()?;
+    let row: Option<Row> = directly!(conn, |conn| accounts::table.find(id).get_result(conn)).optional()?;
     row.map(Account::try_from).transpose()
 }
 
@@ -71,11 +71,8 @@ pub fn by_link(
     tenant: &str,
     subject: &str,
 ) -> Result<Option<Account>, DbError> {
-    let id: Option<AccountId> = identity_links::table
-        .find((orchestrator_id, tenant, subject))
-        .select(identity_links::account_id)
-        .first(conn)
-        .optional()?;
+    let link = identity_links::table.find((orchestrator_id, tenant, subject)).select(identity_links::account_id);
+    let id: Option<AccountId> = directly!(conn, |conn| link.get_result(conn)).optional()?;
     match id {
         Some(id) => by_id(conn, &id),
         None => Ok(None),
@@ -198,7 +195,7 @@ pub fn allowed(
     (orchestrator_id, tenant, subject): (&OrchestratorId, &str, &str),
 ) -> Result<Option<String>, DbError> {
     let link = identity_links::table.find((orchestrator_id, tenant, subject)).select(identity_links::scopes);
-    Ok(link.first::<Option<String>>(conn).optional()?.flatten())
+    Ok(directly!(conn, |conn| link.get_result::<Option<String>>(conn)).optional()?.flatten())
 }
 
 pub(super) fn set_allowed(
@@ -270,6 +267,7 @@ pub(super) fn change_state(
 /// That an assertion was used, by whom, and what was answered.
 #[derive(Queryable, Insertable)]
 #[diesel(table_name = assertion_uses)]
+#[diesel(treat_none_as_default_value = false)]
 pub(super) struct UseRow {
     pub(super) orchestrator_id: OrchestratorId,
     pub(super) assertion_key: String,
@@ -282,12 +280,12 @@ pub(super) struct UseRow {
 
 impl UseRow {
     pub(super) fn insert(&self, conn: &mut DbConnection) -> QueryResult<()> {
-        diesel::insert_into(assertion_uses::table).values(self).execute(conn).map(drop)
+        directly!(conn, |conn| diesel::insert_into(assertion_uses::table).values(self).execute(conn)).map(drop)
     }
 }
 
 pub(super) fn find_use(conn: &mut DbConnection, of: &OrchestratorId, key: &str) -> QueryResult<Option<UseRow>> {
-    assertion_uses::table.find((of, key)).first(conn).optional()
+    directly!(conn, |conn| assertion_uses::table.find((of, key)).get_result(conn)).optional()
 }
 
 pub(super) fn delete_uses_before(conn: &mut DbConnection, now: Timestamp) -> QueryResult<usize> {

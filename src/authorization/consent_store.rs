@@ -4,9 +4,10 @@ use diesel::prelude::*;
 
 use super::access_token::LogIn;
 use super::consent_grant::Consent;
+use super::hot_store;
 use crate::clock::Timestamp;
 use crate::db::schema::{consents, grants, refresh_tokens};
-use crate::db::{DbConnection, DbError};
+use crate::db::{DbConnection, DbError, directly};
 use crate::ids::{AccountId, ConsentId, OrchestratorId};
 
 #[derive(Queryable)]
@@ -73,7 +74,7 @@ pub(super) fn insert(conn: &mut DbConnection, consent: &Consent) -> Result<(), D
 }
 
 pub(super) fn by_id(conn: &mut DbConnection, id: &ConsentId) -> Result<Option<Consent>, DbError> {
-    let row: Option<ConsentRow> = consents::table.find(id).first(conn).optional()?;
+    let row: Option<ConsentRow> = directly!(conn, |conn| consents::table.find(id).get_result(conn)).optional()?;
     row.map(Consent::try_from).transpose()
 }
 
@@ -117,8 +118,7 @@ pub(super) fn use_again(conn: &mut DbConnection, id: &ConsentId, log_in: &LogIn,
 /// Whether it stands. A write on its row: whoever takes it back at this moment waits for us, or we for them, so that no
 /// token comes of a consent after it was taken back.
 pub(super) fn use_it(conn: &mut DbConnection, id: &ConsentId, now: Timestamp) -> QueryResult<bool> {
-    let standing = consents::table.find(id).filter(consents::revoked_at.is_null());
-    Ok(diesel::update(standing).set(consents::used_at.eq(now)).execute(conn)? == 1)
+    hot_store::use_consent(conn, id, now)
 }
 
 /// Takes it back; whose it was, if this call did it. Tokens end in the same transaction.

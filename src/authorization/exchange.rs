@@ -256,10 +256,12 @@ pub async fn exchange(
             account::open(conn, &opening, now)?;
             statement.map_or(Ok(()), |statement| statement.use_up(conn)).map_err(SettleError::Statement)?;
             proof.map_or(Ok(()), |proof| dpop::use_proof(conn, &proof))?;
-            grant.map_or(Ok(()), |grant| Ok(store::insert(conn, &grant).map_err(DbError::from)?))
+            let Some(grant) = grant else { return Ok(None) };
+            store::insert(conn, &grant).map_err(DbError::from)?;
+            Ok(account::by_id(conn, &grant.account_id)?)
         });
         match settled.await {
-            Ok(()) => return conclude(parts.db, orchestrator, answer).await,
+            Ok(account) => return conclude(account, orchestrator, answer),
             Err(SettleError::Open(OpenError::AlreadyUsed | OpenError::Changed)) => {}
             Err(SettleError::Open(OpenError::Distrusted)) => return Err(AttestationError::Distrusted.into()),
             Err(SettleError::Proof(error)) => return Err(error.into()),
@@ -451,7 +453,15 @@ async fn answer_again(
             parts.db.write(&lane, move |conn| dpop::use_proof(conn, &proof)).await?;
         }
         let opened = parts.sealer.open(&place(attestation), &past.sealed_answer)?;
-        return conclude(parts.db, orchestrator.clone(), serde_json::from_slice(&opened)?).await;
+        let answer = serde_json::from_slice(&opened)?;
+        let account = match &answer {
+            Answer::Granted { account_id, .. } => {
+                let id = account_id.clone();
+                parts.db.read(move |conn| account::by_id(conn, &id)).await?
+            }
+            _ => None,
+        };
+        return conclude(account, orchestrator.clone(), answer);
     }
     let attestation = attestation.clone();
     let lane = attestation.orchestrator_id.as_str().to_owned();
@@ -459,14 +469,14 @@ async fn answer_again(
     Err(ExchangeError::Replayed)
 }
 
-async fn conclude(db: &Db, orchestrator: Orchestrator, answer: Answer) -> Result<Exchanged, ExchangeError> {
+/// `account` is the one that an access token was given for, as it is now.
+fn conclude(account: Option<Account>, orchestrator: Orchestrator, answer: Answer) -> Result<Exchanged, ExchangeError> {
     match answer {
         Answer::NeedsConsent => Err(ExchangeError::NeedsConsent),
         Answer::AccountUnusable { state } => Err(ExchangeError::AccountUnusable(state)),
         Answer::MayNotOpen => Err(ExchangeError::MayNotOpen),
-        Answer::Granted { account_id, access_token, scope, bound, opened } => {
-            let found = db.read(move |conn| account::by_id(conn, &account_id)).await?;
-            let account = found.ok_or(DbError::Query(diesel::result::Error::NotFound))?;
+        Answer::Granted { access_token, scope, bound, opened, .. } => {
+            let account = account.ok_or(DbError::Query(diesel::result::Error::NotFound))?;
             // Written by ourselves from a `Scopes`.
             let scopes = scope.parse().map_err(|_unknown| ExchangeError::Scope)?;
             let expires_in = ACCESS_TOKEN_LIFETIME.num_seconds();

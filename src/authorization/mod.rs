@@ -18,6 +18,7 @@ mod device;
 mod dpop;
 mod exchange;
 mod grant;
+mod hot_store;
 mod introspection;
 mod memory;
 mod oauth_grant;
@@ -68,8 +69,8 @@ pub use memory::{
     deny_asked, recall, take_over, take_turn,
 };
 pub use oauth_grant::{
-    Asking, CodeRedemption, Given, GrantError, GrantParts, Successors, client_credentials, code_is_of_consent,
-    redeem_code, refresh_consent, refresh_is_of_consent, use_up,
+    Asking, CodeRedemption, Given, GrantError, GrantParts, KnownRefresh, Successors, client_credentials,
+    code_is_of_consent, known_refresh, redeem_code, refresh_consent, use_up,
 };
 pub use pkce::{CodeChallenge, CodeVerifier, InvalidChallenge, InvalidVerifier};
 pub use refresh::{RefreshError, refresh, refresh_owner};

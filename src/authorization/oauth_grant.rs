@@ -157,12 +157,29 @@ pub fn code_is_of_consent(conn: &mut DbConnection, code: &SecretHash) -> Result<
     Ok(wire_store::code(conn, code)?.is_some_and(|row| row.consent_id.is_some()))
 }
 
-/// Whether a refresh token is of an OAuth client, good or not.
+/// A refresh token of an OAuth client, good or not, as the database knows it before anybody is asked who they are.
+#[derive(Debug, Clone)]
+pub struct KnownRefresh {
+    row: RefreshRow,
+    consent: Consent,
+    successor: Secret,
+    next: Option<RefreshRow>,
+}
+
+/// What is known of a refresh token; `None`: it is of no OAuth client.
 ///
 /// # Errors
 /// When the database fails.
-pub fn refresh_is_of_consent(conn: &mut DbConnection, token: &SecretHash) -> Result<bool, DbError> {
-    Ok(wire_store::refresh(conn, token)?.is_some_and(|row| row.consent_id.is_some()))
+pub async fn known_refresh(parts: GrantParts<'_>, token: &Secret) -> Result<Option<KnownRefresh>, DbError> {
+    let (hash, successor) = (token.hash(), parts.successors.of(token));
+    let look = move |conn: &mut DbConnection| {
+        let Some(row) = wire_store::refresh(conn, &hash)? else { return Ok(None) };
+        let Some(id) = &row.consent_id else { return Ok(None) };
+        let consent = consent_store::by_id(conn, id)?.ok_or(diesel::result::Error::NotFound)?;
+        let next = wire_store::refresh(conn, &successor.hash())?;
+        Ok(Some(KnownRefresh { row, consent, successor, next }))
+    };
+    parts.db.read(look).await
 }
 
 /// Uses up what is good once: the client's statement, and the proof.
@@ -374,7 +391,7 @@ impl Spending {
             return Err(GrantError::Grant("the consent was taken back"));
         }
         use_up(conn, self.asking.client.proof.as_ref(), self.asking.proof.as_ref())?;
-        client::touch(conn, &self.grant.client, now)?;
+        client::used(conn, &self.asking.client.client, now)?;
         insert_usable(conn, &self.grant)
     }
 }
@@ -453,21 +470,21 @@ fn refresh_row(
     }
 }
 
-/// Exchanges a refresh token of an OAuth client for a new access token and its successor.
+/// Exchanges a refresh token of an OAuth client for a new access token and its successor. Whatever was known of it is
+/// looked at again where it is replaced.
 ///
 /// # Errors
 /// See [`GrantError`].
 pub async fn refresh_consent(
     parts: GrantParts<'_>,
     asking: Asking,
-    token: &Secret,
+    known: KnownRefresh,
     now: Timestamp,
 ) -> Result<Given, GrantError> {
     if !asking.client.client.may(GrantType::RefreshToken) {
         return Err(GrantError::Unauthorized);
     }
-    let successor = parts.successors.of(token);
-    let (row, consent, next) = refresh_of(parts.db, token.hash(), successor.hash()).await?;
+    let KnownRefresh { row, consent, successor, next } = known;
     if row.client != asking.client.client.id {
         return Err(GrantError::Grant("the refresh token is another client's"));
     }
@@ -488,11 +505,10 @@ pub async fn refresh_consent(
     let new_row = refresh_row(&successor, &prepared.grant, (&consent.id, &all), row.bound_to.clone(), until);
     prepared.given.refresh_token = Some(successor);
     let spending = Spending { consent: consent.id.clone(), grant: prepared.grant, asking };
-    let hash = token.hash();
     let written = parts.db.write(&lane, move |conn| {
         // First, because it locks: whoever refreshes at this moment waits.
         spending.spend(conn, now)?;
-        succeed(conn, &hash, &new_row, now)
+        succeed(conn, &row.token_hash, &new_row, now)
     });
     match written.await {
         Ok(()) => Ok(prepared.given),
@@ -521,63 +537,37 @@ fn succeed(
     }
 }
 
-async fn refresh_of(
-    db: &Db,
-    hash: SecretHash,
-    successor: SecretHash,
-) -> Result<(RefreshRow, Consent, Option<RefreshRow>), GrantError> {
-    let unknown = || GrantError::Grant("the refresh token never existed");
-    db.read(move |conn| {
-        let row = wire_store::refresh(conn, &hash)?.ok_or_else(unknown)?;
-        let id = row.consent_id.clone().ok_or_else(unknown)?;
-        let consent = consent_store::by_id(conn, &id)?.ok_or_else(unknown)?;
-        let next = wire_store::refresh(conn, &successor)?;
-        Ok((row, consent, next))
-    })
-    .await
-}
-
 /// What a client gets for itself, on the account that the operator named for it (RFC 6749 §4.4).
 ///
 /// # Errors
 /// See [`GrantError`].
 pub async fn client_credentials(parts: GrantParts<'_>, asking: Asking, now: Timestamp) -> Result<Given, GrantError> {
-    let client = asking.client.client.clone();
-    let account = client.account_id.clone().filter(|_| client.is_confidential());
-    let account = account.filter(|_| client.may(GrantType::ClientCredentials)).ok_or(GrantError::Unauthorized)?;
+    let client = &asking.client.client;
+    let account_id = client.account_id.clone().filter(|_| client.is_confidential());
+    let account_id = account_id.filter(|_| client.may(GrantType::ClientCredentials)).ok_or(GrantError::Unauthorized)?;
     let bound_to = binding(&asking, None)?;
     let scopes = narrowed(&asking, &client.scopes(None), parts.audience)?;
     if scopes.is_empty() {
         return Err(GrantError::Scope);
     }
-    let id = account.clone();
-    let found = parts.db.read(move |conn| account::by_id(conn, &id)).await?;
-    let account = found.ok_or(GrantError::Grant("there is no such account"))?;
-    let grant = Grant {
-        id: GrantId::new(now),
-        account_id: account.id.clone(),
-        orchestrator_id: account.opened_by.clone(),
-        client: client.id.clone(),
-        scopes: scopes.clone(),
-        issued_at: now,
-        expires_at: now.plus(ACCESS_TOKEN_LIFETIME),
-        consent_id: None,
-    };
+    let (lane, id) = (account_id.to_string(), GrantId::new(now));
+    let written = parts.db.write(&lane, move |conn| {
+        let account = account::by_id(conn, &account_id)?.ok_or(GrantError::Grant("there is no such account"))?;
+        if !account::is_as_seen(conn, &account.id, account.is_claimed())? {
+            return Err(GrantError::Grant("the account was claimed at the same moment"));
+        }
+        use_up(conn, asking.client.proof.as_ref(), asking.proof.as_ref())?;
+        let (issued_at, expires_at) = (now, now.plus(ACCESS_TOKEN_LIFETIME));
+        let (client, orchestrator_id) = (asking.client.client.id, account.opened_by);
+        let grant = Grant { id, account_id, orchestrator_id, client, scopes, issued_at, expires_at, consent_id: None };
+        insert_usable(conn, &grant)?;
+        Ok::<_, GrantError>(grant)
+    });
+    // Signed after it was written: only the account says through whom, and looking there before would be one more read.
+    let grant = written.await?;
     let bound = bound_to.is_some();
     let extra = Extra { bound_to, log_in: LogIn::default(), details: None };
     let token = access_token::issue(parts.ring, parts.issuer, parts.audience, &grant, &extra)?;
-    let (statement, proof) = (asking.client.proof, asking.proof);
-    let (lane, claimed) = (account.id.to_string(), account.is_claimed());
-    parts
-        .db
-        .write(&lane, move |conn| {
-            if !account::is_as_seen(conn, &grant.account_id, claimed)? {
-                return Err(GrantError::Grant("the account was claimed at the same moment"));
-            }
-            use_up(conn, statement.as_ref(), proof.as_ref())?;
-            insert_usable(conn, &grant)
-        })
-        .await?;
-    let account_id = account.id;
+    let Grant { account_id, scopes, .. } = grant;
     Ok(Given { access_token: token.into(), refresh_token: None, bound, scopes, details: None, account_id })
 }

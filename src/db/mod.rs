@@ -10,6 +10,7 @@ mod piece;
 pub mod schema;
 mod transaction;
 
+pub(crate) use connection::directly;
 pub use connection::{Backend, DbConnection, InvalidDatabaseUrl};
 pub use lanes::SetVerb;
 

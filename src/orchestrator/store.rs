@@ -7,7 +7,7 @@ use diesel::prelude::*;
 use super::{EmailDomain, Orchestrator};
 use crate::clock::Timestamp;
 use crate::db::schema::orchestrators;
-use crate::db::{DbConnection, DbError};
+use crate::db::{DbConnection, DbError, directly};
 use crate::ids::OrchestratorId;
 use crate::money::{Amount, Currency};
 use crate::signing::SignatureAlgorithm;
@@ -110,7 +110,8 @@ pub(super) fn insert(conn: &mut DbConnection, new: &Orchestrator) -> QueryResult
 /// # Errors
 /// When the database fails or holds an impossible row.
 pub fn by_issuer(conn: &mut DbConnection, issuer: &str) -> Result<Option<Orchestrator>, DbError> {
-    let row: Option<Row> = orchestrators::table.filter(orchestrators::issuer.eq(issuer)).first(conn).optional()?;
+    let named = orchestrators::table.filter(orchestrators::issuer.eq(issuer));
+    let row: Option<Row> = directly!(conn, |conn| named.get_result(conn)).optional()?;
     row.map(Orchestrator::try_from).transpose()
 }
 
@@ -119,7 +120,7 @@ pub fn by_issuer(conn: &mut DbConnection, issuer: &str) -> Result<Option<Orchest
 /// # Errors
 /// When the database fails or holds an impossible row.
 pub fn by_id(conn: &mut DbConnection, id: &OrchestratorId) -> Result<Option<Orchestrator>, DbError> {
-    let row: Option<Row> = orchestrators::table.find(id).first(conn).optional()?;
+    let row: Option<Row> = directly!(conn, |conn| orchestrators::table.find(id).get_result(conn)).optional()?;
     row.map(Orchestrator::try_from).transpose()
 }
 

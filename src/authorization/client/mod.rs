@@ -27,7 +27,7 @@ pub use redirect_uri::{InvalidRedirectUri, RedirectUri};
 pub use register::{
     MAX_DYNAMIC, NewClient, RegisterError, Registered, UNUSED_LIFETIME, forget_unused, list, register, remove, rotate,
 };
-pub(super) use store::touch;
+pub(super) use store::{touch, used};
 
 /// Where what is known of a client comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

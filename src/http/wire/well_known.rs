@@ -1,7 +1,7 @@
 //! Discovery: documents made once at start from one set of facts, so that they agree.
 
 use actix_web::http::header;
-use actix_web::web::{self, Data};
+use actix_web::web::{self, Bytes, Data};
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Value, json};
 
@@ -22,11 +22,11 @@ pub(crate) const RESOURCE_METADATA: &str = "/.well-known/oauth-protected-resourc
 /// Every discovery document, as bytes.
 #[derive(Debug)]
 pub(crate) struct Discovery {
-    resource: String,
-    server: String,
-    jwks: String,
-    linkset: String,
-    llms: String,
+    resource: Bytes,
+    server: Bytes,
+    jwks: Bytes,
+    linkset: Bytes,
+    llms: Bytes,
 }
 
 impl Discovery {
@@ -36,11 +36,11 @@ impl Discovery {
     /// When the metadata cannot be signed.
     pub(crate) fn new(app: &App) -> Result<Self, SigningError> {
         Ok(Self {
-            resource: resource_metadata(app)?.to_string(),
-            server: server_metadata(app).to_string(),
-            jwks: app.ring.jwks().to_string(),
-            linkset: linkset(app).to_string(),
-            llms: llms(app),
+            resource: resource_metadata(app)?.to_string().into(),
+            server: server_metadata(app).to_string().into(),
+            jwks: app.ring.jwks().to_string().into(),
+            linkset: linkset(app).to_string().into(),
+            llms: llms(app).into(),
         })
     }
 }
@@ -192,7 +192,7 @@ fn serve(
     config: &mut web::ServiceConfig,
     path: &'static str,
     content_type: &'static str,
-    pick: fn(&Discovery) -> &String,
+    pick: fn(&Discovery) -> &Bytes,
 ) {
     let answer = move |discovery: Data<Discovery>, _request: HttpRequest| async move {
         HttpResponse::Ok()
