@@ -30,6 +30,7 @@ pub mod login;
 pub mod orchestrator;
 pub mod payment;
 pub mod resource;
+pub mod sidecar;
 
 // Built of all of them.
 pub mod app;

@@ -248,7 +248,7 @@ pub async fn exchange(
         let (opening, grant, answer) = prepare(parts, &asserted, &facts, &request, now)?;
         let lane = format!("{}/{}/{}", orchestrator.id, attestation.tenant, attestation.subject);
         if matches!(opening.decision, Decision::Open { .. }) && !std::mem::replace(&mut counted, true) {
-            account::count_opening(parts.db, &orchestrator.id, parts.accounts_per_hour, now).await?;
+            account::count_opening(parts.db, &attestation, parts.accounts_per_hour, now).await?;
         }
         let proof = request.proof.clone();
         let statement = request.client.as_ref().and_then(|client| client.proof.clone());

@@ -22,7 +22,7 @@ pub use passkey::{
 };
 pub use session::{
     Authentication, LIFETIME as SESSION_LIFETIME, Method, NewSession, NotProven, Session, UnknownMethod, begin, end,
-    find,
+    end_all, find,
 };
 pub use step::{NewStep, Step, StepError, StepKind, begin as begin_step, forget_ended, look, take};
 pub use upstream::{Journey, Upstream, UpstreamError};

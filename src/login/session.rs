@@ -164,6 +164,14 @@ pub fn end(conn: &mut DbConnection, session: &SecretHash, now: Timestamp) -> Res
     Ok(store::end_session(conn, session, now)?)
 }
 
+/// Ends every session of an account, and every link and passkey that would begin another one. Call it inside `Db::write`.
+///
+/// # Errors
+/// When the database fails.
+pub fn end_all(conn: &mut DbConnection, account: &AccountId, now: Timestamp) -> Result<(), DbError> {
+    Ok(store::end_all(conn, account, now)?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -67,6 +67,15 @@ pub(super) fn insert_session(
     diesel::insert_into(sessions::table).values(values).execute(conn).map(drop)
 }
 
+/// Ends every session of an account, uses up its links, and forgets its passkeys.
+pub(super) fn end_all(conn: &mut DbConnection, account: &AccountId, now: Timestamp) -> QueryResult<()> {
+    let going = sessions::table.filter(sessions::account_id.eq(account)).filter(sessions::ended_at.is_null());
+    diesel::update(going).set(sessions::ended_at.eq(Some(now))).execute(conn)?;
+    let unused = deep_links::table.filter(deep_links::account_id.eq(account)).filter(deep_links::used_at.is_null());
+    diesel::update(unused).set(deep_links::used_at.eq(Some(now))).execute(conn)?;
+    diesel::delete(passkeys::table.filter(passkeys::account_id.eq(account))).execute(conn).map(drop)
+}
+
 /// A session that goes on: whose, and how its human logged in.
 pub(super) fn session(
     conn: &mut DbConnection,

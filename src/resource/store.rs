@@ -212,7 +212,7 @@ fn among<'a>(of: &Among<'a>, states: &'a [&'a str]) -> Boxed<'a> {
 }
 
 /// What is neither gone nor failed.
-const IN_USE: [&str; 7] =
+pub(super) const IN_USE: [&str; 7] =
     ["requested", "provisioning", "ready", "changing", "suspended", "removing", "needs_attention"];
 /// What can be used at this moment.
 const READY: [&str; 2] = ["ready", "changing"];

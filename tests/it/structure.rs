@@ -36,6 +36,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("payment", &["mechanisms", "orchestrator", "account"]),
     ("resource", &["mechanisms", "catalog", "account", "payment"]),
     ("onboarding", &["mechanisms", "account", "payment", "resource"]),
+    ("sidecar", &["mechanisms", "catalog", "orchestrator", "account", "authorization", "login", "payment", "resource"]),
     // Above the features.
     ("app", &["mechanisms", "config", "telemetry", "features"]),
     ("http", &["mechanisms", "config", "telemetry", "features", "app"]),
@@ -82,6 +83,7 @@ const GROUPS: &[(&str, &[&str])] = &[
             "payment",
             "resource",
             "onboarding",
+            "sidecar",
         ],
     ),
 ];
