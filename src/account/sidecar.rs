@@ -88,6 +88,14 @@ fn address_of(conn: &mut DbConnection, owner: Owner<'_>) -> Result<Option<String
     Ok(found.and_then(|(index, own)| (own || owner.reads_mailbox).then_some(index)))
 }
 
+/// Whether the address of a claimed account is proven to be the owner's: whether they would see a sidecar.
+///
+/// # Errors
+/// When the database fails.
+pub fn address_is_proven(conn: &mut DbConnection, owner: Owner<'_>) -> Result<bool, DbError> {
+    Ok(address_of(conn, owner)?.is_some())
+}
+
 /// The sidecars that the owner may decide on, oldest first, at most `limit`.
 ///
 /// # Errors

@@ -190,6 +190,16 @@ impl OAuthError {
 }
 
 impl ExchangeError {
+    /// The page of ours that tells the human what to do (`error_uri`, RFC 6749 §5.2): a path.
+    #[must_use]
+    pub fn explained_at(&self) -> Option<&'static str> {
+        match self {
+            Self::NeedsConsent => Some("/consent/needed"),
+            Self::AccountUnusable(_) | Self::MayNotOpen => Some("/docs/problems/account_unusable"),
+            _ => None,
+        }
+    }
+
     /// The code for the token endpoint; `None` when the fault is ours or passing, and the same request may be sent again.
     #[must_use]
     pub fn oauth(&self) -> Option<OAuthError> {

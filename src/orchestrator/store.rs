@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use diesel::prelude::*;
 
-use super::{EmailDomain, Orchestrator};
+use super::{EmailDomain, ExistingAccount, Orchestrator};
 use crate::clock::Timestamp;
 use crate::db::schema::orchestrators;
 use crate::db::{DbConnection, DbError};
@@ -154,6 +154,17 @@ pub(super) fn clear_suspended(conn: &mut DbConnection, id: &OrchestratorId) -> Q
     let changed = diesel::update(orchestrators::table.find(id).filter(orchestrators::suspended_at.is_not_null()))
         .set(orchestrators::suspended_at.eq(None::<Timestamp>))
         .execute(conn)?;
+    Ok(changed == 1)
+}
+
+/// Whether this call changed it.
+pub(super) fn set_existing_account(
+    conn: &mut DbConnection,
+    id: &OrchestratorId,
+    policy: ExistingAccount,
+) -> QueryResult<bool> {
+    let other = orchestrators::table.find(id).filter(orchestrators::existing_account.ne(policy.as_str()));
+    let changed = diesel::update(other).set(orchestrators::existing_account.eq(policy.as_str())).execute(conn)?;
     Ok(changed == 1)
 }
 

@@ -10,6 +10,7 @@ mod facts;
 mod log_in;
 mod overview;
 mod part;
+mod sidecars;
 
 use actix_web::web::{self, ServiceConfig};
 
@@ -29,6 +30,11 @@ pub(super) fn configure(config: &mut ServiceConfig) {
         .service(web::resource("/dashboard/logout").post(log_in::log_out))
         .service(web::resource("/dashboard/cap").post(change::lower_cap))
         .service(web::resource("/dashboard/cap/raise").post(change::raise_cap))
+        .service(web::resource("/dashboard/sidecars").get(sidecars::list))
+        .service(web::resource("/dashboard/sidecars/{id}").get(sidecars::show))
+        .service(web::resource("/dashboard/sidecars/{id}/merge").post(sidecars::merge))
+        .service(web::resource("/dashboard/sidecars/{id}/move").post(sidecars::move_some))
+        .service(web::resource("/dashboard/sidecars/{id}/discard").post(sidecars::discard))
         .service(web::resource("/dashboard/stop").post(change::stop))
         .service(web::resource("/dashboard/resume").post(change::resume));
 }

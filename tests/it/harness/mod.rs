@@ -33,6 +33,7 @@ macro_rules! on_both {
 }
 
 pub(crate) mod app;
+pub(crate) mod beside;
 pub(crate) mod browser;
 pub(crate) mod client;
 pub(crate) mod databases;

@@ -22,6 +22,7 @@ mod message;
 mod overview;
 mod problem;
 mod resources;
+mod sidecars;
 
 #[cfg(test)]
 mod tests;
@@ -41,3 +42,4 @@ pub use message::MessagePage;
 pub use overview::{LedgerPart, MainPart, OverviewPage, Provisional};
 pub use problem::{ProblemDoc, ProblemIndexPage, ProblemPage};
 pub use resources::{ResourceCharge, ResourceRow, Resources};
+pub use sidecars::{SidecarPage, SidecarRow, SidecarThing, SidecarsPage};

@@ -70,6 +70,7 @@ fn sample() -> OverviewPage {
         stopped_at: None,
         can_resume: false,
         provisional: None,
+        sidecars: 0,
         notice: None,
         used: None,
         cap_form: CapForm::default(),
