@@ -13,6 +13,7 @@ pub(crate) struct Provider {
     /// With which the orchestrator signs.
     pub(crate) secret: String,
     child: Child,
+    database: Option<String>,
     folder: tempfile::TempDir,
 }
 
@@ -56,13 +57,30 @@ impl Provider {
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let listen = address.to_string();
         let child = program(folder.path(), database, &["serve", "--listen", &listen]).spawn().unwrap();
-        let provider = Self { address, secret, child, folder };
+        let provider = Self { address, secret, child, database: database.map(str::to_owned), folder };
         let deadline = Instant::now() + Duration::from_secs(30);
         while TcpStream::connect(address).is_err() {
             assert!(Instant::now() < deadline, "portreeve serve did not listen");
             std::thread::sleep(Duration::from_millis(20));
         }
         provider
+    }
+
+    /// One more orchestrator, with this policy for addresses that have an account; with what it signs.
+    pub(crate) fn also(&self, name: &str, policy: &str) -> String {
+        let secret = format!("whsec_{name}_0123456789abcdef");
+        std::fs::write(self.folder.path().join(name), &secret).unwrap();
+        let issuer = format!("https://{name}.example");
+        let add = ["orchestrator", "add", name, "--issuer", &issuer, "--client-id", "acme"];
+        for arguments in [
+            [&add[..], &["--email-domain", "example.test", "--existing-account", policy]].concat().as_slice(),
+            &["orchestrator", "wire", "set", name],
+            &["orchestrator", "wire", "secret", "add", name, "--from-file", name],
+        ] {
+            let done = program(self.folder.path(), self.database.as_deref(), arguments).status().unwrap();
+            assert!(done.success(), "portreeve {}", arguments.join(" "));
+        }
+        secret
     }
 
     /// The log of its SQLite file.

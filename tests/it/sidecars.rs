@@ -200,7 +200,7 @@ on_both! {
         used(&app, &weather, "1000").await.expect_status(200);
         assert_eq!((spent(&app, &beside.account).await, spent(&app, &beside.ada.account).await), (900, 50));
         // The token went with them: it pays for nothing in the account that it left.
-        beside.buys("postgres", "small").await.problem(402, "payment_token_invalid");
+        beside.buys("postgres", "small").await.problem(409, "payment_token_taken");
         app.stop().await;
     }
 

@@ -8,7 +8,7 @@ use chrono::{Days, NaiveDate, TimeDelta};
 use super::*;
 use crate::clock::{Period, Timestamp};
 use crate::http::assets::{HTMX, asset_url};
-use crate::money::{Amount, Currency};
+use crate::money::{Amount, Currency, Money};
 
 const HOSTILE: &str = "<script>alert(1)</script>\"'&<img src=x onerror=alert(1)>";
 
@@ -272,6 +272,53 @@ fn consent_can_be_given_in_part_and_no_is_as_near_as_yes() {
     assert_eq!(html.matches("<form").count(), 2, "the answer, and the log-out");
 }
 
+fn sidecar(text: &str, things: usize) -> SidecarPage {
+    let money = |minor| Money { amount: usd(minor), currency: Currency::USD };
+    let thing = |at| SidecarThing {
+        id: format!("res_{at}"),
+        name: text.into(),
+        service: text.into(),
+        plan: text.into(),
+        state: "ready".into(),
+        spent: money(900),
+        ticked: at == 1,
+    };
+    SidecarPage {
+        frame: frame(),
+        id: "acct_x".into(),
+        orchestrator: text.into(),
+        email: text.into(),
+        opened_at: Timestamp::from_seconds(1_800_000_000),
+        spent: money(900),
+        held: money(i64::try_from(things).unwrap()),
+        cap: money(2_500),
+        own_cap: money(10_000),
+        things: (0..things).map(thing).collect(),
+        effects: vec![
+            Effect { verb: "Create and remove", rest: "resources", scope: Some("resources:write") },
+            Effect { verb: "See", rest: "the budget", scope: Some("budget:read") },
+        ],
+        notice: Some(Notice::Refused(text.into())),
+    }
+}
+
+fn sidecars(text: &str, proven: bool) -> SidecarsPage {
+    let spent = Money { amount: usd(900), currency: Currency::USD };
+    let opened_at = Timestamp::from_seconds(1_800_000_000);
+    let row = SidecarRow { id: "acct_x".into(), orchestrator: text.into(), opened_at, things: 2, spent };
+    SidecarsPage { frame: frame(), claimed: true, proven, rows: vec![row], notice: None }
+}
+
+#[test]
+fn what_spends_and_what_cannot_be_undone_is_for_the_human_to_tick() {
+    let html = rendered(&sidecar("Quay", 2));
+    assert!(html.contains("value=\"budget:read\" checked") && html.contains("value=\"resources:write\">"));
+    assert!(html.contains("name=\"sure\" value=\"yes\">") && html.contains("value=\"res_1\" checked"));
+    assert!(!html.contains("autofocus"), "nothing is chosen for the human");
+    let empty = rendered(&sidecar("Quay", 0));
+    assert!(!empty.contains("/move") && empty.contains("/merge") && empty.contains("/discard"));
+}
+
 fn every_page() -> Vec<(&'static str, String)> {
     let nobody = || Frame::anonymous("Acme Cloud");
     let link = |gone| LinkPage { frame: nobody(), action: "/d/3q2X".into(), gone };
@@ -292,6 +339,13 @@ fn every_page() -> Vec<(&'static str, String)> {
         ("overview-first-day", rendered(&first_day())),
         ("overview-hostile", rendered(&filled_with(HOSTILE))),
         ("overview-long", rendered(&filled_with(&"averylongwordwithoutanyspace".repeat(4)))),
+        ("sidecar", rendered(&sidecar("Quay", 3))),
+        ("sidecar-empty", rendered(&sidecar("Quay", 0))),
+        ("sidecar-hostile", rendered(&sidecar(HOSTILE, 1))),
+        ("sidecars", rendered(&sidecars("Quay", true))),
+        ("sidecars-hostile", rendered(&sidecars(HOSTILE, true))),
+        ("sidecars-unproven", rendered(&sidecars("Quay", false))),
+        ("overview-sidecars", rendered(&OverviewPage { sidecars: 2, ..sample() })),
         ("link", rendered(&link(false))),
         ("link-gone", rendered(&link(true))),
         ("link-hostile", rendered(&LinkPage { frame: Frame::anonymous(HOSTILE), action: HOSTILE.into(), gone: false })),
