@@ -31,6 +31,7 @@ pub mod login;
 pub mod orchestrator;
 pub mod payment;
 pub mod resource;
+pub mod sidecar;
 pub mod takeover;
 
 // Built of all of them.

@@ -13,6 +13,7 @@ pub(crate) struct Provider {
     /// With which the orchestrator signs.
     pub(crate) secret: String,
     served: Served,
+    database: Option<String>,
 }
 
 impl Provider {
@@ -28,7 +29,24 @@ impl Provider {
                 &["orchestrator", "wire", "secret", "add", ORCHESTRATOR, "--from-file", "secret"],
             ],
         );
-        Self { address: served.address, secret: SECRET.to_owned(), served }
+        Self { address: served.address, secret: SECRET.to_owned(), served, database: database.map(str::to_owned) }
+    }
+
+    /// One more orchestrator, with this policy for addresses that have an account; with what it signs.
+    pub(crate) fn also(&self, name: &str, policy: &str) -> String {
+        let secret = format!("whsec_{name}_0123456789abcdef");
+        std::fs::write(self.served.folder.path().join(name), &secret).unwrap();
+        let issuer = format!("https://{name}.example");
+        let add = ["orchestrator", "add", name, "--issuer", &issuer, "--client-id", "acme"];
+        for arguments in [
+            [&add[..], &["--email-domain", "example.test", "--existing-account", policy]].concat().as_slice(),
+            &["orchestrator", "wire", "set", name],
+            &["orchestrator", "wire", "secret", "add", name, "--from-file", name],
+        ] {
+            let done = program(self.served.folder.path(), self.database.as_deref(), arguments).status().unwrap();
+            assert!(done.success(), "portreeve {}", arguments.join(" "));
+        }
+        secret
     }
 
     /// The log of its SQLite file.

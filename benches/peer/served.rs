@@ -13,7 +13,7 @@ pub(crate) struct Served {
 }
 
 /// The program that was built with this bench, or another one, to be compared with it.
-fn program(folder: &Path, database: Option<&str>, arguments: &[&str]) -> Command {
+pub(crate) fn program(folder: &Path, database: Option<&str>, arguments: &[&str]) -> Command {
     let other = std::env::var_os("PORTREEVE_PROGRAM");
     let mut command = Command::new(other.unwrap_or_else(|| env!("CARGO_BIN_EXE_portreeve").into()));
     command.env_remove("PORTREEVE_PROGRAM");

@@ -1,7 +1,8 @@
 //! Accounts: the customer records, opened by attestation and found again by identity link alone.
 //!
 //! Promises: one account per (orchestrator, tenant, subject), however many ask at once; an assertion works once; an address
-//! that already has an account links only by its owner's consent, or by the operator's word for one orchestrator. Refuses:
+//! that already has an account links only by its owner's consent, or by the operator's word for one orchestrator, or leads
+//! to a separate account that only its owner sees. Refuses:
 //! frozen and closed accounts, and orchestrators that may not open.
 
 mod claim;
@@ -14,6 +15,8 @@ mod link;
 mod open;
 mod opening_limit;
 mod opening_store;
+mod sidecar;
+mod sidecar_store;
 mod state;
 mod store;
 
@@ -35,6 +38,10 @@ pub use open::{
     record_replay,
 };
 pub use opening_limit::{CountError, count_opening, forget_openings};
+pub use sidecar::{
+    Outcome as SidecarOutcome, Owner, Sidecar, SidecarError, address_is_proven, close_sidecar, ensure_budget,
+    lock_sidecar, relink, sidecar_for, sidecars_for,
+};
 pub use state::{AccountState, InvalidTransition};
 pub use store::{
     allowed, by_id, by_link, distrust_email, ids_after, linked_orchestrators, lock, subjects, unusable_since,

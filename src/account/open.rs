@@ -10,6 +10,7 @@ use serde_json::json;
 use super::claim::is_as_seen;
 use super::decide::{Decision, EmailUse, Facts, Flags, decide};
 use super::link::{LinkError, LinkedBy, link};
+use super::sidecar::{self, Sidecar};
 use super::store::{self, NewAccount, UseRow};
 use crate::attestation::{Attestation, EmailTrust};
 use crate::audit::{self, Fact};
@@ -27,8 +28,6 @@ const SAME_ANSWER: TimeDelta = TimeDelta::seconds(30);
 const REMEMBER_LONGER: TimeDelta = TimeDelta::seconds(120);
 /// The letter that tells a human of their new account.
 pub const OPENED_LETTER: &str = "mail.account_opened";
-/// How many accounts with the same address are looked at.
-const MAX_SAME_EMAIL: i64 = 32;
 
 /// What binds an assertion to one request, and what that request is answered.
 #[derive(Debug, Clone)]
@@ -143,18 +142,15 @@ pub fn facts(conn: &mut DbConnection, attestation: &Attestation) -> Result<Facts
     let (Some(email), None) = (&attestation.email, &linked) else {
         return Ok(Facts { linked, ..Facts::default() });
     };
+    // The same questions are asked whether anybody has the address or not: how long it takes must not tell.
     let index = email.canonical.as_str();
-    let same = store::with_email(conn, index, MAX_SAME_EMAIL)?;
-    let owner = store::email_owner(conn, index)?;
-    let owner_account = owner.as_ref().map(|owner| store::by_id(conn, owner)).transpose()?.flatten();
-    let same_issuer = !same.is_empty() && store::any_linked_to(conn, &same, &attestation.orchestrator_id)?;
-    let same_email = owner.or_else(|| same.into_iter().next());
+    let same = store::first_with_email(conn, index)?;
+    let owner_account = store::by_email_owner(conn, index)?;
+    let same_issuer = store::has_email_linked_to(conn, index, &attestation.orchestrator_id)?;
+    let same_email = owner_account.as_ref().map(|owner| owner.id.clone()).or(same);
     // Whoever opened or linked the account while the address was looked at may have been this very person: what the link
     // says last is true, and without this a copy of the same request would take itself for somebody else.
-    let linked = match same_email {
-        Some(_) => store::by_link(conn, person.0, person.1, person.2)?,
-        None => None,
-    };
+    let linked = store::by_link(conn, person.0, person.1, person.2)?;
     let look_alike = store::has_look_alike(conn, email.canonical.skeleton(), index)?;
     let proven_owner = owner_account.map(|account| account.state);
     Ok(Facts { linked, same_email, proven_owner, same_issuer, look_alike })
@@ -293,12 +289,14 @@ fn insert_account(
 ) -> Result<(), OpenError> {
     let Opening { attestation, orchestrator, account_id, .. } = opening;
     let mut account = NewAccount::provisional(account_id, &orchestrator.id, now);
-    let email = attestation.email.as_ref().filter(|_| email_use != EmailUse::Leave);
+    let email = attestation.email.as_ref();
     if let Some(email) = email {
         account.email = Some(&email.original);
+        account.email_trust = email.trust.as_str();
+    }
+    if let Some(email) = email.filter(|_| email_use != EmailUse::Leave) {
         account.email_index = Some(email.canonical.as_str());
         account.email_skeleton = Some(email.canonical.skeleton());
-        account.email_trust = email.trust.as_str();
     }
     account.insert(conn)?;
     let link = (&orchestrator.id, attestation.tenant.as_str(), attestation.subject.as_str());
@@ -307,6 +305,16 @@ fn insert_account(
     if let (EmailUse::Own, Some(email)) = (email_use, email) {
         store::insert_email_owner(conn, email.canonical.as_str(), account_id, now)
             .map_err(|error| OpenError::of(error, OpenError::Changed))?;
+    }
+    if let (EmailUse::Keep, true, Some(email)) = (email_use, flags.sidecar, email) {
+        let sidecar = Sidecar {
+            account_id: account_id.clone(),
+            orchestrator_id: orchestrator.id.clone(),
+            tenant: attestation.tenant.clone(),
+            subject: attestation.subject.clone(),
+            opened_at: now,
+        };
+        sidecar::record(conn, &sidecar, email.canonical.as_str())?;
     }
     let ceiling = orchestrator.opening_ceiling();
     store::insert_budget(conn, (account_id, &orchestrator.id), (orchestrator.currency, ceiling), now)?;

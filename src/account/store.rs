@@ -80,32 +80,36 @@ pub fn by_link(
 }
 
 /// The account whose own this canonical address is.
-pub(super) fn email_owner(conn: &mut DbConnection, index: &str) -> QueryResult<Option<AccountId>> {
-    email_owners::table.find(index).select(email_owners::account_id).first(conn).optional()
+pub(super) fn by_email_owner(conn: &mut DbConnection, index: &str) -> Result<Option<Account>, DbError> {
+    let owner = email_owners::table.filter(email_owners::email_index.eq(index)).select(email_owners::account_id);
+    let row: Option<Row> = accounts::table.filter(accounts::id.eq_any(owner)).first(conn).optional()?;
+    row.map(Account::try_from).transpose()
 }
 
-/// The oldest accounts with this canonical address, at most `limit`.
-pub(super) fn with_email(conn: &mut DbConnection, index: &str, limit: i64) -> QueryResult<Vec<AccountId>> {
+/// The oldest account with this canonical address.
+pub(super) fn first_with_email(conn: &mut DbConnection, index: &str) -> QueryResult<Option<AccountId>> {
     accounts::table
         .filter(accounts::email_index.eq(index))
         .order(accounts::id)
-        .limit(limit)
         .select(accounts::id)
-        .load(conn)
+        .first(conn)
+        .optional()
 }
 
-/// Whether any of `ids` is linked to the orchestrator.
-pub(super) fn any_linked_to(
+/// Whether any account with this canonical address is linked to the orchestrator.
+pub(super) fn has_email_linked_to(
     conn: &mut DbConnection,
-    ids: &[AccountId],
+    index: &str,
     orchestrator_id: &OrchestratorId,
 ) -> QueryResult<bool> {
-    let count: i64 = identity_links::table
-        .filter(identity_links::account_id.eq_any(ids))
+    let found: Option<AccountId> = identity_links::table
+        .inner_join(accounts::table)
+        .filter(accounts::email_index.eq(index))
         .filter(identity_links::orchestrator_id.eq(orchestrator_id))
-        .count()
-        .get_result(conn)?;
-    Ok(count > 0)
+        .select(accounts::id)
+        .first(conn)
+        .optional()?;
+    Ok(found.is_some())
 }
 
 /// The orchestrators through which the account is reached; at most 64.
@@ -367,7 +371,7 @@ pub fn with_email_through(
     orchestrator: &OrchestratorId,
     email: &str,
 ) -> Result<Vec<AccountId>, DbError> {
-    let same = with_email(conn, email, 32)?;
+    let same: Vec<AccountId> = with_address(conn, email, 32)?.into_iter().map(|account| account.id).collect();
     let linked: Vec<AccountId> = identity_links::table
         .filter(identity_links::account_id.eq_any(&same))
         .filter(identity_links::orchestrator_id.eq(orchestrator))

@@ -215,8 +215,7 @@ pub async fn request_account(
             Next::Ask(owner) => ask_owner(parts, asked, known.waiting, owner, now).await?,
             Next::Give(decision, scopes) => {
                 if matches!(decision, Decision::Open { .. }) && !std::mem::replace(&mut counted, true) {
-                    let (orchestrator, at_most) = (&asked.orchestrator.id, parts.accounts_per_hour);
-                    account::count_opening(parts.db, orchestrator, at_most, now).await?;
+                    account::count_opening(parts.db, &asked.attestation, parts.accounts_per_hour, now).await?;
                 }
                 let claimed = known.facts.linked.as_ref().is_some_and(Account::is_claimed);
                 give(parts, asked, (decision, scopes, claimed), now).await?

@@ -190,6 +190,16 @@ impl OAuthError {
 }
 
 impl ExchangeError {
+    /// The page of ours that tells the human what to do (`error_uri`, RFC 6749 §5.2): a path.
+    #[must_use]
+    pub fn explained_at(&self) -> Option<&'static str> {
+        match self {
+            Self::NeedsConsent => Some("/consent/needed"),
+            Self::AccountUnusable(_) | Self::MayNotOpen => Some("/docs/problems/account_unusable"),
+            _ => None,
+        }
+    }
+
     /// The code for the token endpoint; `None` when the fault is ours or passing, and the same request may be sent again.
     #[must_use]
     pub fn oauth(&self) -> Option<OAuthError> {
@@ -248,7 +258,7 @@ pub async fn exchange(
         let (opening, grant, answer) = prepare(parts, &asserted, &facts, &request, now)?;
         let lane = lane(&opening);
         if matches!(opening.decision, Decision::Open { .. }) && !std::mem::replace(&mut counted, true) {
-            account::count_opening(parts.db, &orchestrator.id, parts.accounts_per_hour, now).await?;
+            account::count_opening(parts.db, &attestation, parts.accounts_per_hour, now).await?;
         }
         let proof = request.proof.clone();
         let statement = request.client.as_ref().and_then(|client| client.proof.clone());

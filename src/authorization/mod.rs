@@ -16,6 +16,8 @@ mod consent_grant;
 mod consent_store;
 mod device;
 mod dpop;
+mod ending;
+mod ending_store;
 mod exchange;
 mod grant;
 mod hot_store;
@@ -61,6 +63,7 @@ pub use dpop::{
     Nonces, PROOF_ALGORITHMS, ProofError, ProvenRequest, SingleUse, VerifiedProof, forget_proofs, use_proof,
     verify_proof,
 };
+pub use ending::end_everything_of;
 pub use exchange::{ExchangeError, ExchangeParts, ExchangeRequest, Exchanged, OAuthError, exchange};
 pub use grant::{Access, AccessError, Grant, access, revoke};
 pub use introspection::{Revoked, Revoker, TokenParts, introspect, revoke_token};

@@ -29,6 +29,16 @@ pub(crate) enum OrchestratorCommand {
     /// How it speaks the provisioning wire.
     #[command(subcommand)]
     Wire(WireCommand),
+    /// Change what happens when it attests an address that already has an account.
+    Policy {
+        /// Its name or id.
+        which: String,
+        /// `user_consent`: the owner is asked. `sidecar`: the agent gets a separate account with the ceiling of unclaimed
+        /// ones, which its owner merges, moves or discards at /dashboard/sidecars; nobody learns who is a customer.
+        /// `link_silently`: whoever controls the orchestrator is let into the account.
+        #[arg(long, value_name = "POLICY")]
+        existing_account: String,
+    },
     /// Believe nothing of it from now on.
     Suspend {
         /// Its name or id.
@@ -72,7 +82,8 @@ pub(crate) struct AddArgs {
     /// A signature algorithm that it may use; may be repeated. ES256, EdDSA and RS256 when absent.
     #[arg(long = "algorithm", value_name = "ALG")]
     algorithms: Vec<String>,
-    /// What happens when it attests an address that already has an account: `user_consent`, `sidecar`, or
+    /// What happens when it attests an address that already has an account: `user_consent`, `sidecar` (a separate account,
+    /// which its owner takes in or discards; best where customers must not be told apart from strangers), or
     /// `link_silently`, which lets whoever controls the orchestrator into the account without its owner being asked.
     #[arg(long, default_value = "user_consent")]
     existing_account: String,
@@ -119,6 +130,15 @@ pub(crate) async fn run(command: OrchestratorCommand, config: &Config, json: boo
         OrchestratorCommand::Restore(args) => takeover::restore(*args, &db, json).await,
         OrchestratorCommand::BlastRadius(args) => blast_radius::blast_radius(*args, &db, json).await,
         OrchestratorCommand::Stream(command) => stream::run(command, &db, config, json).await,
+        OrchestratorCommand::Policy { which, existing_account } => {
+            let policy = parsed("--existing-account", &existing_account)?;
+            let id = find(&db, which).await?.id;
+            let set = db.write(HOUSE, move |conn| orchestrator::set_existing_account(conn, &id, policy, now)).await?;
+            if let Some(warning) = wire::warnings(&set) {
+                warn(&warning)?;
+            }
+            show(&set, json)
+        }
         OrchestratorCommand::Suspend { which } => {
             let id = find(&db, which).await?.id;
             show(&db.write(HOUSE, move |conn| orchestrator::suspend(conn, &id, now)).await?, json)

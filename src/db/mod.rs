@@ -57,6 +57,14 @@ impl DbError {
         use diesel::result::{DatabaseErrorKind, Error};
         matches!(self, Self::Query(Error::DatabaseError(DatabaseErrorKind::UniqueViolation, _)))
     }
+
+    /// Whether PostgreSQL ended this work because it and another piece of work waited for each other (SQLSTATE 40P01):
+    /// nothing was done, and it may be run again.
+    #[must_use]
+    pub fn is_deadlock(&self) -> bool {
+        let Self::Query(diesel::result::Error::DatabaseError(_, said)) = self else { return false };
+        said.message().contains("deadlock detected")
+    }
 }
 
 /// The handle to the database. Cheap to clone.

@@ -192,6 +192,7 @@ diesel::table! {
         ceiling -> BigInt,
         held -> BigInt,
         spent -> BigInt,
+        carried -> BigInt,
     }
 }
 
@@ -576,6 +577,33 @@ diesel::table! {
         opened -> BigInt,
     }
 }
+
+diesel::table! {
+    address_openings (orchestrator_id, address_fold, hour_start) {
+        orchestrator_id -> Text,
+        address_fold -> Text,
+        hour_start -> BigInt,
+        opened -> BigInt,
+    }
+}
+
+diesel::table! {
+    sidecars (account_id) {
+        account_id -> Text,
+        email_index -> Text,
+        orchestrator_id -> Text,
+        tenant -> Text,
+        subject -> Text,
+        opened_at -> BigInt,
+        outcome -> Nullable<Text>,
+        decided_by -> Nullable<Text>,
+        decided_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::joinable!(identity_links -> accounts (account_id));
+diesel::joinable!(sidecars -> accounts (account_id));
+diesel::allow_tables_to_appear_in_same_query!(accounts, email_owners, identity_links, sidecars);
 
 diesel::joinable!(outbox_deliveries -> outbox_events (event_id));
 

@@ -167,6 +167,24 @@ pub fn resume(conn: &mut DbConnection, id: &OrchestratorId, now: Timestamp) -> R
     present(conn, id)
 }
 
+/// What happens from now on when it attests an address that already has an account. What was linked, asked or opened
+/// before stays. The same word again changes nothing.
+///
+/// # Errors
+/// When there is no such orchestrator, or the database fails.
+pub fn set_existing_account(
+    conn: &mut DbConnection,
+    id: &OrchestratorId,
+    policy: ExistingAccount,
+    now: Timestamp,
+) -> Result<Orchestrator, SuspendError> {
+    if store::set_existing_account(conn, id, policy).map_err(DbError::from)? {
+        let detail = json!({"existing_account": policy.as_str()});
+        record(conn, id, "orchestrator.policy_changed", detail, now).map_err(DbError::from)?;
+    }
+    present(conn, id)
+}
+
 fn present(conn: &mut DbConnection, id: &OrchestratorId) -> Result<Orchestrator, SuspendError> {
     store::by_id(conn, id)?.ok_or_else(|| SuspendError::Unknown(id.clone()))
 }

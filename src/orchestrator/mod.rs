@@ -26,7 +26,7 @@ use crate::ids::OrchestratorId;
 use crate::money::{Amount, Currency};
 use crate::signing::SignatureAlgorithm;
 
-pub use change::{AddError, NewOrchestrator, SuspendError, add, resume, suspend};
+pub use change::{AddError, NewOrchestrator, SuspendError, add, resume, set_existing_account, suspend};
 pub use distrust::{
     BeginError, Belief, Depth, Distrust, NewDistrust, Phase, Statement, WhoseDistrust, begin, is_disbelieved, lift,
 };
@@ -113,7 +113,8 @@ impl Orchestrator {
 pub enum ExistingAccount {
     /// Refuse, and send the human to consent.
     UserConsent,
-    /// Open a separate account; the human may merge it later.
+    /// Open a separate account; the human may merge it later, move things out of it, or discard it, from inside their own.
+    /// Whoever asks cannot tell it from an account of somebody new.
     Sidecar,
     /// Link the existing account without asking its owner. Whoever controls the orchestrator then controls every account
     /// whose address it vouches for: only for an orchestrator that is the provider's own.

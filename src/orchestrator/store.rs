@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use diesel::prelude::*;
 
-use super::{EmailDomain, Orchestrator};
+use super::{EmailDomain, ExistingAccount, Orchestrator};
 use crate::clock::Timestamp;
 use crate::db::schema::orchestrators;
 use crate::db::{DbConnection, DbError, directly};
@@ -171,6 +171,17 @@ pub(super) fn set_distrusted_keys(conn: &mut DbConnection, id: &OrchestratorId, 
         .set(orchestrators::distrusted_keys.eq(serde_json::json!(keys).to_string()))
         .execute(conn)
         .map(drop)
+}
+
+/// Whether this call changed it.
+pub(super) fn set_existing_account(
+    conn: &mut DbConnection,
+    id: &OrchestratorId,
+    policy: ExistingAccount,
+) -> QueryResult<bool> {
+    let other = orchestrators::table.find(id).filter(orchestrators::existing_account.ne(policy.as_str()));
+    let changed = diesel::update(other).set(orchestrators::existing_account.eq(policy.as_str())).execute(conn)?;
+    Ok(changed == 1)
 }
 
 /// The suspended ones, at most `limit`.

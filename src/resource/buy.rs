@@ -199,6 +199,10 @@ fn record(
     };
     let token = pay::pay(conn, &bill, token)?;
     let held = Amount::ZERO < sale.due;
+    // A hold looks at the account's state itself; what costs nothing passes no ceiling that would.
+    if !held && !store::lock_usable(conn, account)? {
+        return Err(PayError::Stopped.into());
+    }
     let parent = sale.parent.as_ref().map(ToString::to_string);
     let row = NewResource {
         account_id: account,

@@ -21,6 +21,8 @@ mod progress;
 mod quarantine;
 mod quarantine_store;
 mod read;
+mod rehome;
+mod rehome_store;
 mod remove;
 mod renewal;
 mod renewal_store;
@@ -44,6 +46,7 @@ pub use placement::{Environment, InvalidEnvironment, InvalidTheirName, Placement
 pub use progress::{Came, came_of, came_of_purchase};
 pub use quarantine::{made_or_renewed, quarantine, release};
 pub use read::{OpenCredentialsError, Shown, open_credentials, public_values};
+pub use rehome::{Coming, MAX_AT_ONCE, RehomeError, is_in_use, remove_all, take_over};
 pub use remove::{RemoveError, remove};
 pub use renewal::{renew_all, renew_due};
 pub use rotate::{LONGEST_OVERLAP, RotateError, rotate};

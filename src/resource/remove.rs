@@ -73,24 +73,40 @@ fn begin(
     operation: &OperationId,
     now: Timestamp,
 ) -> Result<bool, RemoveError> {
-    let from = [ResourceState::Ready, ResourceState::Suspended];
     // The account before the resource, as everywhere; and what is read before the lock may be another's past.
     store::lock_account(conn, account)?;
     let resource = store::by_id(conn, account, id)?.ok_or(RemoveError::NotFound)?;
     if resource.quarantined_at.is_some() {
         return Err(RemoveError::Busy(ResourceState::Suspended));
     }
-    if from.contains(&resource.state) {
+    if REMOVABLE.contains(&resource.state) {
         let plan = format!("{}/{}", resource.service, resource.plan).parse();
         let plan = plan.map_err(|_bad| RemoveError::Inconsistent("a resource of no plan"))?;
         constraints::may_leave(conn, &Leaving { account, edition, id, plan: &plan }, None)??;
     }
-    if !store::set_state(conn, (account, id), &from, ResourceState::Removing, None, now)? {
+    let taken_up = now.plus(TimeDelta::seconds(30));
+    if !begin_removal(conn, (account, id), operation, (now, taken_up))? {
         let resource = store::by_id(conn, account, id)?.ok_or(RemoveError::NotFound)?;
         return match resource.state {
             ResourceState::Removing | ResourceState::Removed | ResourceState::Failed => Ok(false),
             state => Err(RemoveError::Busy(state)),
         };
+    }
+    Ok(true)
+}
+
+/// States from which a resource can be removed.
+const REMOVABLE: [ResourceState; 2] = [ResourceState::Ready, ResourceState::Suspended];
+
+/// Writes down that a resource goes, and the work, which a worker takes up at `taken_up`. `false`: it cannot go as it is.
+pub(super) fn begin_removal(
+    conn: &mut DbConnection,
+    (account, id): (&AccountId, &ResourceId),
+    operation: &OperationId,
+    (now, taken_up): (Timestamp, Timestamp),
+) -> diesel::QueryResult<bool> {
+    if !store::set_state(conn, (account, id), &REMOVABLE, ResourceState::Removing, None, now)? {
+        return Ok(false);
     }
     let row = NewOperation {
         account_id: account,
@@ -102,7 +118,7 @@ fn begin(
         attempts: 0,
         created_at: now,
         deadline_at: now.plus(TimeDelta::hours(24)),
-        next_try_at: Some(now.plus(TimeDelta::seconds(30))),
+        next_try_at: Some(taken_up),
     };
     store::insert_operation(conn, &row)?;
     Ok(true)

@@ -194,6 +194,16 @@ pub(super) fn lock_account(conn: &mut DbConnection, account: &AccountId) -> Quer
         .map(drop)
 }
 
+/// The same; whether anything may still be begun in the account.
+pub(super) fn lock_usable(conn: &mut DbConnection, account: &AccountId) -> QueryResult<bool> {
+    let state: Option<String> = diesel::update(accounts::table.find(account))
+        .set(accounts::changed_at.eq(accounts::changed_at))
+        .returning(accounts::state)
+        .get_result(conn)
+        .optional()?;
+    Ok(state.is_some_and(|state| matches!(state.as_str(), "provisional" | "active")))
+}
+
 /// Among which resources is counted: those of an account that are not gone.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Among<'a> {
@@ -224,7 +234,7 @@ fn among<'a>(of: &Among<'a>, states: &'a [&'a str]) -> Boxed<'a> {
 }
 
 /// What is neither gone nor failed.
-const IN_USE: [&str; 7] =
+pub(super) const IN_USE: [&str; 7] =
     ["requested", "provisioning", "ready", "changing", "suspended", "removing", "needs_attention"];
 /// What can be used at this moment.
 const READY: [&str; 2] = ["ready", "changing"];

@@ -44,6 +44,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
         "claim",
         &["mechanisms", "orchestrator", "attestation", "account", "authorization", "login", "payment", "resource"],
     ),
+    ("sidecar", &["mechanisms", "catalog", "orchestrator", "account", "authorization", "login", "payment", "resource"]),
     // Above the features.
     ("app", &["mechanisms", "config", "telemetry", "features"]),
     ("http", &["mechanisms", "config", "telemetry", "features", "app"]),
@@ -92,6 +93,7 @@ const GROUPS: &[(&str, &[&str])] = &[
             "takeover",
             "onboarding",
             "claim",
+            "sidecar",
         ],
     ),
 ];

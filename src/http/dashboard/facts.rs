@@ -9,7 +9,8 @@ use super::pages::{
     Activity, CapForm, Ceiling, CeilingKind, DaySpend, Frame, Ledger, LedgerRow, OverviewPage, Place, Provisional,
     ResourceCharge, ResourceRow, Resources,
 };
-use crate::account::{Account, AccountState};
+use super::sidecars::reads_mailbox;
+use crate::account::{Account, AccountState, Owner};
 use crate::app::App;
 use crate::audit::{self, RecordedFact};
 use crate::clock::Timestamp;
@@ -26,6 +27,7 @@ use crate::payment::charge::ChargeState;
 use crate::payment::hold::CounterKind;
 use crate::payment::ledger_entry::LedgerEntry;
 use crate::resource::{self, Resource};
+use crate::sidecar;
 
 const LEDGER_ROWS: i64 = 10;
 const RESOURCE_ROWS: i64 = 50;
@@ -42,6 +44,7 @@ pub(super) struct Facts {
     entries: Vec<LedgerEntry>,
     place: Place,
     can_resume: bool,
+    sidecars: usize,
     trail: Vec<RecordedFact>,
     now: Timestamp,
 }
@@ -54,6 +57,8 @@ pub(super) async fn load(app: &App, user: &User, ledger: (Place, i64)) -> Result
     let (account, now) = (&user.session.account, user.now);
     let can_resume = user.session.proves_human(LoggedIn::WITHIN, now).is_ok();
     let (id, opened_by) = (account.id.clone(), account.opened_by.clone());
+    // An agent with a link of its own must not learn of what waits for its human.
+    let reads_mailbox = can_resume.then(|| reads_mailbox(&user.session, now));
     let (place, before) = ledger;
     let facts = app.db.read(move |conn| {
         let budget = budget::view(conn, &id, &opened_by, now)?;
@@ -66,7 +71,22 @@ pub(super) async fn load(app: &App, user: &User, ledger: (Place, i64)) -> Result
         let spent = payment::spent_since(conn, &id, budget.own.period.start)?;
         let entries = payment::entries_before(conn, &id, before, LEDGER_ROWS)?;
         let trail = audit::latest(conn, &id, TRAIL_ROWS)?;
-        Ok::<_, DbError>(Facts { budget, orchestrator, resources, spent, entries, place, can_resume, trail, now })
+        let sidecars = match reads_mailbox {
+            Some(reads_mailbox) => sidecar::waiting(conn, Owner { account: &id, reads_mailbox })?,
+            None => 0,
+        };
+        Ok::<_, DbError>(Facts {
+            budget,
+            orchestrator,
+            resources,
+            spent,
+            entries,
+            place,
+            can_resume,
+            sidecars,
+            trail,
+            now,
+        })
     });
     Ok(facts.await?)
 }
@@ -109,6 +129,7 @@ impl Facts {
                 buys_until: app.desk.unclaimed.buys_for.map(|buys_for| account.created_at.plus(buys_for)),
                 max_resources: app.desk.unclaimed.max_resources,
             }),
+            sidecars: self.sidecars,
             notice: None,
             used: None,
             cap_form: CapForm::default(),
@@ -236,6 +257,9 @@ fn activity(fact: &RecordedFact, account: &AccountId, orchestrator: &Orchestrato
         "session.began"
             | "account.claimed"
             | "account.linked"
+            | "sidecar.merged"
+            | "sidecar.moved"
+            | "sidecar.discarded"
             | "link.widened"
             | "link.denied"
             | "budget.raised"
@@ -282,6 +306,13 @@ fn activity(fact: &RecordedFact, account: &AccountId, orchestrator: &Orchestrato
         "consent.refused" => format!("refused {}", text("client_name")),
         "consent.used_again" => format!("came back for what you allowed: {}", text("client_name")),
         "consent.revoked" => format!("ended what a program was allowed: {}", text("reason")),
+        "sidecar.merged" => {
+            format!("merged the separate account that {} had opened into this one", text("orchestrator"))
+        }
+        "sidecar.moved" => {
+            format!("moved things here from the separate account that {} had opened", text("orchestrator"))
+        }
+        "sidecar.discarded" => format!("discarded the separate account that {} had opened", text("orchestrator")),
         "link.widened" => format!("allowed {} to do more", text("orchestrator")),
         "link.denied" => format!("refused {}", text("orchestrator")),
         "resource.bought" if fact.detail.get("amount").and_then(Value::as_i64) == Some(0) => {

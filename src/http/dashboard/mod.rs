@@ -13,6 +13,7 @@ mod log_in;
 mod overview;
 mod part;
 mod question;
+mod sidecars;
 
 use actix_web::web::{self, ServiceConfig};
 
@@ -43,6 +44,11 @@ pub(super) fn configure(config: &mut ServiceConfig, app: &App) {
         .service(web::resource("/dashboard/logout").post(log_in::log_out))
         .service(web::resource("/dashboard/cap").post(change::lower_cap))
         .service(web::resource("/dashboard/cap/raise").post(change::raise_cap))
+        .service(web::resource("/dashboard/sidecars").get(sidecars::list))
+        .service(web::resource("/dashboard/sidecars/{id}").get(sidecars::show))
+        .service(web::resource("/dashboard/sidecars/{id}/merge").post(sidecars::merge))
+        .service(web::resource("/dashboard/sidecars/{id}/move").post(sidecars::move_some))
+        .service(web::resource("/dashboard/sidecars/{id}/discard").post(sidecars::discard))
         .service(web::resource("/dashboard/stop").post(change::stop))
         .service(web::resource("/dashboard/resume").post(change::resume));
 }

@@ -3,11 +3,14 @@
 //! Promises: the limit counts what is spent and what is held; lowering and stopping work with the next decision; a new
 //! month is a new counter. Refuses: raising without the human's fresh log-in.
 
+mod carry;
+mod carry_store;
 mod change;
 mod store;
 mod through;
 mod view;
 
+pub use carry::{CarriedToken, has_open_holds, take_over_limits, take_over_tokens, tokens_with_seals};
 pub use change::{ChangeBudgetError, ResumedBy, lower, raise, resume_spending, stop_spending};
 pub use store::{
     AgentLimit, CounterFacts, Limits, PlanLimit, TokenFacts, find_token, is_stopped, is_stopped_through, open_counters,

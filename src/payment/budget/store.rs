@@ -50,6 +50,8 @@ pub struct CounterFacts {
     pub kind: CounterKind,
     /// Of what.
     pub currency: Currency,
+    /// How much of the limit was used up in another account, before what it limits came here.
+    carried: Amount,
 }
 
 /// The most that one metered resource may cost in a calendar month.
@@ -279,7 +281,7 @@ pub fn open_counters(
     for (kind, subject, limit) in [plan, agent].into_iter().flatten() {
         open.push(if let Some(found) = find_counter(conn, account, kind, subject, month)? {
             if kind == CounterKind::Plan {
-                set_plan_ceiling(conn, account, &found.id, limit.1)?;
+                set_plan_ceiling(conn, account, &found.id, limit.1.saturating_sub(found.carried))?;
             }
             found
         } else {
@@ -312,10 +314,10 @@ fn find_counter(
         .filter(counters::kind.eq(kind.as_str()))
         .filter(counters::subject.eq(subject))
         .filter(counters::period_start.eq(period.start))
-        .select((counters::id, counters::currency))
-        .first::<(CounterId, Currency)>(conn)
+        .select((counters::id, counters::currency, counters::carried))
+        .first::<(CounterId, Currency, Amount)>(conn)
         .optional()?;
-    Ok(found.map(|(id, currency)| CounterFacts { id, kind, currency }))
+    Ok(found.map(|(id, currency, carried)| CounterFacts { id, kind, currency, carried }))
 }
 
 fn new_counter(
@@ -338,7 +340,7 @@ fn new_counter(
         ceiling,
     };
     open_counter(conn, &counter)?;
-    Ok(CounterFacts { id, kind, currency })
+    Ok(CounterFacts { id, kind, currency, carried: Amount::ZERO })
 }
 
 #[derive(Queryable)]

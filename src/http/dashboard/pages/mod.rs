@@ -25,6 +25,7 @@ mod not_mine;
 mod overview;
 mod problem;
 mod resources;
+mod sidecars;
 
 #[cfg(test)]
 mod tests;
@@ -47,3 +48,4 @@ pub use not_mine::{Disputed, NotMinePage};
 pub use overview::{LedgerPart, MainPart, OverviewPage, Provisional};
 pub use problem::{ProblemDoc, ProblemIndexPage, ProblemPage};
 pub use resources::{ResourceCharge, ResourceRow, Resources};
+pub use sidecars::{SidecarPage, SidecarRow, SidecarThing, SidecarsPage};

@@ -63,6 +63,8 @@ pub struct OverviewPage {
     pub can_resume: bool,
     /// Set while nobody has claimed the account.
     pub provisional: Option<Provisional>,
+    /// How many separate accounts wait for the human to decide on them.
+    pub sidecars: usize,
     /// What came of the last action.
     pub notice: Option<Notice>,
     /// What the user just used without leaving the page: the keyboard stays there.

@@ -70,6 +70,7 @@ fn sample() -> OverviewPage {
         stopped_at: None,
         can_resume: false,
         provisional: None,
+        sidecars: 0,
         notice: None,
         used: None,
         cap_form: CapForm::default(),
@@ -445,6 +446,54 @@ fn a_device_is_shown_with_its_age_and_neither_answer_is_chosen() {
     assert!(!html.contains("autofocus"));
 }
 
+fn sidecar(text: &str, things: usize) -> SidecarPage {
+    let money = |minor| Money { amount: usd(minor), currency: Currency::USD };
+    let thing = |at| SidecarThing {
+        id: format!("res_{at}"),
+        name: text.into(),
+        service: text.into(),
+        plan: text.into(),
+        state: "ready".into(),
+        spent: money(900),
+        ticked: at == 1,
+    };
+    SidecarPage {
+        frame: frame(),
+        id: "acct_x".into(),
+        orchestrator: text.into(),
+        email: text.into(),
+        opened_at: Timestamp::from_seconds(1_800_000_000),
+        spent: money(900),
+        held: money(i64::try_from(things).unwrap()),
+        cap: money(2_500),
+        own_cap: money(10_000),
+        things: (0..things).map(thing).collect(),
+        groups: vec![group("Create", "resources:write"), group("See", "budget:read")],
+        notice: Some(Notice::Refused(text.into())),
+    }
+}
+
+fn group(title: &'static str, scope: &'static str) -> Group {
+    Group { title, effects: vec![Effect { text: "things".into(), scope: Some(scope), ticked: true, note: None }] }
+}
+
+fn sidecars(text: &str, proven: bool) -> SidecarsPage {
+    let spent = Money { amount: usd(900), currency: Currency::USD };
+    let opened_at = Timestamp::from_seconds(1_800_000_000);
+    let row = SidecarRow { id: "acct_x".into(), orchestrator: text.into(), opened_at, things: 2, spent };
+    SidecarsPage { frame: frame(), claimed: true, proven, rows: vec![row], notice: None }
+}
+
+#[test]
+fn what_spends_and_what_cannot_be_undone_is_for_the_human_to_tick() {
+    let html = rendered(&sidecar("Quay", 2));
+    assert!(html.contains("value=\"budget:read\" checked") && html.contains("value=\"resources:write\">"));
+    assert!(html.contains("name=\"sure\" value=\"yes\">") && html.contains("value=\"res_1\" checked"));
+    assert!(!html.contains("autofocus"), "nothing is chosen for the human");
+    let empty = rendered(&sidecar("Quay", 0));
+    assert!(!empty.contains("/move") && empty.contains("/merge") && empty.contains("/discard"));
+}
+
 fn every_page() -> Vec<(&'static str, String)> {
     let nobody = || Frame::anonymous("Acme Cloud");
     let link = |gone| LinkPage { frame: nobody(), action: "/d/3q2X".into(), gone };
@@ -465,6 +514,13 @@ fn every_page() -> Vec<(&'static str, String)> {
         ("overview-first-day", rendered(&first_day())),
         ("overview-hostile", rendered(&filled_with(HOSTILE))),
         ("overview-long", rendered(&filled_with(&"averylongwordwithoutanyspace".repeat(4)))),
+        ("sidecar", rendered(&sidecar("Quay", 3))),
+        ("sidecar-empty", rendered(&sidecar("Quay", 0))),
+        ("sidecar-hostile", rendered(&sidecar(HOSTILE, 1))),
+        ("sidecars", rendered(&sidecars("Quay", true))),
+        ("sidecars-hostile", rendered(&sidecars(HOSTILE, true))),
+        ("sidecars-unproven", rendered(&sidecars("Quay", false))),
+        ("overview-sidecars", rendered(&OverviewPage { sidecars: 2, ..sample() })),
         ("link", rendered(&link(false))),
         ("link-gone", rendered(&link(true))),
         ("link-hostile", rendered(&LinkPage { frame: Frame::anonymous(HOSTILE), action: HOSTILE.into(), gone: false })),
