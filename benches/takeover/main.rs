@@ -13,8 +13,9 @@
     reason = "a bench prints, and ends where something is not as it should be"
 )]
 
-#[path = "../peer/mod.rs"]
-mod peer;
+#[path = "../peer/postgres.rs"]
+#[expect(dead_code, reason = "`pgbench` is for other benches")]
+mod postgres;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -39,13 +40,13 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let value = |name: &str| arguments.iter().position(|a| a == name).and_then(|at| arguments.get(at + 1)).cloned();
     let count = value("--accounts").map_or(10_000, |count| count.parse().unwrap());
-    let server = value("--postgres").is_none().then(peer::postgres::Server::start);
+    let server = value("--postgres").is_none().then(postgres::Server::start);
     let admin = value("--postgres").unwrap_or_else(|| server.as_ref().unwrap().url());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     println!("| distrusted | accounts | nothing new believed | last token dead | everything held back | items |");
     println!("| --- | --- | --- | --- | --- | --- |");
     for (name, whose) in [("the issuer", WhoseDistrust::Issuer), ("one key", WhoseDistrust::Key(KEY.to_owned()))] {
-        let database = peer::postgres::Database::create(&admin);
+        let database = postgres::Database::create(&admin);
         runtime.block_on(drill(name, whose, count, &database.url));
     }
 }

@@ -19,7 +19,7 @@ pub(super) fn refusal(
     if !account::by_id(conn, account)?.is_some_and(|account| account.state.is_usable()) {
         return Ok(Some("the account is frozen or closed"));
     }
-    if !orchestrator::by_id(conn, orchestrator)?.is_some_and(|known| known.suspended_at.is_none()) {
+    if orchestrator::by_id(conn, orchestrator)?.is_none_or(|known| known.suspended_at.is_some()) {
         return Ok(Some("the orchestrator is suspended"));
     }
     for (tenant, subject) in account::subjects(conn, account, orchestrator)? {

@@ -103,7 +103,7 @@ pub(super) fn open(
     if let Some(open) = case_store::open_of(conn, account, kind)? {
         return Ok((open, false));
     }
-    let case = Case {
+    let opened = Case {
         id: CaseId::new(now),
         account_id: account.clone(),
         kind,
@@ -114,16 +114,16 @@ pub(super) fn open(
         closed_by: None,
         note: None,
     };
-    case_store::insert(conn, &case)?;
+    case_store::insert(conn, &opened)?;
     let fact = Fact {
         actor: cause.to_owned(),
         action: "case.opened",
         account_id: Some(account),
-        subject: case.id.to_string(),
+        subject: opened.id.to_string(),
         detail: json!({"kind": kind.as_str()}),
     };
     audit::append(conn, &fact, now)?;
-    Ok((case, true))
+    Ok((opened, true))
 }
 
 /// Why a case stays as it is.
