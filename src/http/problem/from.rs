@@ -15,7 +15,7 @@ use crate::payment::token::PaymentTokenError;
 use crate::resource::usage::UsageError;
 use crate::resource::{
     AdvanceError, AllowanceError, BuyError, InformationNeeded, OpenCredentialsError, PayError, RemoveError,
-    ResourceState, UnclaimedError,
+    ResourceState, RotateError, UnclaimedError,
 };
 
 impl From<DbError> for Problem {
@@ -261,6 +261,21 @@ impl From<RemoveError> for Problem {
             RemoveError::Advance(error) => error.into(),
             RemoveError::Db(error) => error.into(),
             other @ RemoveError::Inconsistent(_) => internal(&other),
+        }
+    }
+}
+
+impl From<RotateError> for Problem {
+    fn from(error: RotateError) -> Self {
+        match error {
+            RotateError::NotFound => Self::new(&table::NOT_FOUND, "The account has no such resource."),
+            RotateError::NotReady(state) => {
+                Self::new(&table::BUSY, "The resource is not ready.").with("state", json!(state.as_str()))
+            }
+            RotateError::KeyReused(_) => key_reused(),
+            RotateError::Advance(error) => error.into(),
+            RotateError::Db(error) => error.into(),
+            other @ RotateError::Inconsistent(_) => internal(&other),
         }
     }
 }
