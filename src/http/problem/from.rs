@@ -183,13 +183,14 @@ impl From<BuyError> for Problem {
         match error {
             BuyError::UnknownPlan => Self::new(&table::UNKNOWN_PLAN, "`plan` is not in the catalog."),
             BuyError::Constraint(error) => Self::new(&table::NOT_ALONE, format!("{error}.")),
-            BuyError::Unclaimed(UnclaimedError::Db(error)) => error.into(),
-            BuyError::Unclaimed(error) => Self::claim_needed(format!("{error}.")),
             BuyError::Information(InformationNeeded(needed)) => Self::information_needed(&needed),
             BuyError::Pay(error) => error.into(),
             BuyError::KeyReused(_) => key_reused(),
             BuyError::Advance(error) => error.into(),
-            BuyError::Allowance(AllowanceError::Db(error)) | BuyError::Db(error) => error.into(),
+            BuyError::Unclaimed(UnclaimedError::Db(error))
+            | BuyError::Allowance(AllowanceError::Db(error))
+            | BuyError::Db(error) => error.into(),
+            BuyError::Unclaimed(error) => Self::claim_needed(format!("{error}.")),
             BuyError::Allowance(error) => {
                 Self::new(&table::NOT_ALLOWED, format!("{error}.")).next("tell_human", table::NOT_ALLOWED.human)
             }
