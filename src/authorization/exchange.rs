@@ -288,13 +288,11 @@ pub async fn exchange(
 
 /// The lane of everything about the account, when there is one, or else about the person.
 fn lane(opening: &Opening) -> String {
-    match &opening.decision {
-        Decision::Use(account) => account.to_string(),
-        _ => {
-            let Attestation { tenant, subject, .. } = &opening.attestation;
-            format!("{}/{tenant}/{subject}", opening.orchestrator.id)
-        }
+    if let Decision::Use(account) = &opening.decision {
+        return account.to_string();
     }
+    let Attestation { tenant, subject, .. } = &opening.attestation;
+    format!("{}/{tenant}/{subject}", opening.orchestrator.id)
 }
 
 fn granted_scopes(requested: Option<&str>) -> Result<Scopes, ExchangeError> {

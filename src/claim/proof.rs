@@ -64,6 +64,7 @@ impl By {
 
 /// What is there of the proofs, when they are not enough.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is there or not, by itself")]
 pub struct Missing {
     /// The mailbox is proved, by a link that was taken just now.
     pub mail: bool,
@@ -147,11 +148,13 @@ mod tests {
         }
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "as it stands in `Proofs`")]
     fn mail(seconds: i64, here: bool) -> Option<Mailbox> {
         let at = NOW.minus(TimeDelta::seconds(seconds)).micros();
         Some(Mailbox { address: "ada@example.test".to_owned(), at, here })
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "as it stands in `Proofs`")]
     fn person(seconds: i64, email: Option<&str>) -> Option<Upstreamer> {
         Some(Upstreamer {
             issuer: "https://id.example".to_owned(),
@@ -165,8 +168,8 @@ mod tests {
         standing(&account(), &Proofs { mailbox, upstream }, (asserted, passkey), NOW)
     }
 
-    fn is_missing(standing: Standing) -> bool {
-        word(&standing).is_empty()
+    fn is_missing(standing: &Standing) -> bool {
+        word(standing).is_empty()
     }
 
     fn word(standing: &Standing) -> &'static str {
@@ -180,11 +183,11 @@ mod tests {
     #[test]
     fn one_proof_is_enough_only_for_the_person_whom_the_issuer_named_and_only_while_it_is_fresh() {
         assert_eq!(word(&of(None, person(300, None), true, false)), "issuer");
-        assert!(is_missing(of(None, person(301, None), true, true)));
-        assert!(is_missing(of(None, person(-61, None), true, true)), "from the future");
-        assert!(is_missing(of(None, person(0, Some("ada@example.test")), false, true)));
-        assert!(is_missing(of(mail(0, true), None, false, false)));
-        assert!(is_missing(of(None, None, true, true)));
+        assert!(is_missing(&of(None, person(301, None), true, true)));
+        assert!(is_missing(&of(None, person(-61, None), true, true)), "from the future");
+        assert!(is_missing(&of(None, person(0, Some("ada@example.test")), false, true)));
+        assert!(is_missing(&of(mail(0, true), None, false, false)));
+        assert!(is_missing(&of(None, None, true, true)));
     }
 
     #[test]
@@ -192,7 +195,7 @@ mod tests {
         let ada = || person(0, Some("ada@example.test"));
         for here in [true, false] {
             assert_eq!(word(&of(mail(900, here), ada(), false, false)), "mail_and_oidc");
-            assert!(is_missing(of(mail(901, here), ada(), false, true)), "too old");
+            assert!(is_missing(&of(mail(901, here), ada(), false, true)), "too old");
         }
         for other in [None, Some("eve@example.test")] {
             let Standing::Missing(missing) = of(mail(0, false), person(0, other), false, true) else {
@@ -200,19 +203,19 @@ mod tests {
             };
             assert!(missing.mail && missing.upstream && missing.another);
         }
-        assert!(is_missing(of(mail(0, true), person(301, Some("ada@example.test")), false, false)));
+        assert!(is_missing(&of(mail(0, true), person(301, Some("ada@example.test")), false, false)));
         assert_eq!(word(&of(mail(0, true), None, false, true)), "passkey");
-        assert!(is_missing(of(mail(0, false), None, false, true)), "another browser");
+        assert!(is_missing(&of(mail(0, false), None, false, true)), "another browser");
         let mut of_eve = mail(0, true).unwrap();
         of_eve.address = "eve@example.test".to_owned();
-        assert!(is_missing(of(Some(of_eve), ada(), false, true)), "another mailbox");
+        assert!(is_missing(&of(Some(of_eve), ada(), false, true)), "another mailbox");
     }
 
     #[test]
     fn an_account_without_an_address_is_claimed_at_its_issuer_alone() {
         let nameless = Account { email: None, ..account() };
         let all = Proofs { mailbox: mail(0, true), upstream: person(0, None) };
-        assert!(is_missing(standing(&nameless, &all, (false, true), NOW)));
+        assert!(is_missing(&standing(&nameless, &all, (false, true), NOW)));
         assert_eq!(word(&standing(&nameless, &all, (true, false), NOW)), "issuer");
     }
 }

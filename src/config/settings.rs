@@ -414,7 +414,7 @@ client_secret = ""
 name = ""
 
 [claim]
-max_resources = 10
+max_resources = 100
 buys_for_days = 30
 passkey = "fallback"
 

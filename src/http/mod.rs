@@ -47,6 +47,7 @@ fn routes(config: &mut ServiceConfig, app: &App) {
         .service(
             web::resource("/v1/resources/{id}").get(v1::resources::get_resource).delete(v1::resources::delete_resource),
         )
+        .service(web::resource("/v1/resources/{id}/rotate").post(v1::rotate::rotate_resource))
         .service(web::resource("/v1/budget").get(v1::budget::get_budget))
         .service(web::resource("/v1/ledger").get(v1::budget::list_ledger))
         .service(web::resource("/v1/deep-links").post(v1::deep_links::create_deep_link))

@@ -23,6 +23,7 @@ use super::wire;
         wire::v1::resources::list_resources,
         wire::v1::resources::get_resource,
         wire::v1::resources::delete_resource,
+        wire::v1::rotate::rotate_resource,
         wire::v1::budget::get_budget,
         wire::v1::budget::list_ledger,
         wire::v1::usage::record_usage,

@@ -11,11 +11,12 @@ use crate::harness::app::{Agent, TestApp};
 use crate::harness::client::{Answer, Client};
 
 /// One call for each operation that takes an access token, and the scope that it needs.
-pub(crate) const OPERATIONS: [(&str, &str, &str); 7] = [
+pub(crate) const OPERATIONS: [(&str, &str, &str); 8] = [
     ("POST", "/v1/resources", "resources:write"),
     ("GET", "/v1/resources", "resources:read"),
     ("GET", "/v1/resources/res_x", "resources:read"),
     ("DELETE", "/v1/resources/res_x", "resources:delete"),
+    ("POST", "/v1/resources/res_x/rotate", "resources:write"),
     ("GET", "/v1/budget", "budget:read"),
     ("GET", "/v1/ledger", "budget:read"),
     ("POST", "/v1/deep-links", "dashboard:link"),

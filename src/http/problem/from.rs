@@ -15,7 +15,7 @@ use crate::payment::token::PaymentTokenError;
 use crate::resource::usage::UsageError;
 use crate::resource::{
     AdvanceError, AllowanceError, BuyError, InformationNeeded, OpenCredentialsError, PayError, RemoveError,
-    ResourceState, UnclaimedError,
+    ResourceState, RotateError, UnclaimedError,
 };
 
 impl From<DbError> for Problem {
@@ -183,8 +183,6 @@ impl From<BuyError> for Problem {
         match error {
             BuyError::UnknownPlan => Self::new(&table::UNKNOWN_PLAN, "`plan` is not in the catalog."),
             BuyError::Constraint(error) => Self::new(&table::NOT_ALONE, format!("{error}.")),
-            BuyError::Unclaimed(UnclaimedError::Db(error)) => error.into(),
-            BuyError::Unclaimed(error) => Self::claim_needed(format!("{error}.")),
             BuyError::Information(InformationNeeded(needed)) => Self::information_needed(&needed),
             BuyError::Pay(error) => error.into(),
             error @ BuyError::Distrusted => {
@@ -192,7 +190,10 @@ impl From<BuyError> for Problem {
             }
             BuyError::KeyReused(_) => key_reused(),
             BuyError::Advance(error) => error.into(),
-            BuyError::Allowance(AllowanceError::Db(error)) | BuyError::Db(error) => error.into(),
+            BuyError::Unclaimed(UnclaimedError::Db(error))
+            | BuyError::Allowance(AllowanceError::Db(error))
+            | BuyError::Db(error) => error.into(),
+            BuyError::Unclaimed(error) => Self::claim_needed(format!("{error}.")),
             BuyError::Allowance(
                 error
                 @ (AllowanceError::NotPlanned | AllowanceError::PlanUsedUp { .. } | AllowanceError::Dearer { .. }),
@@ -279,6 +280,21 @@ impl From<RemoveError> for Problem {
             RemoveError::Advance(error) => error.into(),
             RemoveError::Db(error) => error.into(),
             other @ RemoveError::Inconsistent(_) => internal(&other),
+        }
+    }
+}
+
+impl From<RotateError> for Problem {
+    fn from(error: RotateError) -> Self {
+        match error {
+            RotateError::NotFound => Self::new(&table::NOT_FOUND, "The account has no such resource."),
+            RotateError::NotReady(state) => {
+                Self::new(&table::BUSY, "The resource is not ready.").with("state", json!(state.as_str()))
+            }
+            RotateError::KeyReused(_) => key_reused(),
+            RotateError::Advance(error) => error.into(),
+            RotateError::Db(error) => error.into(),
+            other @ RotateError::Inconsistent(_) => internal(&other),
         }
     }
 }

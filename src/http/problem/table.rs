@@ -104,6 +104,9 @@ problems! {
     NEEDS_HUMAN: "resource_needs_attention" 409 "A human has to look at the resource",
         "What became of the resource or of its money could not be settled by the provider's programs. Its `state_reason` says more.",
         agent "Do not repeat the call: tell your human, who can ask the provider.", human "Ask the provider's support about this resource: its state says `needs_attention`.", retry false;
+    ROTATION_REFUSED: "rotation_refused" 409 "The credentials were not replaced",
+        "The provider's platform does not make new credentials for this resource. Those before still work.",
+        agent "Read the reason. Go on with the credentials that you have, or tell your human.", human "Ask the provider's support about this resource.", retry false;
     NOT_READY: "resource_not_ready" 409 "The resource is not in use",
         "Usage was reported for a resource that is not ready: it was removed, or never came to be.",
         agent "Refuse the call that this usage is for.", human "", retry false;

@@ -63,7 +63,7 @@ on_both! {
         for token in tokens {
             elsewhere.with_token(token).get("/v1/budget").await.expect_status(200);
         }
-        wired.get("/provisioning/resources/res_x").await.expect_status(404);
+        wired.get("/provisioning/resources/res_x").await.expect_status(400);
         app.pass(TimeDelta::seconds(1));
         let planted = Away::in_browser(Browser::new(&app), "/login/upstream").await;
         planted.with(&issuer, planted.claims(&app, &issuer, "666", "eve@evil.example")).await.expect_status(303);
@@ -129,7 +129,7 @@ on_both! {
         let script = Script::default();
         let (app, issuer) = start_bent(&db, &[], |app| script.bend(app)).await;
         let rule = "a map to look at.\"\n\n[driver]\nkind = \"static\"\n";
-        let overlapping = format!("{rule}\n[driver.settings]\nrotation = \"overlap:3600\"\n");
+        let overlapping = format!("{}\n[driver.settings]\nrotation = \"overlap:3600\"\n", rule.replace("look at", "see"));
         app.publishes("services/weather.toml", rule, &overlapping).await;
         let mut ada = app.agent().await;
         let (id, key) = ada.gets_the_weather().await;
@@ -167,6 +167,18 @@ on_both! {
         });
         assert_eq!(left.await.unwrap(), (0, vec![1, 1]));
         assert!(gets_in(&mut ada).await);
+        // Who was ticked gets secrets of its own by rotating, once for each key.
+        let path = format!("/v1/resources/{id}/rotate");
+        let rotated = ada.client.post_once("r", &path, &json!({})).await.expect_status(200).json();
+        let new = rotated["credentials"]["API_KEY"].as_str().unwrap();
+        assert!(works(&app, new).await && !works(&app, &key).await);
+        let again = ada.client.post_once("r", &path, &json!({})).await.expect_status(200).json();
+        assert_eq!(again, rotated);
+        script.says("rotate", Says::No);
+        ada.client.post_once("s", &path, &json!({})).await.problem(409, "rotation_refused");
+        assert!(works(&app, new).await);
+        let other = app.agent_of(&crate::harness::app::user("bob")).await;
+        other.client.post_once("r", &path, &json!({})).await.problem(404, "not_found");
         let page = ada.client.get("/v1/resources").await.expect_status(200).text();
         assert!(page.contains(&id), "{page}");
         app.stop().await;

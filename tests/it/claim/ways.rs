@@ -3,6 +3,7 @@
 use chrono::TimeDelta;
 use futures_util::future::join;
 use portreeve::app::HOUSE;
+use portreeve::config::PasskeyProof;
 use portreeve::ids::AccountId;
 use portreeve::login::{self, ConnectError, PasskeyError, WaysIn};
 use portreeve::orchestrator::{self, ExistingAccount, NewOrchestrator};
@@ -142,14 +143,25 @@ on_both! {
     }
 
     async fn where_there_is_an_openid_provider_a_passkey_is_no_proof_unless_the_operator_says_so(db: TestDb) {
-        for (setting, counts) in [("fallback", false), ("never", false), ("always", true)] {
-            if counts || db.backend() == portreeve::db::Backend::Sqlite {
-                let party = RelyingParty::new(ORIGIN, "Acme").unwrap();
-                let (app, _issuer) = start_bent(&db, &[("claim.passkey", setting)], |app| app.relying_party = party).await;
-                assert_eq!(app.app().claims_by_passkey(), counts, "{setting}");
-                app.stop().await;
-            }
+        let party = || RelyingParty::new(ORIGIN, "Acme").unwrap();
+        let (mut app, _issuer) = start_bent(&db, &[], |app| app.relying_party = party()).await;
+        assert!(!app.app().claims_by_passkey());
+        for (proof, counts) in [(PasskeyProof::Never, false), (PasskeyProof::Always, true)] {
+            app = app
+                .restart(|app| {
+                    app.relying_party = party();
+                    app.passkey_proof = proof;
+                })
+                .await;
+            assert_eq!(app.app().claims_by_passkey(), counts, "{proof:?}");
         }
+        // Where there is none, it counts; but not at an address for which no browser makes one.
+        let app = app.restart(|app| (app.upstream, app.relying_party) = (None, party())).await;
+        assert!(app.app().claims_by_passkey());
+        let app = app.restart(|app| (app.upstream, app.relying_party) = (None, None)).await;
+        assert!(!app.app().claims_by_passkey());
+        assert!(app.stranger().get("/claim").await.expect_status(200).text().contains("cannot be claimed yet"));
+        app.stop().await;
     }
 
     async fn the_oauth_road_leads_over_the_claim_and_back_to_the_question(db: TestDb) {

@@ -82,6 +82,7 @@ pub struct PasskeyRow {
 }
 
 /// `/dashboard/log-in`: the ways in.
+#[expect(clippy::struct_excessive_bools, reason = "facts of a page, each by itself")]
 #[derive(Debug, Clone, Template)]
 #[template(path = "methods.html")]
 pub struct MethodsPage {

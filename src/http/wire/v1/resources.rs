@@ -296,7 +296,7 @@ async fn bought(app: &App, caller: &Caller<ResourcesWrite>, wanted: &Wanted) -> 
         .json(answer))
 }
 
-fn resource_id(path: &str) -> Result<ResourceId, Problem> {
+pub(super) fn resource_id(path: &str) -> Result<ResourceId, Problem> {
     path.parse().map_err(|_not_an_id| Problem::new(&table::NOT_FOUND, "The account has no such resource."))
 }
 
