@@ -134,7 +134,9 @@ on_both! {
         let page = client.page(&[]).await;
         let html = browser.get(&page).await.expect_status(200).text();
         assert!(html.contains("It registered itself. Nobody checked its name."), "{html}");
-        let tokens = client.tokens(&ada).await;
+        assert!(!html.contains("x.example"), "{html}");
+        let answer = answered(&browser.submits(&format!("{page}/allow"), &[("scope", "budget:read")]).await, REDIRECT);
+        let tokens = client.redeems(text(&answer, "code")).await.expect_status(200).json();
         assert_eq!(tokens["scope"], "budget:read");
         app.stop().await;
     }
