@@ -135,7 +135,10 @@ on_both! {
         let page = client.page(&[]).await;
         let html = browser.get(&page).await.expect_status(200).text();
         assert!(html.contains("It registered itself. Nobody checked its name."), "{html}");
-        let tokens = client.tokens(&ada).await;
+        assert!(!html.contains("x.example"), "{html}");
+        let ticks = [("scope", "resources:read"), ("scope", "resources:write"), ("scope", "budget:read")];
+        let answer = answered(&browser.submits(&format!("{page}/allow"), &ticks).await, REDIRECT);
+        let tokens = client.redeems(text(&answer, "code")).await.expect_status(200).json();
         assert_eq!(tokens["scope"], "resources:read resources:write budget:read", "its human allows more, when it asks for more");
         app.stop().await;
     }

@@ -105,6 +105,10 @@ fn creates(limits: &Limits) -> Option<String> {
 
 /// What is asked beyond what was allowed: scopes, and numbers when they are higher.
 fn more(wishes: &Wishes<'_>, before: &Before, edition: &Edition) -> Result<Option<Difference>, Problem> {
+    if !before.allowed.contains(Scope::ResourcesWrite) {
+        // Nothing could be bought before: all numbers are new.
+        return Ok(difference(wishes, limit_words(wishes.limits, edition), Vec::new()));
+    }
     let had = limit_words(&limits_in(&before.details)?, edition);
     if !before.beyond {
         return Ok(difference(wishes, Vec::new(), had));
