@@ -133,14 +133,12 @@ fn measure(plan: &Plan, case: Case, issuer: &Issuer, side: &mut dyn Side, lines:
     run(address, scripts, time, || side.cpu())
 }
 
-fn tokens(
-    plan: &Plan,
-    name: &str,
-    issuer: &Issuer,
-    ours: &mut Portreeve,
-    mut peer: Option<&mut OidcProvider>,
-) {
-    table::begin(&format!("Tokens, {name}, beside oidc-provider in memory (median of {})", plan.rounds), "grant", "peer");
+fn tokens(plan: &Plan, name: &str, issuer: &Issuer, ours: &mut Portreeve, mut peer: Option<&mut OidcProvider>) {
+    table::begin(
+        &format!("Tokens, {name}, beside oidc-provider in memory (median of {})", plan.rounds),
+        "grant",
+        "peer",
+    );
     let mut others = Vec::new();
     for &case in &plan.cases {
         // Connections, caches, plans of statements and compiled code, for both.

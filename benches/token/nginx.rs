@@ -26,7 +26,8 @@ pub(crate) struct Document {
 impl Document {
     /// The place of the configuration that gives it.
     fn location(&self, number: usize) -> String {
-        let mut text = format!("location = {} {{ alias www/{number}; types {{}} add_header Last-Modified \"\";\n", self.path);
+        let mut text =
+            format!("location = {} {{ alias www/{number}; types {{}} add_header Last-Modified \"\";\n", self.path);
         let headers = self.head.lines().skip(1).filter_map(|line| line.split_once(": "));
         for (name, value) in headers {
             let value = value.replace('"', "\\\"");

@@ -514,8 +514,7 @@ pub async fn client_credentials(parts: GrantParts<'_>, asking: Asking, now: Time
         use_up(conn, asking.client.proof.as_ref(), asking.proof.as_ref())?;
         let (issued_at, expires_at) = (now, now.plus(ACCESS_TOKEN_LIFETIME));
         let client = asking.client.client.id;
-        let grant =
-            Grant { id, account_id, orchestrator_id, client, scopes, issued_at, expires_at, consent_id: None };
+        let grant = Grant { id, account_id, orchestrator_id, client, scopes, issued_at, expires_at, consent_id: None };
         store::insert(conn, &grant)?;
         Ok::<_, GrantError>(grant)
     });

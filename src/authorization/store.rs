@@ -4,8 +4,8 @@ use diesel::prelude::*;
 
 use super::grant::Grant;
 use crate::clock::Timestamp;
-use crate::db::{DbConnection, directly};
 use crate::db::schema::{dpop_proofs, grants};
+use crate::db::{DbConnection, directly};
 use crate::ids::{AccountId, GrantId, OrchestratorId};
 
 /// What is asked of a grant on every use.

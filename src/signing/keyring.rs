@@ -167,9 +167,7 @@ impl Private {
 
     fn sign(&self, message: &[u8]) -> Result<Signature, SigningError> {
         match self {
-            Self::Es256(pair) => {
-                pair.sign(&SystemRandom::new(), message).map_err(|_unspecified| SigningError::Sign)
-            }
+            Self::Es256(pair) => pair.sign(&SystemRandom::new(), message).map_err(|_unspecified| SigningError::Sign),
             Self::EdDsa(pair) => Ok(pair.sign(message)),
         }
     }

@@ -118,11 +118,7 @@ pub async fn authenticate_client(
 }
 
 /// An orchestrator on the provisioning wire is looked for only under a name and a secret that are no client's.
-fn by_secret(
-    conn: &mut DbConnection,
-    id: String,
-    secret: Option<&SecretHash>,
-) -> Result<PresentedClient, ClientError> {
+fn by_secret(conn: &mut DbConnection, id: String, secret: Option<&SecretHash>) -> Result<PresentedClient, ClientError> {
     let client = store::by_id(conn, &id)?;
     let Some(secret) = secret else {
         return match client {
