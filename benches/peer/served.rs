@@ -12,11 +12,10 @@ pub(crate) struct Served {
     child: Child,
 }
 
-/// The program that was built with this bench, or another one, to be compared with it.
+/// The program that was built with this bench, or the one of `--program`, to be compared with it.
 pub(crate) fn program(folder: &Path, database: Option<&str>, arguments: &[&str]) -> Command {
-    let other = std::env::var_os("PORTREEVE_PROGRAM");
+    let other = std::env::args().skip_while(|argument| argument != "--program").nth(1);
     let mut command = Command::new(other.unwrap_or_else(|| env!("CARGO_BIN_EXE_portreeve").into()));
-    command.env_remove("PORTREEVE_PROGRAM");
     command.current_dir(folder).args(arguments).stdin(Stdio::null()).stdout(Stdio::null());
     for (key, value) in [
         ("LOG__LEVEL", "error"),

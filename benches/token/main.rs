@@ -2,7 +2,7 @@
 //! that serves the same bytes from a file. Same run, same machine, same load tool: A/B/A/B, medians, ratios.
 //!
 //! `cargo bench --profile dist --bench token [-- --quick] [--postgres URL] [--only sqlite|postgres|documents]
-//! [--case client_credentials|refresh_token|ID-JAG] [--connections N] [--rounds N] [--seconds N] [--patient]`
+//! [--case client_credentials|refresh_token|ID-JAG] [--connections N] [--rounds N] [--seconds N] [--program PATH] [--patient]`
 //!
 //! The peer is installed with `npm ci --prefix benches/token/peer`, nginx with `apt-get install nginx-light`. Without one
 //! of them there is nothing to compare with: the bench says so, measures what it can, and ends with an error. Without

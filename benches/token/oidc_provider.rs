@@ -24,7 +24,7 @@ pub(crate) struct OidcProvider {
 
 #[derive(Deserialize)]
 struct Clients {
-    clients: Vec<Credentials>,
+    machines: Vec<Credentials>,
     host: Credentials,
     bearer: Credentials,
     node: String,
@@ -75,7 +75,7 @@ impl Side for OidcProvider {
     }
 
     fn machines(&self) -> &[Credentials] {
-        &self.clients.clients
+        &self.clients.machines
     }
 
     fn host(&self) -> &Credentials {

@@ -80,8 +80,8 @@ impl Case {
                 let head = side.head(side.bearer());
                 let jags = issuer.jags(&side.base(), &side.bearer().id, at_most);
                 let form = |jag: &String| post(&head, &format!("grant_type={JWT_BEARER}&assertion={jag}"));
-                let heap = Heap::of(jags.iter().map(form).collect());
-                (0..lines).map(|_| Script::Once(heap.clone())).collect()
+                let all = Heap::of(jags.iter().map(form).collect());
+                (0..lines).map(|_| Script::Once(all.clone())).collect()
             }
         }
     }

@@ -108,7 +108,7 @@ provider.on('server_error', (_ctx, error) => console.error(error));
 provider.on('grant.error', (_ctx, error) => console.error(error.error, error.error_detail ?? error.error_description));
 provider.listen(port, '127.0.0.1', () => {
   const pair = ({ client_id: id, client_secret: secret }) => ({ id, secret });
-  say({ clients: machines.map(pair), host: pair(host), bearer: pair(bearer), node: process.version });
+  say({ machines: machines.map(pair), host: pair(host), bearer: pair(bearer), node: process.version });
 });
 for await (const wanted of lines) {
   say(await Promise.all(Array.from({ length: Number(wanted) }, refreshToken)));
