@@ -31,7 +31,7 @@ fn bad(answer: &Answer, code: &str, why: &str) {
         ("no-store", "application/json"),
         "{why}"
     );
-    assert!(answer.json()["error_description"].as_str().is_some_and(|text| text.is_ascii()), "{why}");
+    assert!(answer.json()["error_description"].as_str().is_some_and(str::is_ascii), "{why}");
 }
 
 on_both! {

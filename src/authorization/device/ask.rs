@@ -7,12 +7,12 @@ use super::{DEVICE_LIFETIME, DeviceFlow, POLL_SECONDS, TYPING_LIFETIME, UserCode
 use crate::account::Account;
 use crate::audit::{self, Fact};
 use crate::authorization::client::{Client, GrantType};
-use crate::authorization::pkce::{CodeChallenge, InvalidChallenge};
+use crate::authorization::pkce::CodeChallenge;
 use crate::authorization::request::{self, AuthorizationRequest};
 use crate::authorization::scope::Scopes;
 use crate::clock::Timestamp;
 use crate::db::{DbConnection, DbError};
-use crate::secret::{NoRandomness, Secret, SecretHash, sha256_base64url};
+use crate::secret::{NoRandomness, Secret, SecretHash};
 
 /// What is asked for when nothing is.
 const DEFAULT_SCOPE: &str = "resources:read budget:read";
@@ -114,7 +114,6 @@ pub fn asked(conn: &mut DbConnection, code: &SecretHash, now: Timestamp) -> Resu
 #[derive(Debug)]
 pub struct DeviceAnswered {
     handle: SecretHash,
-    challenge: String,
     request: AuthorizationRequest,
 }
 
@@ -129,8 +128,6 @@ impl DeviceAnswered {
         (resource, back): (&str, &str),
     ) -> Result<(Secret, Self), NoRandomness> {
         let (handle, nobodys) = (Secret::generate("oreq")?, Secret::generate("v")?);
-        let challenge = sha256_base64url(nobodys.expose().as_bytes());
-        let code_challenge: CodeChallenge = challenge.parse().map_err(|_: InvalidChallenge| NoRandomness)?;
         let request = AuthorizationRequest {
             client: client.id.clone(),
             client_name: client.called(),
@@ -140,14 +137,14 @@ impl DeviceAnswered {
             resource: resource.to_owned(),
             scopes: asked.scopes.clone(),
             details: Vec::new(),
-            code_challenge,
+            code_challenge: CodeChallenge::nobodys(&nobodys),
             bound_to: None,
             max_age: None,
             optional_scopes: None,
             // Somebody may have been talked into typing the code: what was allowed before is no answer to that.
             prompt_consent: true,
         };
-        let question = Self { handle: handle.hash(), challenge, request };
+        let question = Self { handle: handle.hash(), request };
         Ok((handle, question))
     }
 }
@@ -162,7 +159,7 @@ pub fn go_on(
     question: &DeviceAnswered,
     now: Timestamp,
 ) -> Result<bool, DbError> {
-    let found = (&question.handle, question.challenge.as_str());
+    let found = (&question.handle, question.request.code_challenge.as_str());
     if !store::ask(conn, code, found, now.minus(TYPING_LIFETIME))? {
         return Ok(false);
     }
