@@ -14,7 +14,10 @@ const EACH: u32 = 1_000;
 
 /// On both databases.
 pub(crate) fn compare(runtime: &tokio::runtime::Runtime, plan: &Plan) {
-    println!("{} requests about people with an account and {0} about others, interleaved, by another orchestrator\n", EACH);
+    println!(
+        "{} requests about people with an account and {0} about others, interleaved, by another orchestrator\n",
+        EACH
+    );
     println!(
         "| database | word about the address | with, median ms | without, median ms | difference | P(with slower) | \
          Mann–Whitney p | Kolmogorov–Smirnov D | p |\n|---|---|---|---|---|---|---|---|---|"

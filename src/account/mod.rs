@@ -31,8 +31,8 @@ pub use link::{LinkError, LinkedBy, ceiling_of, link, widen};
 pub use open::{AssertionUse, OpenError, Opening, PastUse, facts, forget_uses, open, past_use, record_replay};
 pub use opening_limit::{CountError, count_opening, forget_openings};
 pub use sidecar::{
-    Outcome as SidecarOutcome, Owner, Sidecar, SidecarError, address_is_proven, close_sidecar, ensure_budget, lock_sidecar, relink, sidecar_for,
-    sidecars_for,
+    Outcome as SidecarOutcome, Owner, Sidecar, SidecarError, address_is_proven, close_sidecar, ensure_budget,
+    lock_sidecar, relink, sidecar_for, sidecars_for,
 };
 pub use state::{AccountState, InvalidTransition};
 pub use store::{allowed, by_id, by_link, ids_after, subjects, unusable_since, with_address};

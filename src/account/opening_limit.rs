@@ -41,12 +41,7 @@ pub enum CountError {
 ///
 /// # Errors
 /// See [`CountError`]: then no account may be opened.
-pub async fn count_opening(
-    db: &Db,
-    attestation: &Attestation,
-    at_most: u32,
-    now: Timestamp,
-) -> Result<(), CountError> {
+pub async fn count_opening(db: &Db, attestation: &Attestation, at_most: u32, now: Timestamp) -> Result<(), CountError> {
     if at_most == 0 {
         return Ok(());
     }

@@ -86,20 +86,13 @@ pub(super) fn decide(
     now: Timestamp,
 ) -> QueryResult<bool> {
     let open = sidecars::table.find(id).filter(sidecars::outcome.is_null());
-    let set = (
-        sidecars::outcome.eq(outcome.as_str()),
-        sidecars::decided_by.eq(by),
-        sidecars::decided_at.eq(now),
-    );
+    let set = (sidecars::outcome.eq(outcome.as_str()), sidecars::decided_by.eq(by), sidecars::decided_at.eq(now));
     Ok(diesel::update(open).set(set).execute(conn)? == 1)
 }
 
 /// A write that changes nothing: whoever else changes this account, or moves its money, waits.
 pub(super) fn lock(conn: &mut DbConnection, id: &AccountId) -> QueryResult<()> {
-    diesel::update(accounts::table.find(id))
-        .set(accounts::changed_at.eq(accounts::changed_at))
-        .execute(conn)
-        .map(drop)
+    diesel::update(accounts::table.find(id)).set(accounts::changed_at.eq(accounts::changed_at)).execute(conn).map(drop)
 }
 
 /// Takes away every identity link of an account.

@@ -66,15 +66,13 @@ pub(super) fn move_what_hangs_on(
     ids: &[ResourceId],
 ) -> QueryResult<Vec<OperationId>> {
     let ids: Vec<&str> = ids.iter().map(ResourceId::as_str).collect();
-    let of_them = operations::table
-        .filter(operations::account_id.eq(from))
-        .filter(operations::resource_id.eq_any(ids.clone()));
+    let of_them =
+        operations::table.filter(operations::account_id.eq(from)).filter(operations::resource_id.eq_any(ids.clone()));
     let done: Vec<OperationId> = of_them.clone().select(operations::id).load(conn)?;
     diesel::update(of_them).set(operations::account_id.eq(to)).execute(conn)?;
     let names: Vec<&str> = done.iter().map(OperationId::as_str).collect();
-    let changes = plan_changes::table
-        .filter(plan_changes::account_id.eq(from))
-        .filter(plan_changes::operation_id.eq_any(names));
+    let changes =
+        plan_changes::table.filter(plan_changes::account_id.eq(from)).filter(plan_changes::operation_id.eq_any(names));
     diesel::update(changes).set(plan_changes::account_id.eq(to)).execute(conn)?;
     let totals = usage_totals::table
         .filter(usage_totals::account_id.eq(from))

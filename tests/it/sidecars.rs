@@ -41,9 +41,10 @@ async fn things(app: &TestApp, account: &str) -> BTreeSet<String> {
 
 async fn state(app: &TestApp, account: &str) -> String {
     let id: AccountId = account.parse().unwrap();
-    let found = app.app().db.read(move |conn| {
-        Ok::<_, DbError>(accounts::table.find(id).select(accounts::state).first::<String>(conn)?)
-    });
+    let found = app
+        .app()
+        .db
+        .read(move |conn| Ok::<_, DbError>(accounts::table.find(id).select(accounts::state).first::<String>(conn)?));
     found.await.unwrap()
 }
 

@@ -9,8 +9,8 @@ use super::pages::{
     Activity, CapForm, Ceiling, CeilingKind, DaySpend, Frame, Ledger, LedgerRow, OverviewPage, Place, Provisional,
     ResourceCharge, ResourceRow, Resources,
 };
-use crate::account::{Account, AccountState, Owner};
 use super::sidecars::reads_mailbox;
+use crate::account::{Account, AccountState, Owner};
 use crate::app::App;
 use crate::audit::{self, RecordedFact};
 use crate::clock::Timestamp;
@@ -75,7 +75,18 @@ pub(super) async fn load(app: &App, user: &User, ledger: (Place, i64)) -> Result
             Some(reads_mailbox) => sidecar::waiting(conn, Owner { account: &id, reads_mailbox })?,
             None => 0,
         };
-        Ok::<_, DbError>(Facts { budget, orchestrator, resources, spent, entries, place, can_resume, sidecars, trail, now })
+        Ok::<_, DbError>(Facts {
+            budget,
+            orchestrator,
+            resources,
+            spent,
+            entries,
+            place,
+            can_resume,
+            sidecars,
+            trail,
+            now,
+        })
     });
     Ok(facts.await?)
 }
@@ -240,7 +251,15 @@ fn activity(fact: &RecordedFact, account: &AccountId, orchestrator: &Orchestrato
     // What only somebody who logged in can do.
     let owner_only = matches!(
         fact.action.as_str(),
-        "session.began" | "account.linked" | "sidecar.merged" | "sidecar.moved" | "sidecar.discarded" | "link.widened" | "link.denied" | "budget.raised" | "spending.resumed"
+        "session.began"
+            | "account.linked"
+            | "sidecar.merged"
+            | "sidecar.moved"
+            | "sidecar.discarded"
+            | "link.widened"
+            | "link.denied"
+            | "budget.raised"
+            | "spending.resumed"
     ) || fact.action.starts_with("passkey.");
     let who = if fact.action == "session.began" || (here && owner_only) {
         "The owner".to_owned()
@@ -276,8 +295,12 @@ fn activity(fact: &RecordedFact, account: &AccountId, orchestrator: &Orchestrato
         "consent.given" => format!("allowed {} to act for this account", text("client_name")),
         "consent.refused" => format!("refused {}", text("client_name")),
         "consent.revoked" => format!("ended what a program was allowed: {}", text("reason")),
-        "sidecar.merged" => format!("merged the separate account that {} had opened into this one", text("orchestrator")),
-        "sidecar.moved" => format!("moved things here from the separate account that {} had opened", text("orchestrator")),
+        "sidecar.merged" => {
+            format!("merged the separate account that {} had opened into this one", text("orchestrator"))
+        }
+        "sidecar.moved" => {
+            format!("moved things here from the separate account that {} had opened", text("orchestrator"))
+        }
         "sidecar.discarded" => format!("discarded the separate account that {} had opened", text("orchestrator")),
         "link.widened" => format!("allowed {} to do more", text("orchestrator")),
         "link.denied" => format!("refused {}", text("orchestrator")),

@@ -10,9 +10,7 @@ use serde::Deserialize;
 
 use super::consent::{effects, name_of};
 use super::onward::Onward;
-use super::pages::{
-    Frame, MessagePage, Notice, SidecarPage, SidecarRow, SidecarThing, SidecarsPage, respond,
-};
+use super::pages::{Frame, MessagePage, Notice, SidecarPage, SidecarRow, SidecarThing, SidecarsPage, respond};
 use crate::account::{self, AccountState, Owner};
 use crate::app::App;
 use crate::authorization::{Params, Scopes};
@@ -78,7 +76,8 @@ pub(super) async fn list(
         Ok(human) => human,
         Err(refused) => return Ok(refused.error_response()),
     };
-    let (id, reads_mailbox, now) = (human.session.account.id.clone(), reads_mailbox(&human.session, human.now), human.now);
+    let (id, reads_mailbox, now) =
+        (human.session.account.id.clone(), reads_mailbox(&human.session, human.now), human.now);
     let found = app.db.read(move |conn| {
         let owner = Owner { account: &id, reads_mailbox };
         let proven = account::address_is_proven(conn, owner)?;
@@ -155,6 +154,7 @@ fn written(found: &Found, frame: Frame, ticked: &BTreeSet<ResourceId>) -> Sideca
         service: resource.service.clone(),
         plan: resource.plan.clone(),
         state: resource.state.as_str().replace('_', " "),
+        created_at: resource.created_at,
         spent: *spent,
         ticked: ticked.contains(&resource.id),
     });
@@ -308,9 +308,10 @@ async fn not_done(
             tracing::warn!(sidecar = id, error = %error, "a sidecar's person was not linked");
             (StatusCode::CONFLICT, "The agent could not be linked to this account. Nothing was changed.".to_owned())
         }
-        DecideError::Contended => {
-            (StatusCode::CONFLICT, "The agent is at work there at this moment. Nothing was changed: try again.".to_owned())
-        }
+        DecideError::Contended => (
+            StatusCode::CONFLICT,
+            "The agent is at work there at this moment. Nothing was changed: try again.".to_owned(),
+        ),
         DecideError::Resource(error) => (StatusCode::CONFLICT, in_the_way(&error)?),
         error @ (DecideError::Seal(_) | DecideError::Db(_)) => return Err(broken(error)),
     };
@@ -324,7 +325,9 @@ fn in_the_way(error: &RehomeError) -> Result<String, Problem> {
             format!("{name} is being made, changed or removed. Nothing was changed: try again when that is done.")
         }
         RehomeError::NeedsAttention(name) => {
-            format!("{name} needs the provider's support first. Nothing was changed: ask them, or move the other things.")
+            format!(
+                "{name} needs the provider's support first. Nothing was changed: ask them, or move the other things."
+            )
         }
         RehomeError::PaidTogether(name) => {
             format!("{name} is paid with the same payment token. Nothing was changed: move both, or neither.")

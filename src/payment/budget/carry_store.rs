@@ -96,10 +96,7 @@ pub(super) fn go_on(
     };
     open_counter(conn, &new)?;
     let carried = limit.carried.checked_add(limit.spent).unwrap_or(limit.spent);
-    diesel::update(counters::table.find((account, &new.id)))
-        .set(counters::carried.eq(carried))
-        .execute(conn)
-        .map(drop)
+    diesel::update(counters::table.find((account, &new.id))).set(counters::carried.eq(carried)).execute(conn).map(drop)
 }
 
 /// Whether money is held in the account: for one of `resources`, or, without them, for anything.
