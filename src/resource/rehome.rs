@@ -72,8 +72,8 @@ impl Coming {
         let place = credentials_place(&Resource { account_id: to.clone(), ..resource.clone() });
         let anew = |seen: &String| sealer.seal(&place, &sealer.open(&credentials_place(resource), seen)?);
         let seen = resource.sealed_credentials.clone();
-        let sealed = seen.as_ref().map(anew).transpose()?;
-        Ok(Self { id: resource.id.clone(), token: resource.payment_token_id.clone(), seen, sealed })
+        let new = seen.as_ref().map(anew).transpose()?;
+        Ok(Self { id: resource.id.clone(), token: resource.payment_token_id.clone(), seen, sealed: new })
     }
 }
 

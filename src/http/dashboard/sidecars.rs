@@ -164,6 +164,7 @@ fn written(found: &Found, frame: Frame, (ticked, edition): (&BTreeSet<ResourceId
         service: resource.service.clone(),
         plan: resource.plan.clone(),
         state: resource.state.as_str().replace('_', " "),
+        created_at: resource.created_at,
         spent: *spent,
         ticked: ticked.contains(&resource.id),
     });

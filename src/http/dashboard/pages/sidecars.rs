@@ -59,6 +59,8 @@ pub struct SidecarThing {
     pub plan: String,
     /// In which state, as people read it.
     pub state: String,
+    /// When it was bought.
+    pub created_at: Timestamp,
     /// What it cost in this month.
     pub spent: Money,
     /// Whether it was ticked.

@@ -454,6 +454,7 @@ fn sidecar(text: &str, things: usize) -> SidecarPage {
         service: text.into(),
         plan: text.into(),
         state: "ready".into(),
+        created_at: Timestamp::from_seconds(1_800_000_000),
         spent: money(900),
         ticked: at == 1,
     };
