@@ -216,6 +216,7 @@ impl TryFrom<String> for WirePrefix {
 /// Our authorization server: whom it lets in besides the clients that the operator registered.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own that an operator turns")]
 pub struct OAuthConfig {
     /// Whether a client may name itself by the URL of its metadata.
     pub client_documents: bool,

@@ -13,7 +13,7 @@ use crate::harness::app::TestApp;
 use crate::harness::wire::WireAgent;
 
 /// Operations that take something else than an access token, and what they say to a stranger.
-const OTHERS: [(&str, &str, u16, &str); 18] = [
+const OTHERS: [(&str, &str, u16, &str); 19] = [
     ("POST", "/v1/accounts", 401, "invalid_attestation"),
     ("POST", "/v1/usage", 401, "unauthorized"),
     ("POST", "/oauth/token", 400, "invalid_grant"),
