@@ -274,7 +274,7 @@ fn consent_can_be_given_in_part_and_no_is_as_near_as_yes() {
 fn not_mine(text: &str, disputed: Option<bool>, closed: bool) -> NotMinePage {
     NotMinePage {
         frame: Frame::anonymous(text),
-        action: text.to_owned(),
+        action: format!("/not-mine/{text}"),
         opened_by: text.to_owned(),
         opened_at: at("2026-11-15T14:03:00Z"),
         closed,
