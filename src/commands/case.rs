@@ -94,7 +94,7 @@ async fn list(db: &Db, all: bool, json: bool) -> Result<(), Failure> {
         }
         match page.last() {
             Some(last) if i64::try_from(page.len()).is_ok_and(|length| length == PAGE) => {
-                before = Some(last.id.clone())
+                before = Some(last.id.clone());
             }
             _ => return Ok(()),
         }
