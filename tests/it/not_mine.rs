@@ -40,11 +40,12 @@ async fn press(app: &TestApp, link: &str) {
     assert_eq!(answer.header("location"), link);
 }
 
+type Row = (String, Option<i64>, Option<String>);
+
 /// Cases of an account: kind, open, evidence.
 async fn case_rows(app: &TestApp, account: &str) -> Vec<(String, bool, Option<String>)> {
     let of = cases::table.filter(cases::account_id.eq(account.to_owned())).order(cases::id);
     let of = of.select((cases::kind, cases::closed_at, cases::evidence));
-    type Row = (String, Option<i64>, Option<String>);
     let rows: Vec<Row> = app.app().db.read(move |conn| Ok::<_, DbError>(of.load(conn)?)).await.unwrap();
     rows.into_iter().map(|(kind, closed, evidence)| (kind, closed.is_none(), evidence)).collect()
 }
@@ -186,7 +187,7 @@ on_both! {
         let link = link(&app, &agent.user).await;
         let browser = Browser::new(&app);
         let answers = join_all((0..8).map(|_| browser.submits(&link, &[]))).await;
-        assert!(answers.iter().all(|answer| answer.status() == 303), "{:?}", answers.iter().map(|a| a.status()).collect::<Vec<_>>());
+        assert!(answers.iter().all(|answer| answer.status() == 303), "each is answered alike");
         let after = app.written().await;
         press(&app, &link).await;
         assert_eq!(app.written().await, after, "the second time nothing is left to do");

@@ -189,13 +189,13 @@ on_both! {
         let team = ada.gets("team:free").await;
         let held: Vec<_> = [&weather, &loose, &team].into_iter().cloned().collect();
         let (account, now) = (ada.agent.account.parse().unwrap(), app.now());
-        let keep = move |conn: &mut DbConnection| {
+        let quarantine = move |conn: &mut DbConnection| {
             for id in &held {
                 resource::quarantine(conn, (&account, &id.parse().unwrap()), "operator", now)?;
             }
             Ok::<_, DbError>(())
         };
-        app.app().db.write(HOUSE, keep).await.unwrap();
+        app.app().db.write(HOUSE, quarantine).await.unwrap();
         let link = json!({"service_id": "sandbox", "submitted_information": {"resource_id": loose}});
         let answers = [
             ada.does("update_service", &weather, &json!({"service_id": "weather", "configuration": {}})).await,

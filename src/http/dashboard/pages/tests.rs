@@ -416,7 +416,7 @@ fn a_question_that_waits_offers_both() {
 fn not_mine(text: &str, disputed: Option<bool>, closed: bool) -> NotMinePage {
     NotMinePage {
         frame: Frame::anonymous(text),
-        action: text.to_owned(),
+        action: format!("/not-mine/{text}"),
         opened_by: text.to_owned(),
         opened_at: at("2026-11-15T14:03:00Z"),
         closed,
