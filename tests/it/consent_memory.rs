@@ -17,7 +17,7 @@ const READ: [(&str, &str); 1] = [("scope", "resources:read budget:read")];
 const ONE: [(&str, &str); 1] = [("scope", "budget:read")];
 
 /// The account gets its human.
-pub(crate) async fn claimed<'a>(agent: Agent<'a>) -> Agent<'a> {
+pub(crate) async fn claimed(agent: Agent<'_>) -> Agent<'_> {
     let id: AccountId = agent.account.parse().unwrap();
     let now = agent.app.now();
     let written = agent.app.app().db.write(HOUSE, move |conn| {
