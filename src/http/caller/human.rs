@@ -62,7 +62,6 @@ impl<const MINUTES: i64> Human<MINUTES> {
     pub(crate) const WITHIN: TimeDelta = TimeDelta::minutes(MINUTES);
 
     /// Of somebody with a session. `onward` is where the log-in leads on when one is needed.
-    #[expect(clippy::result_large_err, reason = "a refusal ends the request; it is made once")]
     fn of(user: Result<User, NoUser>, provider: String, onward: Onward) -> Result<Self, NotHuman> {
         let log_in = |frame, session| NotHuman::LogIn { frame, session, within: Self::WITHIN, onward };
         match user {
