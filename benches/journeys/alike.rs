@@ -15,8 +15,7 @@ const EACH: u32 = 1_000;
 /// On both databases.
 pub(crate) fn compare(runtime: &tokio::runtime::Runtime, plan: &Plan) {
     println!(
-        "{} requests about people with an account and {0} about others, interleaved, by another orchestrator\n",
-        EACH
+        "{EACH} requests about people with an account and {EACH} about others, interleaved, by another orchestrator\n"
     );
     println!(
         "| database | word about the address | with, median ms | without, median ms | difference | P(with slower) | \
@@ -103,38 +102,43 @@ fn row(name: &str, what: &str, with: &[f64], without: &[f64]) {
     );
 }
 
-/// How likely one of `a` is greater than one of `b` (0.5: not at all told apart), and how likely that or worse is when both
+/// How likely one of the first is greater than one of the second (0.5: not at all told apart), and how likely that or worse is when both
 /// are the same (two sides, normal approximation; at 1,000 of each ties of nanoseconds do not matter).
-fn mann_whitney(a: &[f64], b: &[f64]) -> (f64, f64) {
-    let mut all: Vec<(f64, bool)> = a.iter().map(|one| (*one, true)).chain(b.iter().map(|one| (*one, false))).collect();
-    all.sort_by(|one, other| one.0.total_cmp(&other.0));
+fn mann_whitney(with: &[f64], without: &[f64]) -> (f64, f64) {
     let (mut below, mut wins) = (0.0, 0.0);
-    for (_, is_a) in all {
-        if is_a { wins += below } else { below += 1.0 }
+    for (_, is_with) in merged(with, without) {
+        if is_with { wins += below } else { below += 1.0 }
     }
-    let (m, n) = (count(a), count(b));
-    let z = (wins - m * n / 2.0) / (m * n * (m + n + 1.0) / 12.0).sqrt();
-    (wins / (m * n), both_tails(z))
+    let (some, others) = (count(with), count(without));
+    let pairs = some * others;
+    let z = (wins - pairs / 2.0) / (pairs * (some + others + 1.0) / 12.0).sqrt();
+    (wins / pairs, both_tails(z))
 }
 
 /// The greatest distance of the two distributions, and how likely that or more is when both are the same.
-fn kolmogorov_smirnov(a: &[f64], b: &[f64]) -> (f64, f64) {
-    let mut all: Vec<(f64, bool)> = a.iter().map(|one| (*one, true)).chain(b.iter().map(|one| (*one, false))).collect();
-    all.sort_by(|one, other| one.0.total_cmp(&other.0));
-    let (m, n) = (count(a), count(b));
-    let (mut at, mut d) = (0.0_f64, 0.0_f64);
-    for (_, is_a) in all {
-        at += if is_a { 1.0 / m } else { -1.0 / n };
-        d = d.max(at.abs());
+fn kolmogorov_smirnov(with: &[f64], without: &[f64]) -> (f64, f64) {
+    let (some, others) = (count(with), count(without));
+    let (mut apart, mut most) = (0.0_f64, 0.0_f64);
+    for (_, is_with) in merged(with, without) {
+        apart += if is_with { 1.0 / some } else { -1.0 / others };
+        most = most.max(apart.abs());
     }
-    let effective = (m * n / (m + n)).sqrt();
-    let lambda = (effective + 0.12 + 0.11 / effective) * d;
+    let effective = (some * others / (some + others)).sqrt();
+    let lambda = (effective + 0.12 + 0.11 / effective) * most;
     let mut p = 0.0;
     for k in 1..=100_i32 {
         let sign = if k % 2 == 1 { 2.0 } else { -2.0 };
         p += sign * (-2.0 * f64::from(k).powi(2) * lambda.powi(2)).exp();
     }
-    (d, p.clamp(0.0, 1.0))
+    (most, p.clamp(0.0, 1.0))
+}
+
+/// All of both in order, each with whether it is of the first.
+fn merged(with: &[f64], without: &[f64]) -> Vec<(f64, bool)> {
+    let marked = with.iter().map(|one| (*one, true)).chain(without.iter().map(|one| (*one, false)));
+    let mut all: Vec<(f64, bool)> = marked.collect();
+    all.sort_by(|one, other| one.0.total_cmp(&other.0));
+    all
 }
 
 fn count(of: &[f64]) -> f64 {

@@ -29,7 +29,7 @@ async fn opens(app: &TestApp, spec: &IdTokenSpec) -> Answer {
     app.stranger().post("/v1/accounts", &json!({"id_token": token})).await
 }
 
-fn id_of(answer: Answer) -> String {
+fn id_of(answer: &Answer) -> String {
     answer.json()["account"]["id"].as_str().unwrap().to_owned()
 }
 
@@ -84,7 +84,7 @@ on_both! {
         let bob = app.agent_of(&user("bob")).await;
         for email in ["ada@example.test", "bob@example.test", "new@example.test", "no address"] {
             let again = opens(&app, &IdTokenSpec::of(&who(&ada.user.subject, email))).await.expect_status(200);
-            assert_eq!(id_of(again), ada.account, "{email}");
+            assert_eq!(id_of(&again), ada.account, "{email}");
         }
         assert_eq!((links(&app).await, kept(&app, &bob.account).await.0.as_deref()), (2, Some("bob@example.test")));
         app.stop().await;
@@ -111,7 +111,7 @@ on_both! {
         let app = TestApp::start(&db).await;
         let opened = opens(&app, &IdTokenSpec::of(&who("u1", "Ada@Example.test"))).await.expect_status(201);
         assert_eq!(opened.json()["account"]["state"], "provisional");
-        let id = id_of(opened);
+        let id = id_of(&opened);
         let (email, index, trust) = kept(&app, &id).await;
         assert_eq!((email.as_deref(), index.as_deref(), trust.as_str()), (Some("Ada@Example.test"), Some("ada@example.test"), "verified"));
         let known = app.orchestrator.id.clone();
@@ -135,11 +135,11 @@ on_both! {
         let refused = attests(&app, &asks, &User::ada()).await.problem(403, "consent_needed");
         assert!(refused["error_uri"].as_str().unwrap().ends_with("/consent/needed"));
         assert_eq!(links(&app).await, 1, "only the owner writes a link");
-        let separate = id_of(attests(&app, &beside, &User::ada()).await.expect_status(201));
+        let separate = id_of(&attests(&app, &beside, &User::ada()).await.expect_status(201));
         assert_ne!(separate, ada.account);
         assert_eq!(kept(&app, &separate).await, (Some("ada@example.test".to_owned()), Some("ada@example.test".to_owned()), "verified".to_owned()));
         let owners = app.app().db.read(|conn| Ok::<_, DbError>(email_owners::table.select(email_owners::account_id).load::<String>(conn)?));
-        assert_eq!(owners.await.unwrap(), [ada.account.clone()], "the address is still hers alone");
+        assert_eq!(owners.await.unwrap(), std::slice::from_ref(&ada.account), "the address is still hers alone");
         // The owner's account may be known by an address that nobody verified: it is asked about all the same.
         opens(&app, &IdTokenSpec::of(&who("u9", "zoe@example.test")).claim("email_verified", json!(false))).await.expect_status(201);
         let (second, _) = authority(&app, "Second", ExistingAccount::UserConsent).await;
@@ -151,7 +151,7 @@ on_both! {
     async fn row_5_an_address_that_only_looks_the_same_is_somebody_else_and_is_flagged(db: TestDb) {
         let app = TestApp::start(&db).await;
         let ada = app.agent().await;
-        let other = id_of(opens(&app, &IdTokenSpec::of(&who("u2", "\u{430}da@example.test"))).await.expect_status(201));
+        let other = id_of(&opens(&app, &IdTokenSpec::of(&who("u2", "\u{430}da@example.test"))).await.expect_status(201));
         assert_ne!(other, ada.account);
         assert_eq!(opening(&app, &other).await["look_alike"], true);
         assert_eq!(opening(&app, &ada.account).await["look_alike"], false);
@@ -165,7 +165,7 @@ on_both! {
             for (at, email) in ["new@example.test", "ada@example.test"].into_iter().enumerate() {
                 let subject = format!("{subject}-{at}");
                 let spec = IdTokenSpec::of(&who(&subject, email)).claim("email_verified", verified.clone());
-                let id = id_of(opens(&app, &spec).await.expect_status(201));
+                let id = id_of(&opens(&app, &spec).await.expect_status(201));
                 assert_eq!(kept(&app, &id).await.2, "unverified", "{verified}");
                 // Of an address that somebody has, nothing finds this account.
                 assert!(at == 0 || kept(&app, &id).await.1.is_none());
@@ -183,15 +183,15 @@ on_both! {
 
     async fn row_7_a_domain_that_the_issuer_is_no_authority_over_is_asserted_and_never_enough(db: TestDb) {
         let app = TestApp::start(&db).await;
-        let asserted = id_of(opens(&app, &IdTokenSpec::of(&who("u1", "eve@elsewhere.test"))).await.expect_status(201));
+        let asserted = id_of(&opens(&app, &IdTokenSpec::of(&who("u1", "eve@elsewhere.test"))).await.expect_status(201));
         assert_eq!(kept(&app, &asserted).await.2, "asserted");
         // Whoever is an authority there meets it as any account; this word alone met nobody's.
         app.agent().await;
         vouches_for(&app, "other.test").await;
-        let weak = id_of(opens(&app, &IdTokenSpec::of(&who("u2", "ada@example.test"))).await.expect_status(201));
+        let weak = id_of(&opens(&app, &IdTokenSpec::of(&who("u2", "ada@example.test"))).await.expect_status(201));
         assert_eq!((kept(&app, &weak).await.1, kept(&app, &weak).await.2.as_str()), (None, "asserted"));
         for near in ["ada@sub.other.test", "ada@nother.test", "ada@other.test.evil.test"] {
-            let id = id_of(opens(&app, &IdTokenSpec::of(&who(near, near))).await.expect_status(201));
+            let id = id_of(&opens(&app, &IdTokenSpec::of(&who(near, near))).await.expect_status(201));
             assert_eq!(kept(&app, &id).await.2, "asserted", "{near}");
         }
         app.stop().await;
@@ -203,14 +203,14 @@ on_both! {
         opens(&app, &IdTokenSpec::of(&who("u2", "ada@example.test"))).await.problem(403, "consent_needed");
         assert_eq!((collisions(&app).await, links(&app).await), (1, 1));
         let unsure = IdTokenSpec::of(&who("u3", "ada@example.test")).claim("email_verified", json!(false));
-        let other = id_of(opens(&app, &unsure).await.expect_status(201));
+        let other = id_of(&opens(&app, &unsure).await.expect_status(201));
         assert!(other != ada.account && collisions(&app).await == 2);
         let (id, now) = (app.orchestrator.id.clone(), app.now());
         let beside = app.app().db.write(HOUSE, move |conn| {
             portreeve::orchestrator::set_existing_account(conn, &id, ExistingAccount::Sidecar, now)
         });
         beside.await.unwrap();
-        let other = id_of(opens(&app, &IdTokenSpec::of(&who("u4", "ada@example.test"))).await.expect_status(201));
+        let other = id_of(&opens(&app, &IdTokenSpec::of(&who("u4", "ada@example.test"))).await.expect_status(201));
         assert!(other != ada.account && collisions(&app).await == 3);
         app.stop().await;
     }
@@ -285,7 +285,7 @@ on_both! {
                 assert_eq!(is, Is::Same, "{email:?}");
                 continue;
             }
-            let id = id_of(answer.expect_status(201));
+            let id = id_of(&answer.expect_status(201));
             let (written, index, _) = kept(&app, &id).await;
             let found = match (&index, opening(&app, &id).await["look_alike"] == true) {
                 (None, _) => Is::None,
@@ -314,7 +314,7 @@ on_both! {
             let answer = opens(&app, &spec).await;
             assert_eq!(answer.status(), status, "{claim}: {value} {}", answer.text());
             if status == 201 {
-                assert_eq!(kept(&app, &id_of(answer)).await.2, "unverified", "{claim}: {value}");
+                assert_eq!(kept(&app, &id_of(&answer)).await.2, "unverified", "{claim}: {value}");
             }
         }
         app.stop().await;
@@ -327,7 +327,7 @@ on_both! {
         let mut ids = BTreeSet::new();
         for subject in ["twin", "Twin", "TWIN", "twin ", " twin", "tw\u{456}n", "tw i n", "\u{130}", "i\u{307}", &long] {
             let spec = IdTokenSpec::of(&who(subject, "")).claim("email", Value::Null);
-            assert!(ids.insert(id_of(opens(&app, &spec).await.expect_status(201))), "{subject:?}");
+            assert!(ids.insert(id_of(&opens(&app, &spec).await.expect_status(201))), "{subject:?}");
         }
         for subject in ["", "tw\0in", "tw\nin", "tw\u{7f}in", "tw\u{85}in", &longer] {
             let spec = IdTokenSpec::of(&who(subject, "")).claim("email", Value::Null);
@@ -335,12 +335,12 @@ on_both! {
         }
         for tenant in ["t1", "T1", "t2"] {
             let of = User { tenant: Some(tenant.to_owned()), ..who("twin", "") };
-            assert!(ids.insert(id_of(opens(&app, &IdTokenSpec::of(&of)).await.expect_status(201))), "{tenant}");
+            assert!(ids.insert(id_of(&opens(&app, &IdTokenSpec::of(&of)).await.expect_status(201))), "{tenant}");
         }
-        assert!(ids.insert(id_of(attests(&app, &other, &who("twin", "")).await.expect_status(201))), "another issuer");
+        assert!(ids.insert(id_of(&attests(&app, &other, &who("twin", "")).await.expect_status(201))), "another issuer");
         // The same again is the same.
         let again = opens(&app, &IdTokenSpec::of(&who("twin", "")).claim("email", Value::Null)).await.expect_status(200);
-        assert!(ids.contains(&id_of(again)));
+        assert!(ids.contains(&id_of(&again)));
         let count = i64::try_from(ids.len()).unwrap();
         // An issuer is written as it is registered, or it is another one.
         let issuer = app.simulator.issuer_url.clone();
