@@ -2,11 +2,13 @@
 //! nobody proved, and what orchestrators may do without having been allowed to.
 
 use super::claim_store as rows;
+use super::freeze::tell;
 use super::{Account, AccountState, store};
 use crate::clock::Timestamp;
 use crate::db::{DbConnection, DbError};
 use crate::ids::{AccountId, OrchestratorId};
 use crate::orchestrator;
+use crate::orchestrator::security_event::AccountEvent;
 
 /// Why an account was not claimed. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -50,7 +52,8 @@ pub fn claim(conn: &mut DbConnection, id: &AccountId, method: &str, now: Timesta
         let account = store::by_id(conn, id)?.ok_or(ClaimError::Unknown)?;
         return Err(ClaimError::State(account.state.as_str()));
     }
-    Ok(rows::insert(conn, id, method, now)?)
+    rows::insert(conn, id, method, now)?;
+    Ok(tell(conn, id, AccountEvent::Claimed, now)?)
 }
 
 /// When the account was claimed. `None`: never, or before that was recorded.

@@ -85,7 +85,13 @@ pub fn thaw(
     Ok(tell(conn, id, AccountEvent::Thawed, now)?)
 }
 
-fn tell(conn: &mut DbConnection, id: &AccountId, event: AccountEvent, now: Timestamp) -> Result<(), DbError> {
+/// Tells every orchestrator of the account, by the names of its people.
+pub(super) fn tell(
+    conn: &mut DbConnection,
+    id: &AccountId,
+    event: AccountEvent,
+    now: Timestamp,
+) -> Result<(), DbError> {
     for orchestrator in store::linked_orchestrators(conn, id)? {
         let subjects = store::subjects(conn, id, &orchestrator)?;
         security_event::tell(conn, event, (&orchestrator, &subjects), id, now)?;

@@ -22,6 +22,7 @@ use crate::orchestrator;
 use crate::outbox;
 use crate::resource;
 use crate::secret::SecretHash;
+use crate::takeover;
 
 pub use proof::{By, FRESH, FirstPasskey, MAIL_FRESH, Missing, Standing, standing};
 pub use view::{Agent, View, view};
@@ -47,6 +48,9 @@ pub enum ClaimError {
     /// The account.
     #[error(transparent)]
     Account(#[from] account::ClaimError),
+    /// An orchestrator told that somebody touched how the account is recovered: it changes no owner for a while.
+    #[error("the account rests until {0}")]
+    Rests(Timestamp),
     /// The passkey.
     #[error(transparent)]
     Passkey(#[from] PasskeyError),
@@ -78,6 +82,7 @@ pub fn claim(conn: &mut DbConnection, claim: &Claim, now: Timestamp) -> Result<(
     }
     let reached = account::reached_through(conn, id)?;
     for reach in &reached {
+        rests(conn, id, &reach.orchestrator_id, now)?;
         authorization::allow_or_not(conn, id, reach, claim.keep.contains(&reach.orchestrator_id))?;
     }
     begin_anew(conn, claim, now)?;
@@ -91,6 +96,17 @@ pub fn claim(conn: &mut DbConnection, claim: &Claim, now: Timestamp) -> Result<(
         outbox::notify(conn, "account.claimed", &reach.orchestrator_id, id, &told, now)?;
     }
     Ok(())
+}
+
+/// Nobody takes an account over while an orchestrator says that somebody else may be at it.
+fn rests(
+    conn: &mut DbConnection,
+    account: &AccountId,
+    orchestrator: &OrchestratorId,
+    now: Timestamp,
+) -> Result<(), ClaimError> {
+    let until = takeover::precautions(conn, account, orchestrator)?.cooling_until.filter(|until| now < *until);
+    until.map_or(Ok(()), |until| Err(ClaimError::Rests(until)))
 }
 
 /// A mailbox opens accounts: only an address of which more than somebody's word is known stays.

@@ -138,6 +138,8 @@ fn settled(conn: &mut DbConnection, from: &AccountId, coming: &[Coming]) -> Resu
 fn at_rest(conn: &mut DbConnection, account: &AccountId, id: &ResourceId) -> Result<Resource, RehomeError> {
     let resource = store::by_id(conn, account, id)?.ok_or(RehomeError::Changed)?;
     match resource.state {
+        // Held back by a distrust: it stays with the account that it is about.
+        _ if resource.quarantined_at.is_some() => Err(RehomeError::NeedsAttention(resource.name)),
         ResourceState::Ready | ResourceState::Suspended if !store::is_worked_on(conn, account, id)? => Ok(resource),
         ResourceState::NeedsAttention => Err(RehomeError::NeedsAttention(resource.name)),
         _ => Err(RehomeError::Busy(resource.name)),

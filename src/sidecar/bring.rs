@@ -17,6 +17,7 @@ use crate::login;
 use crate::orchestrator;
 use crate::payment::budget::{self, CarriedToken};
 use crate::resource::{self, Coming, Desk, MAX_AT_ONCE, RehomeError, Resource};
+use crate::takeover;
 
 /// How often others may get in between.
 const TRIES: u32 = 5;
@@ -141,7 +142,8 @@ fn carry_out(
     let ids: Vec<ResourceId> = prepared.coming.iter().map(|one| one.id.clone()).collect();
     let missing = || DbError::Query(diesel::result::Error::NotFound);
     let attester = orchestrator::by_id(conn, &sidecar.orchestrator_id)?.ok_or_else(missing)?;
-    if attester.suspended_at.is_some() {
+    let rests = takeover::precautions(conn, from, &attester.id)?.is_cooling(now);
+    if rests || attester.suspended_at.is_some() {
         return Err(DecideError::Suspended);
     }
     let everything = matches!(what, Bring::Everything(_));

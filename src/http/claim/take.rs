@@ -186,6 +186,12 @@ async fn refused(
             again(app, human, stands, onward, "That took too long. Try it once more.".to_owned()).await
         }
         ClaimError::Passkey(PasskeyError::Step(error)) => Err(step_problem(error)),
+        ClaimError::Rests(until) => {
+            let wait = format!(
+                "An orchestrator told us that somebody may be at this account. Until {until} it changes no owner. Try again then."
+            );
+            again(app, human, stands, onward, wait).await
+        }
         ClaimError::Passkey(told) => again(app, human, stands, onward, format!("{told}.")).await,
         other => Err(Problem::new(&table::INTERNAL, "The claim.").because(other)),
     }
