@@ -349,7 +349,7 @@ fn nothing_is_ticked_on_the_page_of_a_claim_and_the_numbers_come_first() {
     let heading = text_of(html.split("<h1>").nth(1).unwrap().split("</h1>").next().unwrap());
     assert_eq!(
         heading,
-        "Harbour opened this account for you. It has 1 resource and spent $41.20 of $100.00 in November."
+        "Harbour opened this account for you. It has 1 resource and spent $41.20 of $100.00 in November 2026."
     );
     assert!(!html.contains("autofocus") && !html.contains("passkeys.js"));
     assert!(rendered(&claim("Harbour", true)).contains("data-passkey=\"claim\""));
@@ -665,18 +665,23 @@ fn a_refused_cap_keeps_what_was_typed_and_says_why() {
     assert!(html.contains("<details name=\"control\" id=\"cap\" open>"), "the form is open");
 }
 
-/// The page without the two scripts that the dashboard loads.
+/// The page without the scripts of ours.
 fn without_our_scripts(html: &str) -> String {
-    [HTMX, "dashboard.js"].iter().fold(html.to_owned(), |html, script| {
+    [HTMX, "dashboard.js", "passkeys.js"].iter().fold(html.to_owned(), |html, script| {
         html.replace(&format!("<script src=\"{}\" defer></script>", asset_url(script)), "")
     })
 }
 
 #[test]
-fn only_the_dashboard_loads_script_and_only_ours() {
+fn only_the_dashboard_and_what_makes_a_passkey_load_script_and_only_ours() {
     for (name, html) in every_page() {
         let loaded = html.matches("<script").count();
-        assert_eq!(loaded, if name.starts_with("overview") { 2 } else { 0 }, "{name}");
+        let ours = match name {
+            "claim" => 1,
+            _ if name.starts_with("overview") => 2,
+            _ => 0,
+        };
+        assert_eq!(loaded, ours, "{name}");
         assert!(!without_our_scripts(&html).contains("<script"), "{name}");
     }
 }
@@ -764,7 +769,7 @@ fn every_page_has_one_heading_of_the_first_rank_and_unique_ids() {
 
 #[test]
 fn every_page_names_only_files_that_are_served() {
-    let known = ["portreeve.css", "favicon.svg", HTMX, "dashboard.js"].map(asset_url);
+    let known = ["portreeve.css", "favicon.svg", HTMX, "dashboard.js", "passkeys.js"].map(asset_url);
     for (name, html) in every_page() {
         for url in html.split("\"/assets/").skip(1).filter_map(|part| part.split('"').next()) {
             assert!(known.contains(&format!("/assets/{url}")), "{name}: {url}");
