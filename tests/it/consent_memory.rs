@@ -271,18 +271,6 @@ on_both! {
         app.stop().await;
     }
 
-    async fn what_costs_is_asked_again_where_nobody_claimed_the_account_and_what_looks_is_not(db: TestDb) {
-        let app = TestApp::start(&db).await;
-        let ada = app.agent().await;
-        let client = OAuthClient::public(&app).await;
-        let browser = Browser::of_owner(&ada).await;
-        let all = ["resources:read", "resources:write", "budget:read"];
-        allows(&browser, &client.page(&[]).await, &all).await;
-        is_asked(&browser, &client.page(&[]).await).await;
-        is_not_asked(&browser, &client.page(&READ).await).await;
-        app.stop().await;
-    }
-
     async fn what_costs_is_asked_again_for_a_client_that_nobody_checked(db: TestDb) {
         let app = TestApp::start_with(&db, &[("oauth.dynamic_registration", "true")]).await;
         let ada = claimed(app.agent().await).await;

@@ -16,6 +16,7 @@ use portreeve::takeover;
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
+use crate::claim::is_provisional_again;
 use crate::harness::app::{Agent, TestApp, fresh_key, user};
 use crate::harness::browser::Browser;
 use crate::harness::databases::TestDb;
@@ -132,6 +133,7 @@ on_both! {
         let (metered, _) = agent.gets_the_weather().await;
         let client = OAuthClient::public(&app).await;
         let tokens = client.tokens(&agent).await;
+        is_provisional_again(&app, &agent.account).await;
         let session = Browser::by_link(&agent).await;
         let link = link(&app, &agent.user).await;
 

@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use crate::harness::app::TestApp;
-use crate::harness::browser::Browser;
+use crate::harness::browser::{Browser, was_claimed};
 use crate::harness::client::Answer;
 use crate::harness::oauth::{OAuthClient, REDIRECT, answered, text, works};
 use crate::login_upstream::{Away, start};
@@ -70,7 +70,8 @@ async fn logs_in_by_mail(app: &TestApp, browser: &Browser, log_in: &str, mails: 
 on_both! {
     async fn an_unknown_human_comes_from_a_program_by_mail_to_the_question_and_back_with_a_code_that_works(db: TestDb) {
         let app = TestApp::start(&db).await;
-        app.agent().await;
+        let ada = app.agent().await;
+        was_claimed(&app, &ada.account).await;
         let (client, browser) = (OAuthClient::public(&app).await, Browser::new(&app));
         let (page, log_in) = begins(&client, &browser).await;
         assert_eq!(logs_in_by_mail(&app, &browser, &log_in, 1).await, page, "exactly back");
@@ -84,7 +85,8 @@ on_both! {
 
     async fn whoever_denies_after_the_log_in_sends_the_program_away_empty_handed(db: TestDb) {
         let app = TestApp::start(&db).await;
-        app.agent().await;
+        let ada = app.agent().await;
+        was_claimed(&app, &ada.account).await;
         let (client, browser) = (OAuthClient::public(&app).await, Browser::new(&app));
         let (page, log_in) = begins(&client, &browser).await;
         assert_eq!(logs_in_by_mail(&app, &browser, &log_in, 1).await, page);
@@ -96,7 +98,8 @@ on_both! {
 
     async fn the_same_way_leads_over_the_providers_own_log_in(db: TestDb) {
         let (app, issuer) = start(&db).await;
-        app.agent().await;
+        let ada = app.agent().await;
+        was_claimed(&app, &ada.account).await;
         let (client, stranger) = (OAuthClient::public(&app).await, Browser::new(&app));
         let (page, log_in) = begins(&client, &stranger).await;
         let html = stranger.get(&log_in).await.expect_status(200).text();
@@ -113,7 +116,8 @@ on_both! {
 
     async fn a_pushed_request_goes_the_same_way(db: TestDb) {
         let app = TestApp::start(&db).await;
-        app.agent().await;
+        let ada = app.agent().await;
+        was_claimed(&app, &ada.account).await;
         let (client, browser) = (OAuthClient::confidential(&app).await, Browser::new(&app));
         let fields = client.asks(&[]);
         let fields: Vec<(String, String)> = url::form_urlencoded::parse(fields.as_bytes()).into_owned().collect();

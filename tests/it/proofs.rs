@@ -132,9 +132,10 @@ on_both! {
         let bearer = app.agent().await;
         // What only reads goes on with a bearer token; what may spend does not, and the challenge says how.
         bearer.client.get("/v1/budget").await.expect_status(200);
-        for answer in [bearer.buys("sandbox", "free").await, bearer.client.delete("/v1/resources/res_x").await] {
+        let (bought, removed) = (bearer.buys("sandbox", "free").await, bearer.client.delete("/v1/resources/res_x").await);
+        for (answer, scope) in [(bought, "resources:write"), (removed, "resources:delete")] {
             let challenge = answer.header("www-authenticate").to_owned();
-            challenge_of("DPoP", &app, &challenge, "resources:write");
+            challenge_of("DPoP", &app, &challenge, scope);
             assert!(challenge.contains("error=\"invalid_token\""), "{challenge}");
             answer.problem(401, "bound_token_needed");
         }

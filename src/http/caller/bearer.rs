@@ -115,7 +115,7 @@ async fn check<N: Needs>(request: &HttpRequest) -> Result<(VerifiedToken, Timest
         other => refused(other.to_string()),
     })?;
     enough(&believed.scopes, N::SCOPES, &challenge, scheme)?;
-    if app.oauth.bound_tokens_to_write && scheme == Scheme::Bearer && N::SCOPES.contains(&Scope::ResourcesWrite) {
+    if app.oauth.bound_tokens_to_write && scheme == Scheme::Bearer && changes::<N>() {
         let problem = Problem::new(&table::BOUND_TOKEN, "The access token is not bound to a key.");
         return Err(challenge.error(problem, Scheme::Dpop, "invalid_token"));
     }
@@ -123,7 +123,7 @@ async fn check<N: Needs>(request: &HttpRequest) -> Result<(VerifiedToken, Timest
         let problem = Problem::new(&table::STEP_UP, "The log-in behind the access token does not suffice for this.");
         return Err(challenge.step_up(problem, scheme, &app.step_up));
     }
-    if N::SCOPES.contains(&Scope::ResourcesWrite) && !cautious::<N>(&app, &believed).await? {
+    if changes::<N>() && !cautious::<N>(&app, &believed).await? {
         let problem =
             Problem::new(&table::STEP_UP, "The orchestrator told of a risk: the person must log in again first.");
         return Err(challenge.step_up(problem, scheme, &app.step_up));
@@ -134,6 +134,11 @@ async fn check<N: Needs>(request: &HttpRequest) -> Result<(VerifiedToken, Timest
     }
     request.extensions_mut().insert(AccountOfRequest(believed.account_id.clone()));
     Ok((believed, now))
+}
+
+/// Whether the operation makes, changes or removes resources.
+fn changes<N: Needs>() -> bool {
+    N::SCOPES.iter().any(|scope| matches!(scope, Scope::ResourcesWrite | Scope::ResourcesDelete))
 }
 
 /// Whether the log-in is enough after what the orchestrator told of its person.

@@ -41,7 +41,8 @@ on_both! {
         let ada = app.agent().await;
         let client = OAuthClient::public(&app).await;
         let consented = client.tokens(&ada).await;
-        let code_of_client = client.code(&ada).await;
+        let other_client = OAuthClient::public(&app).await;
+        let code_of_client = other_client.code(&ada).await;
         is_provisional_again(&app, &ada.account).await;
         let said = json!({"token_endpoint_auth_method": "client_secret_basic", "grant_types": ["client_credentials"],
             "redirect_uris": [], "scope": "budget:read"});
@@ -85,7 +86,7 @@ on_both! {
         wired.get("/provisioning/resources/res_x").await.expect_status(401);
         // Nothing of it can be made new.
         refused(&client.refreshes(text(&consented, "refresh_token")).await, 400, "invalid_grant");
-        refused(&client.redeems(&code_of_client).await, 400, "invalid_grant");
+        refused(&other_client.redeems(&code_of_client).await, 400, "invalid_grant");
         refused(&own.token(&grant).await, 400, "unauthorized_client");
         let refresh = [("grant_type", "refresh_token"), ("refresh_token", text(&of_wire, "refresh_token"))];
         refused(&wire.token(&refresh).await, 400, "invalid_grant");

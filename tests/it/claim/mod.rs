@@ -165,7 +165,7 @@ async fn plant_ways_in(app: &TestApp, account: &str, issuer: &str) {
 }
 
 /// The account is nobody's again: what a test needed a claimed one for stands now from before the claim.
-async fn is_provisional_again(app: &TestApp, account: &str) {
+pub(crate) async fn is_provisional_again(app: &TestApp, account: &str) {
     let id: AccountId = account.parse().unwrap();
     let set = app.app().db.write(HOUSE, move |conn| {
         let row = accounts::table.find(id);
