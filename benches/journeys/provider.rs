@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::served::Served;
+use crate::served::{Served, program};
 
 const ORCHESTRATOR: &str = "Bench";
 const SECRET: &str = "whsec_bench_0123456789abcdef";

@@ -1,15 +1,17 @@
 //! Our side: `portreeve serve` with accounts, clients and consents. Accounts are opened by ID-JAG; clients and consents are
 //! written by the use-cases of the library, beside the running server; codes are redeemed at its token endpoint.
 
+use chrono::TimeDelta;
 use portreeve::account;
 use portreeve::authorization::{
-    Answer, Client, ClientMetadata, ClientOrigin, LogIn, NewClient, Params, Target, allow_request, asked, keep,
-    read_request, register_client,
+    Answer, Client, ClientMetadata, ClientOrigin, LogIn, NewClient, Params, Patience, Target, Trust, Turn, allow_asked,
+    asked, keep, read_request, register_client,
 };
 use portreeve::clock::{Clock as _, SystemClock};
 use portreeve::db::{Db, DbError, DbSettings};
 use portreeve::ids::AccountId;
 use portreeve::secret::Secret;
+use portreeve::signing::{MasterKey, Sealer};
 use serde_json::{Value, json};
 
 use crate::issuer::{Issuer, PERSONS};
@@ -74,12 +76,15 @@ impl Portreeve {
         let target = Target::of(&params, client).unwrap();
         let request = read_request(&params, client, &target, &format!("{}/v1", self.base())).unwrap();
         let (handle, now, account) = (Secret::generate("oreq").unwrap(), SystemClock.now(), account.clone());
+        let sealer = Sealer::new(&MasterKey::generate().unwrap(), "bench").unwrap();
+        let patience = Patience { prompts_per_day: 0, wait: TimeDelta::zero() };
         let code = self.runtime.block_on(self.db.write("bench", move |conn| {
             keep(conn, &handle.hash(), &request, true, now)?;
             let (asked, owner) = (asked(conn, &handle.hash(), now)?.unwrap(), account::by_id(conn, &account)?.unwrap());
             let log_in = LogIn { at: Some(now), acr: None };
             let (code, answer) = Answer::allow(&asked, &owner, request.scopes.clone(), log_in, now).unwrap();
-            allow_request(conn, &answer, now).unwrap();
+            let turn = Turn::of(&asked, &handle, &owner.id, &sealer).unwrap();
+            allow_asked(conn, (&asked, &answer), (&turn, Trust::Known), patience, now).unwrap();
             Ok::<_, DbError>(code)
         }));
         let form = format!(
