@@ -99,7 +99,8 @@ on_both! {
     async fn the_same_way_leads_over_the_providers_own_log_in(db: TestDb) {
         let (app, issuer) = start(&db).await;
         let ada = app.agent().await;
-        was_claimed(&app, &ada.account).await;
+        let connects = Away::in_browser(Browser::of_owner(&ada).await, "/dashboard/log-in/connect").await;
+        connects.with(&issuer, connects.claims(&app, &issuer, "1001", "ada@example.test")).await.expect_status(303);
         let (client, stranger) = (OAuthClient::public(&app).await, Browser::new(&app));
         let (page, log_in) = begins(&client, &stranger).await;
         let html = stranger.get(&log_in).await.expect_status(200).text();
