@@ -11,20 +11,23 @@ use secrecy::ExposeSecret as _;
 use url::Url;
 
 use crate::attestation::request_signature::{PublicKeyCache, SecretBook};
-use crate::authorization::{ClientDocuments, Confirmation, Nonces, RedirectWithCode, Revocations, StepUp, Successors};
+use crate::authorization::{
+    ClientDocuments, Confirmation, DeviceFlow, Nonces, Patience, RedirectWithCode, Revocations, RiskyScope, StepUp,
+    Successors,
+};
 use crate::catalog::{self, Catalog, DriverKind, Edition, ServiceId, Version};
 use crate::clock::{Clock, Timestamp};
-use crate::config::{Config, LimitsConfig, OAuthConfig, WireConfig};
+use crate::config::{ClaimConfig, Config, LimitsConfig, OAuthConfig, PasskeyProof, WireConfig};
 use crate::db::{Db, DbError, DbSettings};
 use crate::fetch::{Fetch, FetchSettings};
 use crate::idempotency;
-use crate::login::{PostOffice, RelyingParty, SafetyLinks, Upstream};
+use crate::login::{NotMine, PostOffice, RelyingParty, SafetyLinks, Upstream};
 use crate::mail::{Mailer, MailerError};
 use crate::orchestrator::{Courier, KeyCache};
 use crate::payment::cashier::Cashier;
 use crate::payment::settlement::Settlement;
 use crate::resource::drivers::{Driver, StaticDriver, StaticDriverError};
-use crate::resource::{Binding, Desk, Drivers};
+use crate::resource::{Binding, Desk, Drivers, Unclaimed};
 use crate::secret::{Secret, SecretHash};
 use crate::signing::{self, KeyOrigin, KeyRing, LoadKeysError, MasterKey, SealError, Sealer};
 
@@ -78,6 +81,8 @@ pub struct App {
     pub behind_tls_proxy: bool,
     /// What our authorization server lets in.
     pub oauth: OAuthConfig,
+    /// The device flow, where it is on.
+    pub device: Option<DeviceFlow>,
     /// Makes of refresh tokens their successors.
     pub successors: Successors,
     /// Which tokens ended before their time, as this process remembers it.
@@ -92,6 +97,8 @@ pub struct App {
     pub log_in_sealer: Arc<Sealer>,
     /// The provider's own OpenID provider, and what people call it.
     pub upstream: Option<(Upstream, String)>,
+    /// When a new passkey is the second proof of a claim.
+    pub passkey_proof: PasskeyProof,
     /// What passkeys are for; `None`: our address has no host name.
     pub relying_party: Option<RelyingParty>,
     /// Of the secret with which the provider's platform reports usage.
@@ -123,6 +130,9 @@ pub enum StartError {
     /// A class that no challenge could carry.
     #[error("each of `step_up.acr_values` is visible ASCII without `\"`, `\\` and spaces")]
     AcrValues,
+    /// A scope that no device gets.
+    #[error("`oauth.device_scopes`: {0}")]
+    DeviceScopes(#[from] RiskyScope),
     /// Outgoing mail.
     #[error(transparent)]
     Mailer(#[from] MailerError),
@@ -162,6 +172,17 @@ pub enum StartError {
 }
 
 impl App {
+    /// Whether a new passkey is the second proof of a claim here.
+    #[must_use]
+    pub fn claims_by_passkey(&self) -> bool {
+        let wanted = match self.passkey_proof {
+            PasskeyProof::Fallback => self.upstream.is_none(),
+            PasskeyProof::Always => true,
+            PasskeyProof::Never => false,
+        };
+        wanted && self.relying_party.is_some()
+    }
+
     /// Opens the database and brings it up to date, loads or makes the keys, reads the catalog, and publishes it when
     /// nothing was published before.
     ///
@@ -198,7 +219,15 @@ impl App {
         })?;
         let wire_sealer = Arc::new(wire_sealer(&master)?);
         let files = Arc::new(RwLock::new(catalog));
-        let desk = desk(&master, &db, &ring, &fetch, drivers, &files)?;
+        let mut desk = desk(&master, &db, &ring, &fetch, drivers, &files)?;
+        desk.unclaimed = unclaimed(&config.claim);
+        let courier = Courier {
+            db: db.clone(),
+            fetch: fetch.clone(),
+            sealer: wire_sealer.clone(),
+            ring: ring.clone(),
+            issuer: base_url.to_owned(),
+        };
         let log_in_sealer = Arc::new(Sealer::new(&master, "log-ins")?);
         let provider = edition.document.provider.name.to_string();
         let post = PostOffice {
@@ -208,8 +237,8 @@ impl App {
             sealer: log_in_sealer.clone(),
             base_url: base_url.to_owned(),
             provider: provider.clone(),
+            not_mine: NotMine::new(&*master.derive("not mine")?),
         };
-        let courier = Courier { db: db.clone(), fetch: fetch.clone(), sealer: wire_sealer.clone() };
         Ok(Self {
             clock,
             db,
@@ -230,6 +259,7 @@ impl App {
             limits: config.limits.clone(),
             behind_tls_proxy: config.server.behind_tls_proxy,
             oauth: config.oauth.clone(),
+            device: device(config, &master)?,
             client_documents,
             fetch,
             successors: Successors::new(&*master.derive("refresh tokens")?),
@@ -239,6 +269,7 @@ impl App {
             upstream: upstream(config, base_url, &provider)?,
             relying_party: RelyingParty::new(base_url, &provider)
                 .map_err(|error| StartError::Passkeys(error.to_string()))?,
+            passkey_proof: config.claim.passkey,
             post,
             log_in_sealer,
             meter_key: meter_key(config)?.hash(),
@@ -298,6 +329,15 @@ impl App {
         edition
     }
 
+    /// How often a client may ask a human.
+    #[must_use]
+    pub fn patience(&self) -> Patience {
+        Patience {
+            prompts_per_day: self.oauth.prompts_per_day,
+            wait: TimeDelta::hours(self.oauth.denied_wait_hours.into()),
+        }
+    }
+
     /// The provider's name, as it is published.
     #[must_use]
     pub fn provider_name(&self) -> String {
@@ -339,6 +379,7 @@ pub fn check(config: &Config) -> Result<(), StartError> {
     let master = master_key(config)?;
     meter_key(config)?;
     step_up(config)?;
+    device(config, &master)?;
     upstream(config, "https://localhost", "")?;
     drivers(config, &master).map(drop)
 }
@@ -484,7 +525,17 @@ fn desk(
             let driver = catalog.driver(service)?;
             Some(Binding { driver: word(driver.kind).to_owned(), settings: driver.settings.clone() })
         }),
+        unclaimed: Unclaimed::default(),
     })
+}
+
+/// The ceilings of accounts that nobody has claimed, as configured; zero is none.
+fn unclaimed(config: &ClaimConfig) -> Unclaimed {
+    let buys_for = TimeDelta::days(i64::from(config.buys_for_days));
+    Unclaimed {
+        max_resources: (config.max_resources > 0).then_some(config.max_resources),
+        buys_for: (config.buys_for_days > 0).then_some(buys_for),
+    }
 }
 
 /// The `static` driver with its configured key, or one derived from the master key.
@@ -543,6 +594,12 @@ fn step_up(config: &Config) -> Result<StepUp, StartError> {
     }
     let max_age = config.step_up.max_age_seconds;
     Ok(StepUp { max_age: (max_age > 0).then(|| TimeDelta::seconds(i64::from(max_age))), acr_values })
+}
+
+/// The device flow, if it is on. What it may give is looked at also while it is off.
+fn device(config: &Config, master: &MasterKey) -> Result<Option<DeviceFlow>, StartError> {
+    let flow = DeviceFlow::new(&config.oauth.device_scopes, &*master.derive("device codes")?)?;
+    Ok(config.oauth.device_flow.then_some(flow))
 }
 
 fn meter_key(config: &Config) -> Result<Secret, StartError> {

@@ -236,6 +236,10 @@ kinds! {
     WireSecret => WireSecretId, "whs";
     /// A request for an account that waits for a human.
     AccountRequest => AccountRequestId, "areq";
+    /// That we believe somebody no longer, since an instant.
+    Distrust => DistrustId, "dis";
+    /// What is wrong with an account, as somebody says.
+    Case => CaseId, "case";
     /// An OAuth client with a registration here.
     Client => ClientId, "client";
     /// What a human allowed a client.

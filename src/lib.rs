@@ -26,10 +26,13 @@ pub mod account;
 pub mod attestation;
 pub mod authorization;
 pub mod catalog;
+pub mod claim;
 pub mod login;
 pub mod orchestrator;
 pub mod payment;
 pub mod resource;
+pub mod sidecar;
+pub mod takeover;
 
 // What an owner does with an account as a whole.
 pub mod owner;

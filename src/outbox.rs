@@ -161,6 +161,22 @@ pub fn notify(
     if listening == 0 {
         return Ok(());
     }
+    send_to(conn, kind, orchestrator, account, payload, now)
+}
+
+/// Appends an event that one orchestrator is to be told of, whether or not it listens now. Call it inside the transaction
+/// that makes it true.
+///
+/// # Errors
+/// When the database fails; the caller's transaction is then undone.
+pub fn send_to(
+    conn: &mut DbConnection,
+    kind: &'static str,
+    orchestrator: &OrchestratorId,
+    account: &AccountId,
+    payload: &Value,
+    now: Timestamp,
+) -> QueryResult<()> {
     let event = insert(conn, kind, Some(account), payload, now)?;
     diesel::insert_into(outbox_deliveries::table)
         .values((

@@ -42,6 +42,26 @@ impl Agent {
         Self { line, address: provider.address, secret: provider.secret.clone(), buffer: Vec::new() }
     }
 
+    /// Of another orchestrator, which signs with this.
+    pub(crate) async fn of(provider: &Provider, secret: &str) -> Self {
+        Self { secret: secret.to_owned(), ..Self::connect(provider).await }
+    }
+
+    /// A signed request for an account of somebody with this address; how long the answer took. `None`: it is refused.
+    pub(crate) async fn asks(&mut self, who: &str, email: &str, verified: bool) -> Option<Duration> {
+        let fields = if verified { json!(["email"]) } else { json!(["name"]) };
+        let body = json!({"id": format!("acctreq-{who}"), "email": email, "scopes": [], "kyc": {"verified_fields": fields},
+            "client_capabilities": ["browser"], "confirmation_secret": format!("cs-{who}"),
+            "orchestrator": {"type": "stripe", "stripe": {"account": format!("acct-{who}")}}});
+        let (path, body) = ("/provisioning/account_requests", body.to_string());
+        let request = self.request(path, "application/json", &body, None);
+        let begun = Instant::now();
+        self.line.write_all(request.as_bytes()).await.unwrap();
+        let (status, said) = self.answer().await;
+        let took = begun.elapsed();
+        (status == 200 && said["type"] == "oauth").then_some(took)
+    }
+
     /// A signed account request, the code for a token, a free resource with its credentials.
     pub(crate) async fn journey(&mut self, who: &str) {
         let body = json!({"id": format!("acctreq-{who}"), "email": format!("{who}@example.test"), "scopes": [],
@@ -59,15 +79,19 @@ impl Agent {
         assert!(said["complete"]["access_configuration"]["API_KEY"].is_string(), "{said}");
     }
 
-    async fn post(&mut self, path: &str, content_type: &str, body: &str, bearer: Option<&str>) -> Value {
+    fn request(&self, path: &str, content_type: &str, body: &str, bearer: Option<&str>) -> String {
         let signature = stripe_signature(&[&self.secret], SystemClock.now().seconds(), body.as_bytes());
         let bearer = bearer.map(|token| format!("authorization: Bearer {token}\r\n")).unwrap_or_default();
-        let request = format!(
+        format!(
             "POST {path} HTTP/1.1\r\nhost: {}\r\napi-version: 0.1d\r\nstripe-signature: {signature}\r\n{bearer}\
              content-type: {content_type}\r\ncontent-length: {}\r\n\r\n{body}",
             self.address,
             body.len()
-        );
+        )
+    }
+
+    async fn post(&mut self, path: &str, content_type: &str, body: &str, bearer: Option<&str>) -> Value {
+        let request = self.request(path, content_type, body, bearer);
         self.line.write_all(request.as_bytes()).await.unwrap();
         let (status, body) = self.answer().await;
         assert_eq!(status, 200, "{path}: {body}");

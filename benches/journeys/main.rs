@@ -4,6 +4,8 @@
 //! `cargo bench --profile dist --bench journeys [-- --quick] [--postgres URL] [--only sqlite|postgres] [--agents N]
 //! [--patient]`
 //!
+//! With `--alike` it compares instead how long requests about people with and without an account take.
+//!
 //! The provider is `portreeve serve`, a process of its own; agents and plain transactions share the machine with it. How
 //! many commits a journey has is counted first, in the log of SQLite.
 //!
@@ -18,11 +20,14 @@
 )]
 
 mod agents;
+mod alike;
 mod commits;
 #[path = "../peer/mod.rs"]
 mod peer;
 mod plain;
 mod provider;
+#[path = "../peer/served.rs"]
+mod served;
 
 use std::time::Duration;
 
@@ -39,6 +44,7 @@ struct Plan {
     only: Option<String>,
     postgres: Option<String>,
     patient: bool,
+    alike: bool,
 }
 
 fn plan() -> Plan {
@@ -53,12 +59,16 @@ fn plan() -> Plan {
         only: value("--only"),
         postgres: value("--postgres"),
         patient: is("--patient"),
+        alike: is("--alike"),
     }
 }
 
 fn main() {
     let plan = plan();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    if plan.alike {
+        return alike::compare(&runtime, &plan);
+    }
     let commits = commits::of_a_journey(&runtime);
     println!(
         "A journey has {commits} commits (counted: the commit frames that a lone journey leaves in SQLite's log)."

@@ -8,7 +8,7 @@
 //! | none | nobody has it | new provisional account, if the orchestrator may open |
 //! | none | somebody has it; vouched for by an authority | never link: consent, or a separate account (`sidecar`) |
 //! | none | it is somebody's own; vouched for; the operator set `link_silently` | link, and tell the owner |
-//! | none | somebody has it; only asserted or unverified | separate account without the address: the same answer as for an unknown address, so that nobody learns who is a customer |
+//! | none | somebody has it; only asserted or unverified | separate account that shows the address and is never found by it: the same answer, and the same pages, as for an unknown address, so that nobody learns who is a customer |
 //! | none | looks like somebody's, is not | new account, flagged |
 //!
 //! "Somebody has it" asks for the exact canonical form on any account, whatever the trust in it. Somebody who has it under
@@ -68,7 +68,7 @@ pub enum EmailUse {
     Own,
     /// It is kept with the trust that it came with.
     Keep,
-    /// It is left out.
+    /// It stands there for people to read, as on any account; nothing finds the account by it.
     Leave,
 }
 

@@ -7,6 +7,7 @@ use crate::audit::{self, Fact};
 use crate::clock::Timestamp;
 use crate::db::{DbConnection, DbError};
 use crate::ids::AccountId;
+use crate::orchestrator::security_event::{self, AccountEvent};
 use crate::outbox;
 
 /// Why an account was not frozen.
@@ -15,7 +16,7 @@ pub enum FreezeError {
     /// There is no such account.
     #[error("there is no account `{0}`")]
     Unknown(AccountId),
-    /// It is frozen or closed already.
+    /// Its state does not allow it.
     #[error(transparent)]
     State(#[from] InvalidTransition),
     /// Somebody changed it at the same moment; nothing was done.
@@ -51,8 +52,49 @@ pub fn freeze(
     };
     audit::append(conn, &fact, now).map_err(DbError::from)?;
     let told = json!({"account": {"id": id, "state": frozen.as_str()}});
-    for orchestrator in store::linked_orchestrators(conn, id).map_err(DbError::from)? {
+    for orchestrator in store::linked_orchestrators(conn, id)? {
         outbox::notify(conn, "account.frozen", &orchestrator, id, &told, now).map_err(DbError::from)?;
+    }
+    Ok(tell(conn, id, AccountEvent::Frozen, now)?)
+}
+
+/// A frozen account works again; `was_claimed` says as what. Tokens that died stay dead.
+///
+/// # Errors
+/// See [`FreezeError`].
+pub fn thaw(
+    conn: &mut DbConnection,
+    id: &AccountId,
+    was_claimed: bool,
+    actor: &str,
+    now: Timestamp,
+) -> Result<(), FreezeError> {
+    let account = store::by_id(conn, id)?.ok_or_else(|| FreezeError::Unknown(id.clone()))?;
+    let thawed = account.state.thaw(was_claimed, now)?;
+    if !store::change_state(conn, id, account.state, thawed, now).map_err(DbError::from)? {
+        return Err(FreezeError::Changed);
+    }
+    let fact = Fact {
+        actor: actor.to_owned(),
+        action: "account.thawed",
+        account_id: Some(id),
+        subject: id.as_str().to_owned(),
+        detail: json!({"to": thawed.as_str()}),
+    };
+    audit::append(conn, &fact, now).map_err(DbError::from)?;
+    Ok(tell(conn, id, AccountEvent::Thawed, now)?)
+}
+
+/// Tells every orchestrator of the account, by the names of its people.
+pub(super) fn tell(
+    conn: &mut DbConnection,
+    id: &AccountId,
+    event: AccountEvent,
+    now: Timestamp,
+) -> Result<(), DbError> {
+    for orchestrator in store::linked_orchestrators(conn, id)? {
+        let subjects = store::subjects(conn, id, &orchestrator)?;
+        security_event::tell(conn, event, (&orchestrator, &subjects), id, now)?;
     }
     Ok(())
 }

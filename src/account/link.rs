@@ -3,6 +3,7 @@
 use diesel::result::{DatabaseErrorKind, Error as QueryError};
 use serde_json::json;
 
+use super::sidecar::ensure_budget;
 use super::{Account, AccountState, store};
 use crate::audit::{self, Fact};
 use crate::clock::Timestamp;
@@ -82,10 +83,10 @@ pub fn link(
         return Err(LinkError::Unusable(owner.state.as_str()));
     }
     let ceiling = ceiling_of(&owner, orchestrator);
-    if !store::has_budget(conn, account, &orchestrator.id).map_err(LinkError::of)? {
-        let limit = (orchestrator.currency, ceiling);
-        store::insert_budget(conn, (account, &orchestrator.id), limit, now).map_err(LinkError::of)?;
-    }
+    ensure_budget(conn, &owner, orchestrator, now).map_err(|error| match error {
+        DbError::Query(error) => LinkError::of(error),
+        error => LinkError::Db(error),
+    })?;
     let detail = json!({
         "orchestrator_id": orchestrator.id, "orchestrator": orchestrator.name.as_str(), "by": by.as_str(),
         "currency": orchestrator.currency, "ceiling": ceiling.minor(), "scopes": allowed,

@@ -1,11 +1,14 @@
 //! Accounts: the customer records, opened by attestation and found again by identity link alone.
 //!
 //! Promises: one account per (orchestrator, tenant, subject), however many ask at once; an assertion works once; an address
-//! that already has an account links only by its owner's consent, or by the operator's word for one orchestrator. Refuses:
+//! that already has an account links only by its owner's consent, or by the operator's word for one orchestrator, or leads
+//! to a separate account that only its owner sees. Refuses:
 //! frozen and closed accounts, and orchestrators that may not open.
 
 mod agent;
 mod agent_store;
+mod claim;
+mod claim_store;
 mod close;
 mod decide;
 mod freeze;
@@ -15,6 +18,8 @@ mod link;
 mod open;
 mod opening_limit;
 mod opening_store;
+mod sidecar;
+mod sidecar_store;
 mod state;
 mod store;
 
@@ -27,17 +32,30 @@ pub use agent::{
     lower_agent_cap, narrow_agent, pause, resume, welcome,
 };
 pub use agent_store::{agent_by_id, agent_by_key, agent_of_link, agents_of, count_agents, paused_since, undoing};
+pub use claim::{
+    ClaimError, Reach, allow_through, claim, claimed_at, drop_address, is_as_seen, named_by, reached_through,
+};
 pub use close::{CloseError, KEPT_LINKS, begin_closing, closing, finish_closing, release_closed};
 pub use decide::{Decision, EmailUse, Facts, Flags, decide};
-pub use freeze::{FreezeError, freeze};
+pub use freeze::{FreezeError, freeze, thaw};
 pub use information::{
     InvalidFact, PersonalFact, PersonalField, SealedFact, UnknownField, information, lacking, remember,
 };
 pub use link::{LinkError, LinkedBy, ceiling_of, link, widen};
-pub use open::{AssertionUse, OpenError, Opening, PastUse, facts, forget_uses, open, past_use, record_replay};
+pub use open::{
+    AssertionUse, OPENED_LETTER, OpenError, Opening, PastUse, facts, forget_uses, note_delegation, open, past_use,
+    record_replay,
+};
 pub use opening_limit::{CountError, count_opening, forget_openings};
+pub use sidecar::{
+    Outcome as SidecarOutcome, Owner, Sidecar, SidecarError, address_is_proven, close_sidecar, ensure_budget,
+    lock_sidecar, relink, sidecar_for, sidecars_for,
+};
 pub use state::{AccountState, InvalidTransition};
-pub use store::{IdentityLink, allowed, by_id, by_link, ids_after, links_of, subjects, unusable_since, with_address};
+pub use store::{
+    IdentityLink, allowed, by_id, by_link, distrust_email, ids_after, linked_orchestrators, links_of, lock, subjects,
+    unusable_since, with_address, with_email_through,
+};
 
 /// The customer record at the provider.
 #[derive(Clone, PartialEq, Eq)]

@@ -7,16 +7,18 @@
 use diesel::result::{DatabaseErrorKind, Error as QueryError};
 use serde_json::json;
 
+use super::claim::is_as_seen;
 use super::decide::{Decision, EmailUse, Facts, Flags, decide};
 use super::link::{LinkError, LinkedBy, link};
+use super::sidecar::{self, Sidecar};
 use super::store::{self, NewAccount, UseRow};
-use crate::attestation::Attestation;
+use crate::attestation::{Attestation, EmailTrust};
 use crate::audit::{self, Fact};
 use crate::clock::Timestamp;
 use crate::db::{DbConnection, DbError};
 use crate::ids::AccountId;
-use crate::orchestrator::Orchestrator;
-use crate::outbox;
+use crate::orchestrator::{self, Belief, Orchestrator, Statement};
+use crate::{mail, outbox};
 
 use chrono::TimeDelta;
 
@@ -24,8 +26,8 @@ use chrono::TimeDelta;
 const SAME_ANSWER: TimeDelta = TimeDelta::seconds(30);
 /// How much longer than it could be accepted the use of an assertion is remembered: clocks differ.
 const REMEMBER_LONGER: TimeDelta = TimeDelta::seconds(120);
-/// How many accounts with the same address are looked at.
-const MAX_SAME_EMAIL: i64 = 32;
+/// The letter that tells a human of their new account.
+pub const OPENED_LETTER: &str = "mail.account_opened";
 
 /// What binds an assertion to one request, and what that request is answered.
 #[derive(Debug, Clone)]
@@ -75,6 +77,8 @@ pub struct Opening {
     pub orchestrator: Orchestrator,
     /// What the facts led to when the answer was prepared.
     pub decision: Decision,
+    /// Whether the account that they led to was claimed then.
+    pub claimed: bool,
     /// The id of the account if one is opened.
     pub account_id: AccountId,
     /// How the assertion is used.
@@ -87,6 +91,9 @@ pub enum OpenError {
     /// The assertion was used already: look at [`past_use`].
     #[error("the assertion was used already")]
     AlreadyUsed,
+    /// Whoever stated it is distrusted.
+    #[error("the statement is not believed any more")]
+    Distrusted,
     /// The facts changed since the answer was prepared: look again.
     #[error("the facts changed at the same moment")]
     Changed,
@@ -135,18 +142,15 @@ pub fn facts(conn: &mut DbConnection, attestation: &Attestation) -> Result<Facts
     let (Some(email), None) = (&attestation.email, &linked) else {
         return Ok(Facts { linked, ..Facts::default() });
     };
+    // The same questions are asked whether anybody has the address or not: how long it takes must not tell.
     let index = email.canonical.as_str();
-    let same = store::with_email(conn, index, MAX_SAME_EMAIL)?;
-    let owner = store::email_owner(conn, index)?;
-    let owner_account = owner.as_ref().map(|owner| store::by_id(conn, owner)).transpose()?.flatten();
-    let same_issuer = !same.is_empty() && store::any_linked_to(conn, &same, &attestation.orchestrator_id)?;
-    let same_email = owner.or_else(|| same.into_iter().next());
+    let same = store::first_with_email(conn, index)?;
+    let owner_account = store::by_email_owner(conn, index)?;
+    let same_issuer = store::has_email_linked_to(conn, index, &attestation.orchestrator_id)?;
+    let same_email = owner_account.as_ref().map(|owner| owner.id.clone()).or(same);
     // Whoever opened or linked the account while the address was looked at may have been this very person: what the link
     // says last is true, and without this a copy of the same request would take itself for somebody else.
-    let linked = match same_email {
-        Some(_) => store::by_link(conn, person.0, person.1, person.2)?,
-        None => None,
-    };
+    let linked = store::by_link(conn, person.0, person.1, person.2)?;
     let look_alike = store::has_look_alike(conn, email.canonical.skeleton(), index)?;
     let proven_owner = owner_account.map(|account| account.state);
     Ok(Facts { linked, same_email, proven_owner, same_issuer, look_alike })
@@ -164,6 +168,8 @@ pub fn open(conn: &mut DbConnection, opening: &Opening, now: Timestamp) -> Resul
         return Err(OpenError::Changed);
     }
     match &opening.decision {
+        // What was prepared may be more than a human who claims it at this moment allows.
+        Decision::Use(account) if !is_as_seen(conn, account, opening.claimed)? => return Err(OpenError::Changed),
         Decision::Use(_) => {}
         Decision::Link(owner) => link_owner(conn, opening, owner, now)?,
         Decision::Unusable(account, state) => {
@@ -187,7 +193,43 @@ pub fn open(conn: &mut DbConnection, opening: &Opening, now: Timestamp) -> Resul
             insert_account(conn, opening, *email, *flags, now)?;
         }
     }
-    Ok(())
+    stand_by(conn, opening, now)
+}
+
+/// Remembers on whose word it was done, and asks, now that everything is written, whether that word still counts.
+fn stand_by(conn: &mut DbConnection, opening: &Opening, now: Timestamp) -> Result<(), OpenError> {
+    let statement = opening.attestation.statement();
+    let account = match &opening.decision {
+        Decision::Use(account) | Decision::Link(account) => Some(account),
+        Decision::Open { .. } => Some(&opening.account_id),
+        _ => None,
+    };
+    match account {
+        Some(account) => note_delegation(conn, &statement, account, now),
+        None => believe(conn, &statement),
+    }
+}
+
+fn believe(conn: &mut DbConnection, statement: &Statement<'_>) -> Result<(), OpenError> {
+    match orchestrator::is_disbelieved(conn, statement)? {
+        Belief::Stands => Ok(()),
+        Belief::Distrusted => Err(OpenError::Distrusted),
+    }
+}
+
+/// Remembers that somebody's word was taken about `account`, and then asks whether it still counts. Call it at the end of
+/// the transaction that acts on that word.
+///
+/// # Errors
+/// When it does not count, or the database fails; the transaction must then be undone.
+pub fn note_delegation(
+    conn: &mut DbConnection,
+    statement: &Statement<'_>,
+    account: &AccountId,
+    now: Timestamp,
+) -> Result<(), OpenError> {
+    store::note_delegation(conn, statement, account, now).map_err(|error| OpenError::of(error, OpenError::Changed))?;
+    believe(conn, statement)
 }
 
 /// Records that an assertion was presented again, by another request or too late.
@@ -247,12 +289,14 @@ fn insert_account(
 ) -> Result<(), OpenError> {
     let Opening { attestation, orchestrator, account_id, .. } = opening;
     let mut account = NewAccount::provisional(account_id, &orchestrator.id, now);
-    let email = attestation.email.as_ref().filter(|_| email_use != EmailUse::Leave);
+    let email = attestation.email.as_ref();
     if let Some(email) = email {
         account.email = Some(&email.original);
+        account.email_trust = email.trust.as_str();
+    }
+    if let Some(email) = email.filter(|_| email_use != EmailUse::Leave) {
         account.email_index = Some(email.canonical.as_str());
         account.email_skeleton = Some(email.canonical.skeleton());
-        account.email_trust = email.trust.as_str();
     }
     account.insert(conn)?;
     let link = (&orchestrator.id, attestation.tenant.as_str(), attestation.subject.as_str());
@@ -261,6 +305,16 @@ fn insert_account(
     if let (EmailUse::Own, Some(email)) = (email_use, email) {
         store::insert_email_owner(conn, email.canonical.as_str(), account_id, now)
             .map_err(|error| OpenError::of(error, OpenError::Changed))?;
+    }
+    if let (EmailUse::Keep, true, Some(email)) = (email_use, flags.sidecar, email) {
+        let sidecar = Sidecar {
+            account_id: account_id.clone(),
+            orchestrator_id: orchestrator.id.clone(),
+            tenant: attestation.tenant.clone(),
+            subject: attestation.subject.clone(),
+            opened_at: now,
+        };
+        sidecar::record(conn, &sidecar, email.canonical.as_str())?;
     }
     let ceiling = orchestrator.opening_ceiling();
     store::insert_budget(conn, (account_id, &orchestrator.id), (orchestrator.currency, ceiling), now)?;
@@ -271,7 +325,16 @@ fn insert_account(
         "sidecar": flags.sidecar,
         "currency": orchestrator.currency,
         "ceiling": ceiling.minor(),
+        // On which word, and by which rule of the operator.
+        "assertion_hash": attestation.assertion_hash,
+        "key": attestation.key_id,
+        "existing_account": orchestrator.existing_account.as_str(),
     });
+    if email.is_some_and(|email| email.trust != EmailTrust::Unverified) {
+        let notice = json!({"account": account_id, "orchestrator": orchestrator.name.as_str(),
+            "currency": orchestrator.currency, "ceiling": ceiling});
+        mail::post(conn, OPENED_LETTER, Some(account_id), &notice, now)?;
+    }
     let told = json!({"account": {"id": account_id, "state": "provisional"}});
     outbox::notify(conn, "account.opened", &orchestrator.id, account_id, &told, now)?;
     Ok(record(conn, opening, "account.opened", Some(account_id), detail, now)?)

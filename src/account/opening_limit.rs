@@ -1,13 +1,15 @@
-//! How many accounts an orchestrator opens in an hour: counted in the database, so that it holds for all processes
-//! together. Counted before an account is opened: when it cannot be counted, none is.
+//! How many accounts an orchestrator opens in an hour, in all and for one address with its aliases and look-alikes:
+//! counted in the database, so that it holds for all processes together. Counted before an account is opened: when it
+//! cannot be counted, none is. An orchestrator's own openings alone count, so that it learns nothing about anybody else's.
 
 use chrono::TimeDelta;
 
 use super::opening_store as rows;
+use crate::attestation::Attestation;
 use crate::clock::Timestamp;
 use crate::db::{Db, DbConnection, DbError};
 use crate::idempotency;
-use crate::ids::OrchestratorId;
+use crate::secret::sha256_base64url;
 
 /// How often a lost race is run again.
 const TRIES: u32 = 3;
@@ -15,12 +17,15 @@ const TRIES: u32 = 3;
 const KEPT: TimeDelta = TimeDelta::days(1);
 /// An hour, in seconds.
 const HOUR: i64 = 3600;
+/// The most for one address, its aliases and what looks like it, wherever openings are limited at all. Requests that lose a
+/// race about one person count as well.
+const PER_ADDRESS: u32 = 100;
 
 /// Why no account may be opened now.
 #[derive(Debug, thiserror::Error)]
 pub enum CountError {
     /// As many were opened as may be in one hour.
-    #[error("the orchestrator opened {at_most} accounts in this hour, as many as it may")]
+    #[error("the orchestrator opened {at_most} accounts in this hour, in all or for one address, as many as it may")]
     TooMany {
         /// How many.
         at_most: u32,
@@ -36,27 +41,33 @@ pub enum CountError {
 ///
 /// # Errors
 /// See [`CountError`]: then no account may be opened.
-pub async fn count_opening(
-    db: &Db,
-    orchestrator: &OrchestratorId,
-    at_most: u32,
-    now: Timestamp,
-) -> Result<(), CountError> {
+pub async fn count_opening(db: &Db, attestation: &Attestation, at_most: u32, now: Timestamp) -> Result<(), CountError> {
     if at_most == 0 {
         return Ok(());
     }
+    let orchestrator = &attestation.orchestrator_id;
+    let fold = attestation.email.as_ref().map(|email| sha256_base64url(email.canonical.fold().as_bytes()));
+    let per_address = at_most.min(PER_ADDRESS);
     let hour = Timestamp::from_seconds(now.seconds().div_euclid(HOUR) * HOUR);
     let mut tries = TRIES;
-    let counted = loop {
-        let id = orchestrator.clone();
-        let work = move |conn: &mut DbConnection| Ok::<_, DbError>(rows::count(conn, &id, hour, i64::from(at_most))?);
+    let full = loop {
+        let (id, fold) = (orchestrator.clone(), fold.clone());
+        let work = move |conn: &mut DbConnection| {
+            if let Some(fold) = &fold
+                && !rows::count_address(conn, (&id, fold), hour, i64::from(per_address))?
+            {
+                return Ok(Some(per_address));
+            }
+            let counted = rows::count(conn, &id, hour, i64::from(at_most))?;
+            Ok::<_, DbError>((!counted).then_some(at_most))
+        };
         match db.write(orchestrator.as_str(), work).await {
             Err(error) if idempotency::lost_race(&error) && tries > 0 => tries -= 1,
             other => break other?,
         }
     };
     let wait = u64::try_from(HOUR - now.seconds().rem_euclid(HOUR)).unwrap_or(1);
-    if counted { Ok(()) } else { Err(CountError::TooMany { at_most, wait }) }
+    full.map_or(Ok(()), |at_most| Err(CountError::TooMany { at_most, wait }))
 }
 
 /// Forgets the counts of hours that are over. Answers how many.

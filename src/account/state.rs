@@ -91,6 +91,18 @@ impl AccountState {
         }
     }
 
+    /// It works again, as it did before it was frozen.
+    ///
+    /// # Errors
+    /// When it is not frozen.
+    pub fn thaw(self, was_claimed: bool, now: Timestamp) -> Result<Self, InvalidTransition> {
+        match self {
+            Self::Frozen { .. } if was_claimed => Ok(Self::Active { since: now }),
+            Self::Frozen { .. } => Ok(Self::Provisional),
+            other => Err(InvalidTransition { from: other.as_str(), step: "thawed" }),
+        }
+    }
+
     /// It ends.
     ///
     /// # Errors
@@ -131,6 +143,9 @@ mod tests {
         let closing = active.begin_closing(now).unwrap();
         assert!(!closing.is_usable() && closing.begin_closing(now).is_err() && closing.freeze(now).is_err());
         assert!(closing.claim(now).is_err() && closing.close(now).unwrap().close(now).is_err());
+        assert_eq!(frozen.thaw(false, now), Ok(AccountState::Provisional));
+        assert_eq!(frozen.thaw(true, now), Ok(AccountState::Active { since: now }));
+        assert!(active.thaw(true, now).is_err());
         assert!(frozen.close(now).unwrap().close(now).is_err());
     }
 

@@ -4,13 +4,14 @@ use diesel::prelude::*;
 
 use super::{Account, AccountState};
 use crate::clock::Timestamp;
-use crate::db::schema::{accounts, assertion_uses, budgets, email_owners, identity_links};
-use crate::db::{DbConnection, DbError};
+use crate::db::schema::{accounts, assertion_uses, budgets, delegations, email_owners, identity_links};
+use crate::db::{DbConnection, DbError, directly};
 use crate::ids::{AccountId, OrchestratorId};
 use crate::money::{Amount, Currency};
+use crate::orchestrator::Statement;
 
 /// Written where an account has no address.
-const NO_EMAIL: &str = "none";
+pub(super) const NO_EMAIL: &str = "none";
 
 #[derive(Queryable)]
 struct Row {
@@ -56,7 +57,7 @@ impl TryFrom<Row> for Account {
 /// # Errors
 /// When the database fails or holds an impossible row.
 pub fn by_id(conn: &mut DbConnection, id: &AccountId) -> Result<Option<Account>, DbError> {
-    let row: Option<Row> = accounts::table.find(id).first(conn).optional()?;
+    let row: Option<Row> = directly!(conn, |conn| accounts::table.find(id).get_result(conn)).optional()?;
     row.map(Account::try_from).transpose()
 }
 
@@ -70,11 +71,8 @@ pub fn by_link(
     tenant: &str,
     subject: &str,
 ) -> Result<Option<Account>, DbError> {
-    let id: Option<AccountId> = identity_links::table
-        .find((orchestrator_id, tenant, subject))
-        .select(identity_links::account_id)
-        .first(conn)
-        .optional()?;
+    let link = identity_links::table.find((orchestrator_id, tenant, subject)).select(identity_links::account_id);
+    let id: Option<AccountId> = directly!(conn, |conn| link.get_result(conn)).optional()?;
     match id {
         Some(id) => by_id(conn, &id),
         None => Ok(None),
@@ -82,45 +80,52 @@ pub fn by_link(
 }
 
 /// The account whose own this canonical address is.
-pub(super) fn email_owner(conn: &mut DbConnection, index: &str) -> QueryResult<Option<AccountId>> {
-    email_owners::table.find(index).select(email_owners::account_id).first(conn).optional()
+pub(super) fn by_email_owner(conn: &mut DbConnection, index: &str) -> Result<Option<Account>, DbError> {
+    let owner = email_owners::table.filter(email_owners::email_index.eq(index)).select(email_owners::account_id);
+    let row: Option<Row> = accounts::table.filter(accounts::id.eq_any(owner)).first(conn).optional()?;
+    row.map(Account::try_from).transpose()
 }
 
-/// The oldest accounts with this canonical address, at most `limit`.
-pub(super) fn with_email(conn: &mut DbConnection, index: &str, limit: i64) -> QueryResult<Vec<AccountId>> {
+/// The oldest account with this canonical address.
+pub(super) fn first_with_email(conn: &mut DbConnection, index: &str) -> QueryResult<Option<AccountId>> {
     accounts::table
         .filter(accounts::email_index.eq(index))
         .order(accounts::id)
-        .limit(limit)
         .select(accounts::id)
-        .load(conn)
+        .first(conn)
+        .optional()
 }
 
-/// Whether any of `ids` is linked to the orchestrator.
-pub(super) fn any_linked_to(
+/// Whether any account with this canonical address is linked to the orchestrator.
+pub(super) fn has_email_linked_to(
     conn: &mut DbConnection,
-    ids: &[AccountId],
+    index: &str,
     orchestrator_id: &OrchestratorId,
 ) -> QueryResult<bool> {
-    let count: i64 = identity_links::table
-        .filter(identity_links::account_id.eq_any(ids))
+    let found: Option<AccountId> = identity_links::table
+        .inner_join(accounts::table)
+        .filter(accounts::email_index.eq(index))
         .filter(identity_links::orchestrator_id.eq(orchestrator_id))
-        .count()
-        .get_result(conn)?;
-    Ok(count > 0)
+        .select(accounts::id)
+        .first(conn)
+        .optional()?;
+    Ok(found.is_some())
 }
 
-/// Whether another address looks like this one.
 /// The orchestrators through which the account is reached; at most 64.
-pub(super) fn linked_orchestrators(conn: &mut DbConnection, account: &AccountId) -> QueryResult<Vec<OrchestratorId>> {
-    identity_links::table
+///
+/// # Errors
+/// When the database fails.
+pub fn linked_orchestrators(conn: &mut DbConnection, account: &AccountId) -> Result<Vec<OrchestratorId>, DbError> {
+    Ok(identity_links::table
         .filter(identity_links::account_id.eq(account))
         .select(identity_links::orchestrator_id)
         .distinct()
         .limit(64)
-        .load(conn)
+        .load(conn)?)
 }
 
+/// Whether another address looks like this one.
 pub(super) fn has_look_alike(conn: &mut DbConnection, skeleton: &str, index: &str) -> QueryResult<bool> {
     let found: Option<AccountId> = accounts::table
         .filter(accounts::email_skeleton.eq(skeleton))
@@ -194,7 +199,7 @@ pub fn allowed(
     (orchestrator_id, tenant, subject): (&OrchestratorId, &str, &str),
 ) -> Result<Option<String>, DbError> {
     let link = identity_links::table.find((orchestrator_id, tenant, subject)).select(identity_links::scopes);
-    Ok(link.first::<Option<String>>(conn).optional()?.flatten())
+    Ok(directly!(conn, |conn| link.get_result::<Option<String>>(conn)).optional()?.flatten())
 }
 
 pub(super) fn set_allowed(
@@ -266,6 +271,7 @@ pub(super) fn change_state(
 /// That an assertion was used, by whom, and what was answered.
 #[derive(Queryable, Insertable)]
 #[diesel(table_name = assertion_uses)]
+#[diesel(treat_none_as_default_value = false)]
 pub(super) struct UseRow {
     pub(super) orchestrator_id: OrchestratorId,
     pub(super) assertion_key: String,
@@ -278,12 +284,12 @@ pub(super) struct UseRow {
 
 impl UseRow {
     pub(super) fn insert(&self, conn: &mut DbConnection) -> QueryResult<()> {
-        diesel::insert_into(assertion_uses::table).values(self).execute(conn).map(drop)
+        directly!(conn, |conn| diesel::insert_into(assertion_uses::table).values(self).execute(conn)).map(drop)
     }
 }
 
 pub(super) fn find_use(conn: &mut DbConnection, of: &OrchestratorId, key: &str) -> QueryResult<Option<UseRow>> {
-    assertion_uses::table.find((of, key)).first(conn).optional()
+    directly!(conn, |conn| assertion_uses::table.find((of, key)).get_result(conn)).optional()
 }
 
 pub(super) fn delete_uses_before(conn: &mut DbConnection, now: Timestamp) -> QueryResult<usize> {
@@ -391,6 +397,77 @@ pub fn links_of(conn: &mut DbConnection, account: &AccountId) -> Result<Vec<Iden
             identity_links::scopes,
         ))
         .load(conn)?)
+}
+
+/// Remembers who attested whom, with which key, for which account; and when first and last.
+pub(super) fn note_delegation(
+    conn: &mut DbConnection,
+    statement: &Statement<'_>,
+    account: &AccountId,
+    now: Timestamp,
+) -> QueryResult<()> {
+    let key = statement.key.unwrap_or("");
+    let row = delegations::table.find((statement.orchestrator, key, statement.tenant, statement.subject, account));
+    if diesel::update(row).set(delegations::last_at.eq(now)).execute(conn)? == 1 {
+        return Ok(());
+    }
+    diesel::insert_into(delegations::table)
+        .values((
+            delegations::orchestrator_id.eq(statement.orchestrator),
+            delegations::key_id.eq(key),
+            delegations::tenant.eq(statement.tenant),
+            delegations::subject.eq(statement.subject),
+            delegations::account_id.eq(account),
+            delegations::first_at.eq(now),
+            delegations::last_at.eq(now),
+        ))
+        .execute(conn)
+        .map(drop)
+}
+
+/// Keeps everybody from writing anything for these accounts until this transaction is done, and waits for those who do.
+/// SQLite has one writer.
+///
+/// # Errors
+/// When the database fails, or it took longer than a lock may be waited for.
+pub fn lock(conn: &mut DbConnection, ids: &[AccountId]) -> Result<(), DbError> {
+    let DbConnection::Postgres(conn) = conn else { return Ok(()) };
+    let rows = accounts::table.filter(accounts::id.eq_any(ids)).order(accounts::id).select(accounts::id);
+    Ok(rows.for_update().load::<AccountId>(conn).map(drop)?)
+}
+
+/// Accounts with this address, in its one spelling, that are linked to the orchestrator: oldest first, at most 32.
+///
+/// # Errors
+/// When the database fails.
+pub fn with_email_through(
+    conn: &mut DbConnection,
+    orchestrator: &OrchestratorId,
+    email: &str,
+) -> Result<Vec<AccountId>, DbError> {
+    let same: Vec<AccountId> = with_address(conn, email, 32)?.into_iter().map(|account| account.id).collect();
+    let linked: Vec<AccountId> = identity_links::table
+        .filter(identity_links::account_id.eq_any(&same))
+        .filter(identity_links::orchestrator_id.eq(orchestrator))
+        .select(identity_links::account_id)
+        .distinct()
+        .load(conn)?;
+    Ok(same.into_iter().filter(|id| linked.contains(id)).collect())
+}
+
+/// The account's address is not trusted any more; `forever`: it never again leads anybody here. Call it inside `Db::write`.
+///
+/// # Errors
+/// When the database fails.
+pub fn distrust_email(conn: &mut DbConnection, id: &AccountId, forever: bool) -> Result<(), DbError> {
+    let with_address = accounts::table.find(id).filter(accounts::email.is_not_null());
+    diesel::update(with_address).set(accounts::email_trust.eq("unverified")).execute(conn)?;
+    diesel::delete(email_owners::table.filter(email_owners::account_id.eq(id))).execute(conn)?;
+    if forever {
+        let nothing = (accounts::email_index.eq(None::<&str>), accounts::email_skeleton.eq(None::<&str>));
+        diesel::update(accounts::table.find(id)).set(nothing).execute(conn)?;
+    }
+    Ok(())
 }
 
 /// Accounts that were frozen or closed after `since`, at most `limit`.

@@ -36,6 +36,7 @@ pub(crate) fn orchestrator() -> Orchestrator {
         origin: Origin::Operator,
         created_at: now(),
         suspended_at: None,
+        distrusted_keys: Vec::new(),
     }
 }
 

@@ -8,7 +8,7 @@ use chrono::TimeDelta;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::id_token::{Audience, MAX_AGE, SKEW, asserted_email, named};
+use super::id_token::{Audience, MAX_AGE, SKEW, asserted_email, key_name, named};
 use super::{Attestation, AttestationError, Unverified};
 use crate::clock::Timestamp;
 use crate::orchestrator::{KeyCache, Orchestrator};
@@ -157,7 +157,7 @@ impl UnverifiedJag {
         {
             return Err(AttestationError::Details);
         }
-        read(claims, &self.token, orchestrator)
+        read(claims, &self.token, orchestrator, key)
     }
 }
 
@@ -176,7 +176,12 @@ fn judge_times(claims: &Claims, now: Timestamp) -> Result<(), AttestationError> 
     if now.since(issued) > MAX_AGE { Err(AttestationError::TooOld) } else { Ok(()) }
 }
 
-fn read(claims: Claims, token: &str, orchestrator: &Orchestrator) -> Result<IdJag, AttestationError> {
+fn read(
+    claims: Claims,
+    token: &str,
+    orchestrator: &Orchestrator,
+    key: &VerifyingKey,
+) -> Result<IdJag, AttestationError> {
     let tenant = claims.tenant.filter(|tenant| !tenant.is_empty());
     let issued_at = Timestamp::from_seconds(claims.iat);
     let attestation = Attestation {
@@ -190,6 +195,7 @@ fn read(claims: Claims, token: &str, orchestrator: &Orchestrator) -> Result<IdJa
         assertion_hash: sha256_base64url(token.as_bytes()),
         issued_at,
         refused_from: Timestamp::from_seconds(claims.exp).plus(SKEW).min(issued_at.plus(MAX_AGE)),
+        key_id: Some(key_name(key)),
     };
     Ok(IdJag {
         attestation,

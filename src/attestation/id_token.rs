@@ -132,7 +132,7 @@ impl Unverified {
         }
         judge_times(&claims, now)?;
         judge_with_openidconnect(&self.token, orchestrator, key, now)?;
-        attest(claims, &self.token, orchestrator)
+        attest(claims, &self.token, orchestrator, key)
     }
 }
 
@@ -181,7 +181,12 @@ fn openid_algorithm(algorithm: SignatureAlgorithm) -> CoreJwsSigningAlgorithm {
     }
 }
 
-fn attest(claims: Claims, token: &str, orchestrator: &Orchestrator) -> Result<Attestation, AttestationError> {
+fn attest(
+    claims: Claims,
+    token: &str,
+    orchestrator: &Orchestrator,
+    key: &VerifyingKey,
+) -> Result<Attestation, AttestationError> {
     let assertion_hash = sha256_base64url(token.as_bytes());
     let assertion_key = match claims.jti {
         Some(jti) => format!("jti:{}", named(jti, "jti")?),
@@ -201,7 +206,14 @@ fn attest(claims: Claims, token: &str, orchestrator: &Orchestrator) -> Result<At
         assertion_hash,
         issued_at,
         refused_from: expires_at.min(issued_at.plus(MAX_AGE)),
+        key_id: Some(key_name(key)),
     })
+}
+
+/// How a key is named by its issuer; one that has no name, by its thumbprint (RFC 7638).
+pub(super) fn key_name(key: &VerifyingKey) -> String {
+    let named = key.common.key_id.clone().filter(|kid| (1..=MAX_NAME).contains(&kid.len()));
+    named.unwrap_or_else(|| key.thumbprint(jsonwebtoken::jwk::ThumbprintHash::SHA256).unwrap_or_default())
 }
 
 /// A name within its bounds.

@@ -13,8 +13,8 @@ mod request;
 pub mod request_signature;
 
 use crate::clock::Timestamp;
-use crate::ids::OrchestratorId;
-use crate::orchestrator::KeyError;
+use crate::ids::{OrchestratorId, WireSecretId};
+use crate::orchestrator::{KeyError, Statement};
 use crate::signing::JwsError;
 
 pub use email::{AssertedEmail, CanonicalEmail, EmailTrust, InvalidEmail, UnknownTrust};
@@ -45,6 +45,28 @@ pub struct Attestation {
     pub issued_at: Timestamp,
     /// From when on nobody would accept it any more: until then its use is remembered.
     pub refused_from: Timestamp,
+    /// Which key signed it: its `kid`, or the id of a wire secret. `None` when nobody signed it.
+    pub key_id: Option<String>,
+}
+
+impl Attestation {
+    /// As far as belief in it depends on it.
+    #[must_use]
+    pub fn statement(&self) -> Statement<'_> {
+        Statement {
+            orchestrator: &self.orchestrator_id,
+            key: self.key_id.as_deref(),
+            tenant: &self.tenant,
+            subject: &self.subject,
+        }
+    }
+
+    /// The same, signed with a secret of the provisioning wire.
+    #[must_use]
+    pub fn signed_with(mut self, secret: &WireSecretId) -> Self {
+        self.key_id = Some(secret.to_string());
+        self
+    }
 }
 
 /// Why an assertion is not believed. For the log; a caller hears [`AttestationError::code`].
@@ -62,6 +84,9 @@ pub enum AttestationError {
     /// The orchestrator is suspended.
     #[error("the orchestrator is suspended")]
     Suspended,
+    /// The person is distrusted.
+    #[error("the person is distrusted")]
+    Distrusted,
     /// No key decides.
     #[error(transparent)]
     Key(#[from] KeyError),

@@ -59,6 +59,7 @@ impl AccountRequestFacts {
             assertion_hash: self.hash.clone(),
             issued_at: now,
             refused_from: self.expires_at.unwrap_or(now).max(now.plus(REMEMBERED)),
+            key_id: None,
         })
     }
 }

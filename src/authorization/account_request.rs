@@ -16,7 +16,8 @@ use super::scope::Scopes;
 use super::wire_grant::{self, Holder, IssueError, Issued, WireSigner};
 use super::wire_store;
 use crate::account::{
-    self, AssertionUse, Barred, CountError, Decision, Facts, OpenError, Opening, PastUse, PersonalFact, SealedFact,
+    self, Account, AssertionUse, Barred, CountError, Decision, Facts, OpenError, Opening, PastUse, PersonalFact,
+    SealedFact,
 };
 use crate::attestation::Attestation;
 use crate::audit::{self, Fact};
@@ -123,6 +124,9 @@ pub enum AccountRequestError {
     /// The orchestrator may not open accounts.
     #[error("the orchestrator may not open accounts")]
     MayNotOpen,
+    /// The orchestrator is suspended, or its key or the person is distrusted.
+    #[error("the statement is not believed any more")]
+    Distrusted,
     /// Too many requests about the same person at once: nothing was done.
     #[error("too many requests about the same person at once")]
     Contended,
@@ -216,10 +220,10 @@ pub async fn request_account(
             Next::Ask(owner) => ask_owner(parts, asked, known.waiting, owner, now).await?,
             Next::Give(decision, scopes) => {
                 if matches!(decision, Decision::Open { .. }) && !std::mem::replace(&mut counted, true) {
-                    let (orchestrator, at_most) = (&asked.orchestrator.id, parts.accounts_per_hour);
-                    account::count_opening(parts.db, orchestrator, at_most, now).await?;
+                    account::count_opening(parts.db, &asked.attestation, parts.accounts_per_hour, now).await?;
                 }
-                give(parts, asked, (decision, scopes), now).await?
+                let claimed = known.facts.linked.as_ref().is_some_and(Account::is_claimed);
+                give(parts, asked, (decision, scopes, claimed), now).await?
             }
         };
         if let Some(answer) = settled {
@@ -317,11 +321,17 @@ async fn ask_owner(
         information,
     };
     let name = asked.orchestrator.name.to_string();
-    let written = parts.db.write(&lane(attestation), move |conn| insert_question(conn, &request, &name, now)).await;
-    match written {
+    let said = attestation.clone();
+    let lane = lane(attestation);
+    let written = parts.db.write(&lane, move |conn| {
+        insert_question(conn, &request, &name, now)?;
+        account::note_delegation(conn, &said.statement(), &request.account_id, now)
+    });
+    match written.await {
         Ok(()) => Ok(Some(AccountAnswered::NeedsConsent { id })),
-        Err(error) if error.is_unique_violation() => Ok(None),
-        Err(error) => Err(error.into()),
+        Err(OpenError::Db(error)) if !error.is_unique_violation() => Err(error.into()),
+        Err(OpenError::Distrusted) => Err(AccountRequestError::Distrusted),
+        Err(_) => Ok(None),
     }
 }
 
@@ -348,7 +358,7 @@ fn insert_question(
 async fn give(
     parts: AccountRequestParts<'_>,
     asked: &AccountAsked,
-    (decision, scopes): (Decision, Scopes),
+    (decision, scopes, claimed): (Decision, Scopes, bool),
     now: Timestamp,
 ) -> Result<Option<AccountAnswered>, AccountRequestError> {
     let (account_id, opened) = match &decision {
@@ -362,10 +372,14 @@ async fn give(
         attestation: asked.attestation.clone(),
         orchestrator: asked.orchestrator.clone(),
         decision,
+        claimed,
         account_id,
         assertion: AssertionUse { request_hash: asked.attestation.assertion_hash.clone(), sealed_answer },
     };
-    let lane = lane(&asked.attestation);
+    let lane = match &opening.decision {
+        Decision::Use(account) => account.to_string(),
+        _ => lane(&asked.attestation),
+    };
     let settled = parts.db.write(&lane, move |conn| {
         account::open(conn, &opening, now)?;
         let whose = (&opening.account_id, &opening.orchestrator.id);
@@ -389,6 +403,7 @@ async fn give(
         Err(GiveError::Open(OpenError::AlreadyUsed | OpenError::Changed) | GiveError::Enter(EnterError::Narrowed)) => {
             Ok(None)
         }
+        Err(GiveError::Open(OpenError::Distrusted)) => Err(AccountRequestError::Distrusted),
         Err(GiveError::Enter(EnterError::Barred(barred))) => Err(barred.into()),
         // Another request about the same person passed something on at the same moment.
         Err(GiveError::Open(OpenError::Db(error)) | GiveError::Enter(EnterError::Db(error)) | GiveError::Db(error)) => {

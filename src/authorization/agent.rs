@@ -136,11 +136,11 @@ pub fn drop_scope(
 ) -> Result<(), NarrowError> {
     let agent = account::agent_by_id(conn, account, id)?.ok_or(NarrowError::Unknown)?;
     let before = ceiling(&agent)?.unwrap_or_else(Scopes::all);
-    let left = before.without(scope);
+    let left = before.filtered(|known| known != scope);
     if left == before {
         return Ok(());
     }
-    if powers(conn, &agent, now)?.without(scope).is_empty() {
+    if powers(conn, &agent, now)?.filtered(|known| known != scope).is_empty() {
         return Err(NarrowError::Nothing);
     }
     if !account::narrow_agent(conn, &agent, &left.to_string(), scope.as_str(), now)? {

@@ -6,6 +6,7 @@ use serde_json::json;
 use super::agent::{self, EnterError};
 use super::client::PresentedClient;
 use super::pkce::{CodeChallenge, CodeVerifier};
+use super::standing;
 use super::wire_grant::{self, Holder, IssueError, WireSigner, WireTokens};
 use super::wire_store::{self, CodeRow};
 use crate::account::{self, AgentKey};
@@ -145,21 +146,10 @@ pub(super) fn standing(
     account: &AccountId,
     orchestrator: &OrchestratorId,
 ) -> Result<Result<WireSettings, &'static str>, DbError> {
-    let found = (
-        account::by_id(conn, account)?,
-        orchestrator::by_id(conn, orchestrator)?,
-        orchestrator::wire_of(conn, orchestrator)?,
-    );
-    let (Some(account), Some(orchestrator), Some(settings)) = found else {
+    let Some(settings) = orchestrator::wire_of(conn, orchestrator)? else {
         return Ok(Err("the orchestrator does not speak this wire any more"));
     };
-    if !account.state.is_usable() {
-        return Ok(Err("the account is frozen or closed"));
-    }
-    if orchestrator.suspended_at.is_some() {
-        return Ok(Err("the orchestrator is suspended"));
-    }
-    Ok(Ok(settings))
+    Ok(standing::refusal(conn, account, orchestrator)?.map_or(Ok(settings), Err))
 }
 
 /// Redeems a code for tokens.
@@ -194,8 +184,8 @@ pub async fn redeem(
         if !wire_store::use_code(conn, &hash, now)? {
             return Err(RedeemError::Spent);
         }
-        still_stands(conn, &row)?;
         issued.insert(conn, now)?;
+        still_stands(conn, &row)?;
         let fact = Fact {
             actor: format!("orchestrator:{}", row.orchestrator_id),
             action: "grant.issued",

@@ -6,6 +6,9 @@ use std::str::FromStr;
 use serde_json::json;
 
 use super::code::NewCode;
+use super::device;
+use super::memory;
+use super::oauth_grant::CONSENT_LIFETIME;
 use super::pkce::CodeChallenge;
 use super::request;
 use super::scope::Scopes;
@@ -16,7 +19,7 @@ use crate::audit::{self, Fact};
 use crate::clock::Timestamp;
 use crate::db::{Db, DbConnection, DbError};
 use crate::ids::{AccountId, AccountRequestId, OrchestratorId};
-use crate::orchestrator::{self, Orchestrator, WireSettings};
+use crate::orchestrator::{self, Belief, Orchestrator, Statement, WireSettings};
 use crate::secret::Secret;
 use crate::signing::{SealError, Sealer};
 
@@ -112,6 +115,8 @@ pub struct Question {
     pub settings: Option<WireSettings>,
     /// Who is asked.
     pub owner: Account,
+    /// What they allowed before.
+    pub allowed: Option<Scopes>,
     /// Given back verbatim with the answer. Secret.
     pub state: Option<Secret>,
 }
@@ -122,6 +127,10 @@ pub(super) fn allowed(
     (orchestrator, tenant, subject): (&OrchestratorId, &str, &str),
 ) -> Result<Option<Scopes>, DbError> {
     let Some(text) = account::allowed(conn, (orchestrator, tenant, subject))? else { return Ok(None) };
+    // Whoever claimed the account did not keep this one.
+    if text.is_empty() {
+        return Ok(Some(Scopes::known_of("")));
+    }
     let scopes = text.parse().map_err(|_unknown| {
         let text = format!("table `identity_links`, {orchestrator}: `scopes` holds a value that is none");
         DbError::from(diesel::result::Error::DeserializationError(text.into()))
@@ -185,13 +194,15 @@ pub async fn question(db: &Db, sealer: &Sealer, id: &AccountRequestId) -> Result
         let orchestrator = orchestrator::by_id(conn, &request.orchestrator_id)?;
         let settings = orchestrator::wire_of(conn, &request.orchestrator_id)?;
         let owner = account::by_id(conn, &request.account_id)?;
-        Ok::<_, DbError>(orchestrator.zip(owner).map(|(orchestrator, owner)| (request, orchestrator, settings, owner)))
+        let before = allowed(conn, (&request.orchestrator_id, &request.tenant, &request.subject))?;
+        let who = orchestrator.zip(owner);
+        Ok::<_, DbError>(who.map(|(orchestrator, owner)| (request, orchestrator, settings, owner, before)))
     });
-    let Some((request, orchestrator, settings, owner)) = found.await? else { return Ok(None) };
+    let Some((request, orchestrator, settings, owner, allowed)) = found.await? else { return Ok(None) };
     let opened = sealer.open(&place(id), &request.sealed_confirmation_secret)?;
     let state = String::from_utf8_lossy(&opened);
     let state = (!state.is_empty()).then(|| Secret::presented(&state));
-    Ok(Some(Question { request, orchestrator, settings, owner, state }))
+    Ok(Some(Question { request, orchestrator, settings, owner, allowed, state }))
 }
 
 /// The owner allows it: the account is linked, and `code` works from now on. Call it inside `Db::write`.
@@ -228,6 +239,12 @@ pub fn allow(
     };
     account::welcome(conn, &agent, None, now)?;
     account::remember(conn, (&request.account_id, &request.orchestrator_id), &request.information, now)?;
+    // Which key signed the question is no matter here: with the key's distrust its questions were closed.
+    let (orchestrator, tenant, subject) = (&request.orchestrator_id, &request.tenant, &request.subject);
+    let statement = Statement { orchestrator, key: None, tenant, subject };
+    if orchestrator::is_disbelieved(conn, &statement)? == Belief::Distrusted {
+        return Err(ConsentError::Closed);
+    }
     Ok(code.map_or(Ok(()), |code| code.insert(conn))?)
 }
 
@@ -273,5 +290,9 @@ pub fn deny(conn: &mut DbConnection, question: &Question, now: Timestamp) -> Res
 pub fn forget_ended(conn: &mut DbConnection, now: Timestamp, limit: i64) -> Result<usize, DbError> {
     let end = now.minus(chrono::TimeDelta::days(1));
     let of_wire = wire_store::delete_ended_before(conn, end, limit)?;
-    Ok(of_wire.max(request::delete_ended_before(conn, end, limit)?))
+    let of_devices = device::delete_ended_before(conn, end, limit)?;
+    let remembered = (now.minus(CONSENT_LIFETIME), end);
+    let of_memory = memory::delete_ended_before(conn, remembered, now, limit)?;
+    let of_questions = request::delete_ended_before(conn, end, limit)?;
+    Ok(of_wire.max(of_devices).max(of_memory).max(of_questions))
 }

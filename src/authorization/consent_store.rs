@@ -5,9 +5,10 @@ use diesel::prelude::*;
 use super::access_token::LogIn;
 use super::agent;
 use super::consent_grant::Consent;
+use super::hot_store;
 use crate::clock::Timestamp;
 use crate::db::schema::{consents, grants, refresh_tokens};
-use crate::db::{DbConnection, DbError};
+use crate::db::{DbConnection, DbError, directly};
 use crate::ids::{AccountId, ConsentId, OrchestratorId};
 
 #[derive(Queryable)]
@@ -75,7 +76,7 @@ pub(super) fn insert(conn: &mut DbConnection, consent: &Consent) -> Result<(), D
 
 /// With what its owner has not taken back since.
 pub(super) fn by_id(conn: &mut DbConnection, id: &ConsentId) -> Result<Option<Consent>, DbError> {
-    let row: Option<ConsentRow> = consents::table.find(id).first(conn).optional()?;
+    let row: Option<ConsentRow> = directly!(conn, |conn| consents::table.find(id).get_result(conn)).optional()?;
     let Some(row) = row else { return Ok(None) };
     let mut consent = Consent::try_from(row)?;
     let agent = (&consent.account_id, &consent.orchestrator_id, consent.client.as_str());
@@ -102,11 +103,47 @@ pub fn consents_after(
     rows.into_iter().map(Consent::try_from).collect()
 }
 
+/// What the humans of an account allowed clients, newest first, at most `limit`; also what was taken back.
+///
+/// # Errors
+/// When the database fails or holds an impossible row.
+pub fn consents_of_account(conn: &mut DbConnection, account: &AccountId, limit: i64) -> Result<Vec<Consent>, DbError> {
+    let rows: Vec<ConsentRow> =
+        consents::table.filter(consents::account_id.eq(account)).order(consents::id.desc()).limit(limit).load(conn)?;
+    rows.into_iter().map(Consent::try_from).collect()
+}
+
+/// What a client was allowed on an account since `since` and was not taken back, newest first.
+pub(super) fn standing_of(
+    conn: &mut DbConnection,
+    (account, client, resource): (&AccountId, &str, &str),
+    since: Timestamp,
+    limit: i64,
+) -> Result<Vec<Consent>, DbError> {
+    let rows: Vec<ConsentRow> = consents::table
+        .filter(consents::account_id.eq(account))
+        .filter(consents::client.eq(client.to_owned()))
+        .filter(consents::resource.eq(resource.to_owned()))
+        .filter(consents::revoked_at.is_null())
+        .filter(consents::created_at.gt(since))
+        .order(consents::id.desc())
+        .limit(limit)
+        .load(conn)?;
+    rows.into_iter().map(Consent::try_from).collect()
+}
+
+/// Whether it stands; if so, its human has logged in as `log_in` says since.
+pub(super) fn use_again(conn: &mut DbConnection, id: &ConsentId, log_in: &LogIn, now: Timestamp) -> QueryResult<bool> {
+    let standing = consents::table.find(id).filter(consents::revoked_at.is_null());
+    let changes =
+        (consents::used_at.eq(now), consents::auth_time.eq(log_in.at), consents::acr.eq(log_in.acr.as_deref()));
+    Ok(diesel::update(standing).set(changes).execute(conn)? == 1)
+}
+
 /// Whether it stands. A write on its row: whoever takes it back at this moment waits for us, or we for them, so that no
 /// token comes of a consent after it was taken back.
 pub(super) fn use_it(conn: &mut DbConnection, id: &ConsentId, now: Timestamp) -> QueryResult<bool> {
-    let standing = consents::table.find(id).filter(consents::revoked_at.is_null());
-    Ok(diesel::update(standing).set(consents::used_at.eq(now)).execute(conn)? == 1)
+    hot_store::use_consent(conn, id, now)
 }
 
 /// Takes it back; whose it was, if this call did it. Tokens end in the same transaction.

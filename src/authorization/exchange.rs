@@ -199,6 +199,16 @@ impl OAuthError {
 }
 
 impl ExchangeError {
+    /// The page of ours that tells the human what to do (`error_uri`, RFC 6749 §5.2): a path.
+    #[must_use]
+    pub fn explained_at(&self) -> Option<&'static str> {
+        match self {
+            Self::NeedsConsent => Some("/consent/needed"),
+            Self::AccountUnusable(_) | Self::MayNotOpen => Some("/docs/problems/account_unusable"),
+            _ => None,
+        }
+    }
+
     /// The code for the token endpoint; `None` when the fault is ours or passing, and the same request may be sent again.
     #[must_use]
     pub fn oauth(&self) -> Option<OAuthError> {
@@ -257,9 +267,9 @@ pub async fn exchange(
         }
         asserted.scopes = as_allowed(&wanted, allowed.as_ref())?;
         let (opening, grant, answer) = prepare(parts, &asserted, &facts, &request, now)?;
-        let lane = format!("{}/{}/{}", orchestrator.id, attestation.tenant, attestation.subject);
+        let lane = lane(&opening);
         if matches!(opening.decision, Decision::Open { .. }) && !std::mem::replace(&mut counted, true) {
-            account::count_opening(parts.db, &orchestrator.id, parts.accounts_per_hour, now).await?;
+            account::count_opening(parts.db, &attestation, parts.accounts_per_hour, now).await?;
         }
         let proof = request.proof.clone();
         let statement = request.client.as_ref().and_then(|client| client.proof.clone());
@@ -267,14 +277,17 @@ pub async fn exchange(
             account::open(conn, &opening, now)?;
             statement.map_or(Ok(()), |statement| statement.use_up(conn)).map_err(SettleError::Statement)?;
             proof.map_or(Ok(()), |proof| dpop::use_proof(conn, &proof))?;
-            grant.map_or(Ok(()), |grant| Ok::<_, SettleError>(agent::enter(conn, &grant, now)?))
+            let Some(grant) = grant else { return Ok::<_, SettleError>(None) };
+            agent::enter(conn, &grant, now)?;
+            Ok(account::by_id(conn, &grant.account_id)?)
         });
         match settled.await {
-            Ok(()) => return conclude(parts.db, orchestrator, answer).await,
+            Ok(account) => return conclude(account, orchestrator, answer),
             Err(
                 SettleError::Open(OpenError::AlreadyUsed | OpenError::Changed)
                 | SettleError::Enter(EnterError::Narrowed),
             ) => {}
+            Err(SettleError::Open(OpenError::Distrusted)) => return Err(AttestationError::Distrusted.into()),
             Err(SettleError::Enter(EnterError::Barred(barred))) => return Err(barred.into()),
             // Another request of the same program came first.
             Err(SettleError::Enter(EnterError::Db(error))) if error.is_unique_violation() => {}
@@ -289,6 +302,15 @@ pub async fn exchange(
         }
     }
     Err(ExchangeError::Contended)
+}
+
+/// The lane of everything about the account, when there is one, or else about the person.
+fn lane(opening: &Opening) -> String {
+    if let Decision::Use(account) = &opening.decision {
+        return account.to_string();
+    }
+    let Attestation { tenant, subject, .. } = &opening.attestation;
+    format!("{}/{tenant}/{subject}", opening.orchestrator.id)
 }
 
 fn granted_scopes(requested: Option<&str>) -> Result<Scopes, ExchangeError> {
@@ -435,6 +457,7 @@ fn prepare(
         attestation: attestation.clone(),
         orchestrator: orchestrator.clone(),
         decision,
+        claimed: facts.linked.as_ref().is_some_and(Account::is_claimed),
         account_id,
         assertion: AssertionUse { request_hash: request.request_hash.clone(), sealed_answer },
     };
@@ -461,7 +484,15 @@ async fn answer_again(
             parts.db.write(&lane, move |conn| dpop::use_proof(conn, &proof)).await?;
         }
         let opened = parts.sealer.open(&place(attestation), &past.sealed_answer)?;
-        return conclude(parts.db, orchestrator.clone(), serde_json::from_slice(&opened)?).await;
+        let answer = serde_json::from_slice(&opened)?;
+        let account = match &answer {
+            Answer::Granted { account_id, .. } => {
+                let id = account_id.clone();
+                parts.db.read(move |conn| account::by_id(conn, &id)).await?
+            }
+            _ => None,
+        };
+        return conclude(account, orchestrator.clone(), answer);
     }
     let attestation = attestation.clone();
     let lane = attestation.orchestrator_id.as_str().to_owned();
@@ -469,14 +500,14 @@ async fn answer_again(
     Err(ExchangeError::Replayed)
 }
 
-async fn conclude(db: &Db, orchestrator: Orchestrator, answer: Answer) -> Result<Exchanged, ExchangeError> {
+/// `account` is the one that an access token was given for, as it is now.
+fn conclude(account: Option<Account>, orchestrator: Orchestrator, answer: Answer) -> Result<Exchanged, ExchangeError> {
     match answer {
         Answer::NeedsConsent => Err(ExchangeError::NeedsConsent),
         Answer::AccountUnusable { state } => Err(ExchangeError::AccountUnusable(state)),
         Answer::MayNotOpen => Err(ExchangeError::MayNotOpen),
-        Answer::Granted { account_id, access_token, scope, bound, opened } => {
-            let found = db.read(move |conn| account::by_id(conn, &account_id)).await?;
-            let account = found.ok_or(DbError::Query(diesel::result::Error::NotFound))?;
+        Answer::Granted { access_token, scope, bound, opened, .. } => {
+            let account = account.ok_or(DbError::Query(diesel::result::Error::NotFound))?;
             // Written by ourselves from a `Scopes`.
             let scopes = scope.parse().map_err(|_unknown| ExchangeError::Scope)?;
             let expires_in = ACCESS_TOKEN_LIFETIME.num_seconds();

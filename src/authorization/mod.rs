@@ -16,20 +16,29 @@ mod confirmation;
 mod consent;
 mod consent_grant;
 mod consent_store;
+mod device;
 mod dpop;
+mod ending;
+mod ending_store;
 mod exchange;
 mod grant;
+mod hot_store;
 mod introspection;
+mod memory;
 mod oauth_grant;
 mod pkce;
 mod refresh;
 mod request;
+mod reset;
+mod reset_store;
 mod revocation;
 mod scope;
+mod standing;
 mod step_up;
 mod store;
 mod wire_grant;
 mod wire_store;
+mod withdraw_store;
 
 pub use access_token::{ACCESS_TOKEN_LIFETIME, LogIn, TokenError, VerifiedToken, verify_access_token};
 pub use account_request::{
@@ -40,8 +49,8 @@ pub use agent_store::{GrantLine, grants_after};
 pub use client::{
     AssertionError, AuthMethod, Authenticated, CLIENT_ALGORITHMS, Client, ClientDocuments, ClientError, ClientKeys,
     ClientMetadata, ClientOrigin, ClientParts, DocumentError, GrantType, InvalidRedirectUri, MAX_DYNAMIC,
-    MetadataError, NewClient, PresentedClient, RedirectUri, RegisterError, Registered, SentClient, UNUSED_LIFETIME,
-    UnknownOrigin, authenticate_client, forget_unused, is_document_url, list as list_clients,
+    MetadataError, NewClient, PresentedClient, RedirectUri, RegisterError, Registered, SentClient, Trust,
+    UNUSED_LIFETIME, UnknownOrigin, authenticate_client, forget_unused, is_document_url, list as list_clients,
     register as register_client, registered as registered_client, remove as remove_client, resolve_client,
     rotate as rotate_client,
 };
@@ -49,25 +58,37 @@ pub use code::{CODE_LIFETIME, NewCode, RedeemError, Redemption, SignedBy, redeem
 pub use confirmation::{Answered, Confirmation, Onward, RedirectWithCode};
 pub use consent::{AccountRequest, ConsentError, Question, RequestState, allow, deny, forget_ended, question};
 pub use consent_grant::{Consent, revoke_consent};
-pub use consent_store::consents_after;
+pub use consent_store::{consents_after, consents_of_account};
+pub use device::{
+    DEVICE_LIFETIME, DeviceAnswered, DeviceAskError, DeviceAsked, DeviceFlow, InvalidUserCode, NewDevice, POLL_SECONDS,
+    PollError, RiskyScope, TYPING_LIFETIME, UserCode, asked as device_asked, deny as deny_device,
+    go_on as ask_for_device, keep as keep_device, poll as poll_device,
+};
 pub use dpop::{
     Nonces, PROOF_ALGORITHMS, ProofError, ProvenRequest, SingleUse, VerifiedProof, forget_proofs, use_proof,
     verify_proof,
 };
+pub use ending::end_everything_of;
 pub use exchange::{ExchangeError, ExchangeParts, ExchangeRequest, Exchanged, OAuthError, exchange};
 pub use grant::{Access, AccessError, Grant, access, revoke};
 pub use introspection::{Revoked, Revoker, TokenParts, introspect, revoke_token};
+pub use memory::{
+    Before, Patience, Recalled, Reuse, Standing, Turn, Verdict, Waiting, allow_asked, answer_again, answer_remembered,
+    deny_asked, recall, take_over, take_turn,
+};
 pub use oauth_grant::{
-    Asking, CodeRedemption, Given, GrantError, GrantParts, Successors, client_credentials, code_is_of_consent,
-    redeem_code, refresh_consent, refresh_is_of_consent,
+    Asking, CodeRedemption, Given, GrantError, GrantParts, KnownRefresh, Successors, client_credentials,
+    code_is_of_consent, known_refresh, redeem_code, refresh_consent, use_up,
 };
 pub use pkce::{CodeChallenge, CodeVerifier, InvalidChallenge, InvalidVerifier};
 pub use refresh::{RefreshError, refresh, refresh_owner};
 pub use request::{
-    Answer, AnswerError, Asked, AuthorizationRequest, Detail, DetailError, Limits, PUSHED_LIFETIME, Params,
-    REQUEST_URI, Refusal, Target, TargetError, allow_request, asked, deny_request, keep, limits_of, read_request, show,
+    Answer, AnswerError, Asked, AuthorizationRequest, Detail, DetailError, Limits, MostEach, PUSHED_LIFETIME, Params,
+    PlanLine, REQUEST_URI, Refusal, Target, TargetError, WorstCase, asked, keep, limits_of, read_request, show,
 };
+pub use reset::{Program, allow_or_not, end_all, kept_scopes, own_clients, programs};
 pub use revocation::{Ended, Revocations, TURN as REVOCATION_TURN, read_ended};
 pub use scope::{InvalidScope, Scope, Scopes};
 pub use step_up::StepUp;
 pub use wire_grant::{Holder, IssueError, REFRESH_TOKEN_LIFETIME, WireSigner, WireTokens};
+pub use withdraw_store::{Withdrawn, withdraw};

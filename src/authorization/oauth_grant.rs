@@ -20,17 +20,16 @@ use super::grant::Grant;
 use super::pkce::{CodeChallenge, CodeVerifier};
 use super::scope::Scopes;
 use super::wire_store::{self, CodeRow, RefreshRow};
-use super::{REFRESH_TOKEN_LIFETIME, consent_store};
+use super::{REFRESH_TOKEN_LIFETIME, consent_store, standing};
 use crate::account::{self, Barred};
 use crate::clock::Timestamp;
 use crate::db::{Db, DbConnection, DbError};
 use crate::ids::{AccountId, ConsentId, GrantId};
-use crate::orchestrator;
 use crate::secret::{NoRandomness, Secret, SecretHash};
 use crate::signing::{KeyRing, SigningError};
 
 /// For how long refresh tokens can be replaced by others at all.
-const CONSENT_LIFETIME: TimeDelta = TimeDelta::days(180);
+pub(super) const CONSENT_LIFETIME: TimeDelta = TimeDelta::days(180);
 
 /// Why a consent ended, in words.
 const CODE_CAME_BACK: &str = "a code came back";
@@ -55,6 +54,13 @@ impl Successors {
     fn of(&self, token: &Secret) -> Secret {
         let tag = hmac::sign(&self.0, token.expose().as_bytes());
         Secret::presented(&format!("rt_{}", URL_SAFE_NO_PAD.encode(tag)))
+    }
+
+    /// The code that answers a request without a page: the same however often the browser asks for it.
+    #[must_use]
+    pub fn code_of(&self, handle: &Secret) -> Secret {
+        let tag = hmac::sign(&self.0, format!("code {}", handle.expose()).as_bytes());
+        Secret::presented(&format!("ac_{}", URL_SAFE_NO_PAD.encode(tag)))
     }
 }
 
@@ -165,16 +171,36 @@ pub fn code_is_of_consent(conn: &mut DbConnection, code: &SecretHash) -> Result<
     Ok(wire_store::code(conn, code)?.is_some_and(|row| row.consent_id.is_some()))
 }
 
-/// Whether a refresh token is of an OAuth client, good or not.
+/// A refresh token of an OAuth client, good or not, as the database knows it before anybody is asked who they are.
+#[derive(Debug, Clone)]
+pub struct KnownRefresh {
+    row: RefreshRow,
+    consent: Consent,
+    successor: Secret,
+    next: Option<RefreshRow>,
+}
+
+/// What is known of a refresh token; `None`: it is of no OAuth client.
 ///
 /// # Errors
 /// When the database fails.
-pub fn refresh_is_of_consent(conn: &mut DbConnection, token: &SecretHash) -> Result<bool, DbError> {
-    Ok(wire_store::refresh(conn, token)?.is_some_and(|row| row.consent_id.is_some()))
+pub async fn known_refresh(parts: GrantParts<'_>, token: &Secret) -> Result<Option<KnownRefresh>, DbError> {
+    let (hash, successor) = (token.hash(), parts.successors.of(token));
+    let look = move |conn: &mut DbConnection| {
+        let Some(row) = wire_store::refresh(conn, &hash)? else { return Ok(None) };
+        let Some(id) = &row.consent_id else { return Ok(None) };
+        let consent = consent_store::by_id(conn, id)?.ok_or(diesel::result::Error::NotFound)?;
+        let next = wire_store::refresh(conn, &successor.hash())?;
+        Ok(Some(KnownRefresh { row, consent, successor, next }))
+    };
+    parts.db.read(look).await
 }
 
 /// Uses up what is good once: the client's statement, and the proof.
-pub(super) fn use_up(
+///
+/// # Errors
+/// When one was used before, or the database fails.
+pub fn use_up(
     conn: &mut DbConnection,
     statement: Option<&SingleUse>,
     proof: Option<&VerifiedProof>,
@@ -247,13 +273,13 @@ fn prepare(
     Ok(Prepared { grant, given })
 }
 
-/// Whether tokens may be given on this account through its orchestrator.
-fn usable(conn: &mut DbConnection, grant: &Grant) -> Result<(), GrantError> {
-    let account = account::by_id(conn, &grant.account_id)?;
-    let orchestrator = orchestrator::by_id(conn, &grant.orchestrator_id)?;
-    let good = account.is_some_and(|account| account.state.is_usable())
-        && orchestrator.is_some_and(|orchestrator| orchestrator.suspended_at.is_none());
-    if good { Ok(()) } else { Err(GrantError::Grant("the account or its orchestrator may do nothing any more")) }
+/// Writes the token down, and then asks whether it may be given on this account through its orchestrator.
+fn insert_usable(conn: &mut DbConnection, grant: &Grant, now: Timestamp) -> Result<(), GrantError> {
+    agent::enter(conn, grant, now)?;
+    match standing::refusal(conn, &grant.account_id, &grant.orchestrator_id)? {
+        None => Ok(()),
+        Some(why) => Err(GrantError::Grant(why)),
+    }
 }
 
 /// A code and what comes with it.
@@ -291,19 +317,43 @@ pub async fn redeem_code(
         return replayed(parts.db, &lane, consent.id, CODE_CAME_BACK, now).await;
     }
     fits(&row, &redemption, now)?;
+    let ticket = Ticket { hash, take: wire_store::use_code, scope: row.scope };
+    give(parts, asking, (consent, row.bound_to.as_deref()), ticket, now).await
+}
+
+/// What is used up for tokens.
+pub(super) struct Ticket {
+    pub(super) hash: SecretHash,
+    /// What it stands for: the consent, or a part of it.
+    pub(super) scope: String,
+    /// How it is used up: whether this call did it.
+    pub(super) take: fn(&mut DbConnection, &SecretHash, Timestamp) -> diesel::QueryResult<bool>,
+}
+
+/// Gives the first tokens of a consent, to whoever proves to hold `key`, if there is one.
+pub(super) async fn give(
+    parts: GrantParts<'_>,
+    asking: Asking,
+    (consent, key): (Consent, Option<&str>),
+    ticket: Ticket,
+    now: Timestamp,
+) -> Result<Given, GrantError> {
+    let lane = consent.account_id.to_string();
     stands(&consent, &asking)?;
-    let bound_to = binding(&asking, row.bound_to.as_deref())?;
-    let scopes = narrowed(&asking, &consent.scopes, parts.audience)?;
+    let bound_to = binding(&asking, key)?;
+    let all = scopes_of(&ticket.scope, &consent)?;
+    let scopes = narrowed(&asking, &all, parts.audience)?;
     let mut prepared = prepare(parts, &consent, scopes, bound_to.clone(), now)?;
     let mut refresh = None;
     if asking.client.client.may(GrantType::RefreshToken) {
-        let secret = Secret::generate("rt")?;
-        refresh = Some(refresh_row(&secret, &prepared.grant, &consent, refresh_binding(&asking, bound_to), now));
+        let (secret, until) = (Secret::generate("rt")?, refresh_end(&consent, now));
+        let bound_to = refresh_binding(&asking, bound_to);
+        refresh = Some(refresh_row(&secret, &prepared.grant, (&consent.id, &all), bound_to, until));
         prepared.given.refresh_token = Some(secret);
     }
     let spending = Spending { consent: consent.id.clone(), grant: prepared.grant, asking };
     let written = parts.db.write(&lane, move |conn| {
-        if !wire_store::use_code(conn, &hash, now)? {
+        if !(ticket.take)(conn, &ticket.hash, now)? {
             return Ok(Err(()));
         }
         spending.spend(conn, now)?;
@@ -356,9 +406,9 @@ impl Spending {
         if !consent_store::use_it(conn, &self.consent, now)? {
             return Err(GrantError::Grant("the consent was taken back"));
         }
-        usable(conn, &self.grant)?;
         use_up(conn, self.asking.client.proof.as_ref(), self.asking.proof.as_ref())?;
-        Ok(client::touch(conn, &self.grant.client, now)?)
+        client::used(conn, &self.asking.client.client, now)?;
+        insert_usable(conn, &self.grant, now)
     }
 }
 
@@ -374,7 +424,7 @@ async fn code_of(db: &Db, hash: SecretHash) -> Result<(CodeRow, Consent), GrantE
 }
 
 /// Ends what a copied code or token stood for.
-async fn replayed<T>(
+pub(super) async fn replayed<T>(
     db: &Db,
     lane: &str,
     id: ConsentId,
@@ -399,46 +449,58 @@ fn refresh_binding(asking: &Asking, bound_to: Option<String>) -> Option<String> 
     bound_to.filter(|_| !asking.client.client.is_confidential())
 }
 
+/// What a code or refresh token stands for: a code can be of less than its consent.
+fn scopes_of(written: &str, consent: &Consent) -> Result<Scopes, GrantError> {
+    // Written by ourselves from a `Scopes`.
+    let scopes =
+        written.parse::<Scopes>().map_err(|_unknown| GrantError::Grant("it is of scopes that nobody knows"))?;
+    Ok(consent.scopes.intersection(&scopes))
+}
+
+fn refresh_end(consent: &Consent, now: Timestamp) -> Timestamp {
+    now.plus(REFRESH_TOKEN_LIFETIME).min(consent.created_at.plus(CONSENT_LIFETIME))
+}
+
 fn refresh_row(
     secret: &Secret,
     grant: &Grant,
-    consent: &Consent,
+    (consent, scopes): (&ConsentId, &Scopes),
     bound_to: Option<String>,
-    now: Timestamp,
+    expires_at: Timestamp,
 ) -> RefreshRow {
     RefreshRow {
         token_hash: secret.hash(),
-        family: consent.id.to_string(),
+        family: consent.to_string(),
         grant_id: grant.id.clone(),
         account_id: grant.account_id.clone(),
         orchestrator_id: grant.orchestrator_id.clone(),
         client: grant.client.clone(),
         // A narrower access token does not narrow what the human allowed (RFC 6749 §6).
-        scope: consent.scopes.to_string(),
-        issued_at: now,
-        expires_at: now.plus(REFRESH_TOKEN_LIFETIME).min(consent.created_at.plus(CONSENT_LIFETIME)),
+        scope: scopes.to_string(),
+        issued_at: grant.issued_at,
+        expires_at,
         replaced_at: None,
         revoked_at: None,
-        consent_id: Some(consent.id.clone()),
+        consent_id: Some(consent.clone()),
         bound_to,
     }
 }
 
-/// Exchanges a refresh token of an OAuth client for a new access token and its successor.
+/// Exchanges a refresh token of an OAuth client for a new access token and its successor. Whatever was known of it is
+/// looked at again where it is replaced.
 ///
 /// # Errors
 /// See [`GrantError`].
 pub async fn refresh_consent(
     parts: GrantParts<'_>,
     asking: Asking,
-    token: &Secret,
+    known: KnownRefresh,
     now: Timestamp,
 ) -> Result<Given, GrantError> {
     if !asking.client.client.may(GrantType::RefreshToken) {
         return Err(GrantError::Unauthorized);
     }
-    let successor = parts.successors.of(token);
-    let (row, consent, next) = refresh_of(parts.db, token.hash(), successor.hash()).await?;
+    let KnownRefresh { row, consent, successor, next } = known;
     if row.client != asking.client.client.id {
         return Err(GrantError::Grant("the refresh token is another client's"));
     }
@@ -452,16 +514,17 @@ pub async fn refresh_consent(
         return replayed(parts.db, &lane, consent.id, REFRESH_CAME_BACK, now).await;
     }
     stands(&consent, &asking)?;
-    let scopes = narrowed(&asking, &consent.scopes, parts.audience)?;
+    let all = scopes_of(&row.scope, &consent)?;
+    let scopes = narrowed(&asking, &all, parts.audience)?;
     let mut prepared = prepare(parts, &consent, scopes, bound_to, now)?;
-    let new_row = refresh_row(&successor, &prepared.grant, &consent, row.bound_to.clone(), now);
+    let until = refresh_end(&consent, now);
+    let new_row = refresh_row(&successor, &prepared.grant, (&consent.id, &all), row.bound_to.clone(), until);
     prepared.given.refresh_token = Some(successor);
     let spending = Spending { consent: consent.id.clone(), grant: prepared.grant, asking };
-    let hash = token.hash();
     let written = parts.db.write(&lane, move |conn| {
         // First, because it locks: whoever refreshes at this moment waits.
         spending.spend(conn, now)?;
-        succeed(conn, &hash, &new_row, now)
+        succeed(conn, &row.token_hash, &new_row, now)
     });
     match written.await {
         Ok(()) => Ok(prepared.given),
@@ -490,65 +553,41 @@ fn succeed(
     }
 }
 
-async fn refresh_of(
-    db: &Db,
-    hash: SecretHash,
-    successor: SecretHash,
-) -> Result<(RefreshRow, Consent, Option<RefreshRow>), GrantError> {
-    let unknown = || GrantError::Grant("the refresh token never existed");
-    db.read(move |conn| {
-        let row = wire_store::refresh(conn, &hash)?.ok_or_else(unknown)?;
-        let id = row.consent_id.clone().ok_or_else(unknown)?;
-        let consent = consent_store::by_id(conn, &id)?.ok_or_else(unknown)?;
-        let next = wire_store::refresh(conn, &successor)?;
-        Ok((row, consent, next))
-    })
-    .await
-}
-
 /// What a client gets for itself, on the account that the operator named for it (RFC 6749 §4.4).
 ///
 /// # Errors
 /// See [`GrantError`].
 pub async fn client_credentials(parts: GrantParts<'_>, asking: Asking, now: Timestamp) -> Result<Given, GrantError> {
-    let client = asking.client.client.clone();
-    let account = client.account_id.clone().filter(|_| client.is_confidential());
-    let account = account.filter(|_| client.may(GrantType::ClientCredentials)).ok_or(GrantError::Unauthorized)?;
+    let client = &asking.client.client;
+    let account_id = client.account_id.clone().filter(|_| client.is_confidential());
+    let account_id = account_id.filter(|_| client.may(GrantType::ClientCredentials)).ok_or(GrantError::Unauthorized)?;
     let bound_to = binding(&asking, None)?;
-    let (id, named, most) = (account.clone(), client.id.clone(), client.scopes(None));
-    let found = parts.db.read(move |conn| {
-        let Some(account) = account::by_id(conn, &id)? else { return Ok::<_, DbError>(None) };
-        let most = agent::narrowed(conn, (&account.id, &account.opened_by, &named), most)?;
-        Ok(Some((account, most)))
-    });
-    let (account, most) = found.await?.ok_or(GrantError::Grant("there is no such account"))?;
-    let scopes = narrowed(&asking, &most, parts.audience)?;
+    let scopes = narrowed(&asking, &client.scopes(None), parts.audience)?;
     if scopes.is_empty() {
         return Err(GrantError::Scope);
     }
-    let grant = Grant {
-        id: GrantId::new(now),
-        account_id: account.id.clone(),
-        orchestrator_id: account.opened_by,
-        client: client.id.clone(),
-        scopes: scopes.clone(),
-        issued_at: now,
-        expires_at: now.plus(ACCESS_TOKEN_LIFETIME),
-        consent_id: None,
-    };
+    let (lane, id) = (account_id.to_string(), GrantId::new(now));
+    let written = parts.db.write(&lane, move |conn| {
+        let account = account::by_id(conn, &account_id)?.ok_or(GrantError::Grant("there is no such account"))?;
+        if !account::is_as_seen(conn, &account.id, account.is_claimed())? {
+            return Err(GrantError::Grant("the account was claimed at the same moment"));
+        }
+        use_up(conn, asking.client.proof.as_ref(), asking.proof.as_ref())?;
+        let (issued_at, expires_at) = (now, now.plus(ACCESS_TOKEN_LIFETIME));
+        let (client, orchestrator_id) = (asking.client.client.id, account.opened_by);
+        let scopes = agent::narrowed(conn, (&account_id, &orchestrator_id, &client), scopes)?;
+        if scopes.is_empty() {
+            return Err(GrantError::Scope);
+        }
+        let grant = Grant { id, account_id, orchestrator_id, client, scopes, issued_at, expires_at, consent_id: None };
+        insert_usable(conn, &grant, now)?;
+        Ok::<_, GrantError>(grant)
+    });
+    // Signed after it was written: only the account says through whom, and looking there before would be one more read.
+    let grant = written.await?;
     let bound = bound_to.is_some();
     let extra = Extra { bound_to, log_in: LogIn::default(), details: None };
     let token = access_token::issue(parts.ring, parts.issuer, parts.audience, &grant, &extra)?;
-    let (statement, proof) = (asking.client.proof, asking.proof);
-    let lane = account.id.to_string();
-    parts
-        .db
-        .write(&lane, move |conn| {
-            usable(conn, &grant)?;
-            use_up(conn, statement.as_ref(), proof.as_ref())?;
-            Ok::<_, GrantError>(agent::enter(conn, &grant, now)?)
-        })
-        .await?;
-    let account_id = account.id;
+    let Grant { account_id, scopes, .. } = grant;
     Ok(Given { access_token: token.into(), refresh_token: None, bound, scopes, details: None, account_id })
 }

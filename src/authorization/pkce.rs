@@ -6,7 +6,7 @@ use std::str::FromStr;
 use secrecy::{ExposeSecret as _, SecretString};
 use subtle::ConstantTimeEq as _;
 
-use crate::secret::sha256_base64url;
+use crate::secret::{Secret, sha256_base64url};
 
 /// The lengths that verifiers and challenges may have (RFC 7636 §4.1, §4.2).
 const LENGTHS: std::ops::RangeInclusive<usize> = 43..=128;
@@ -30,6 +30,12 @@ pub struct InvalidChallenge;
 pub struct InvalidVerifier;
 
 impl CodeChallenge {
+    /// One whose verifier nobody gets to know: `secret` is thrown away.
+    #[must_use]
+    pub(super) fn nobodys(secret: &Secret) -> Self {
+        Self(sha256_base64url(secret.expose().as_bytes()))
+    }
+
     /// The text as it was sent.
     #[must_use]
     pub fn as_str(&self) -> &str {

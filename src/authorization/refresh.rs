@@ -125,9 +125,9 @@ fn replace(
 ) -> Result<Result<(), RefreshError>, RefreshError> {
     issued.admit(conn, now)?;
     if wire_store::replace_refresh(conn, hash, now)? {
-        standing(conn, &row.account_id, &row.orchestrator_id)?.map_err(RefreshError::Unusable)?;
         store::set_revoked(conn, &row.grant_id, now)?;
         issued.insert(conn, now)?;
+        standing(conn, &row.account_id, &row.orchestrator_id)?.map_err(RefreshError::Unusable)?;
         return Ok(Ok(()));
     }
     let known = wire_store::refresh(conn, hash)?.ok_or(RefreshError::Spent)?;

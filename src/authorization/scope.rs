@@ -8,8 +8,10 @@ use std::str::FromStr;
 pub enum Scope {
     /// See resources.
     ResourcesRead,
-    /// Create and remove resources, which spends money.
+    /// Create and change resources, which spends money.
     ResourcesWrite,
+    /// Remove resources.
+    ResourcesDelete,
     /// See the budget and the ledger.
     BudgetRead,
     /// Make one-use links to the dashboard.
@@ -23,7 +25,8 @@ pub struct InvalidScope(pub String);
 
 impl Scope {
     /// All, in the order in which they are written.
-    pub const ALL: [Self; 4] = [Self::ResourcesRead, Self::ResourcesWrite, Self::BudgetRead, Self::DashboardLink];
+    pub const ALL: [Self; 5] =
+        [Self::ResourcesRead, Self::ResourcesWrite, Self::ResourcesDelete, Self::BudgetRead, Self::DashboardLink];
 
     /// The word on the wire.
     #[must_use]
@@ -31,9 +34,22 @@ impl Scope {
         match self {
             Self::ResourcesRead => "resources:read",
             Self::ResourcesWrite => "resources:write",
+            Self::ResourcesDelete => "resources:delete",
             Self::BudgetRead => "budget:read",
             Self::DashboardLink => "dashboard:link",
         }
+    }
+
+    /// Whether it only looks.
+    #[must_use]
+    pub fn only_looks(self) -> bool {
+        matches!(self, Self::ResourcesRead | Self::BudgetRead)
+    }
+
+    /// Whether no client can make it a condition: its human says yes to it by itself, or not.
+    #[must_use]
+    pub fn is_always_optional(self) -> bool {
+        matches!(self, Self::ResourcesDelete | Self::DashboardLink)
     }
 }
 
@@ -53,7 +69,7 @@ impl fmt::Display for Scope {
 }
 
 /// A set of scopes. Written in one order, parted by single spaces (RFC 6749 §3.3).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Scopes(Vec<Scope>);
 
 impl Scopes {
@@ -82,6 +98,23 @@ impl Scopes {
         Self(Scope::ALL.into_iter().filter(|scope| self.contains(*scope) || other.contains(*scope)).collect())
     }
 
+    /// What these allow and `other` does not.
+    #[must_use]
+    pub fn without(&self, other: &Self) -> Self {
+        self.filtered(|scope| !other.contains(scope))
+    }
+
+    /// Those that are `wanted`.
+    #[must_use]
+    pub fn filtered(&self, wanted: impl Fn(Scope) -> bool) -> Self {
+        Self(self.iter().filter(|scope| wanted(*scope)).collect())
+    }
+
+    /// Each, in the order in which they are written.
+    pub fn iter(&self) -> impl Iterator<Item = Scope> + '_ {
+        self.0.iter().copied()
+    }
+
     /// Whether all of `other` is among them.
     #[must_use]
     pub fn contains_all(&self, other: &Self) -> bool {
@@ -92,17 +125,6 @@ impl Scopes {
     #[must_use]
     pub fn contains(&self, scope: Scope) -> bool {
         self.0.contains(&scope)
-    }
-
-    /// All but one.
-    #[must_use]
-    pub fn without(&self, scope: Scope) -> Self {
-        Self(self.0.iter().copied().filter(|known| *known != scope).collect())
-    }
-
-    /// Each, in the order in which they are written.
-    pub fn iter(&self) -> impl Iterator<Item = Scope> + '_ {
-        self.0.iter().copied()
     }
 
     /// Whether nothing is allowed.

@@ -4,8 +4,8 @@ use diesel::prelude::*;
 
 use super::grant::Grant;
 use crate::clock::Timestamp;
-use crate::db::DbConnection;
 use crate::db::schema::{dpop_proofs, grants};
+use crate::db::{DbConnection, directly};
 use crate::ids::{AccountId, GrantId, OrchestratorId};
 
 /// What is asked of a grant on every use.
@@ -17,26 +17,24 @@ pub(super) struct GrantRow {
 }
 
 pub(super) fn insert(conn: &mut DbConnection, grant: &Grant) -> QueryResult<()> {
-    diesel::insert_into(grants::table)
-        .values((
-            grants::id.eq(&grant.id),
-            grants::account_id.eq(&grant.account_id),
-            grants::orchestrator_id.eq(&grant.orchestrator_id),
-            grants::client.eq(&grant.client),
-            grants::scope.eq(grant.scopes.to_string()),
-            grants::issued_at.eq(grant.issued_at),
-            grants::expires_at.eq(grant.expires_at),
-            grants::consent_id.eq(grant.consent_id.as_ref()),
-        ))
-        .execute(conn)
-        .map(drop)
+    let insert = diesel::insert_into(grants::table).values((
+        grants::id.eq(&grant.id),
+        grants::account_id.eq(&grant.account_id),
+        grants::orchestrator_id.eq(&grant.orchestrator_id),
+        grants::client.eq(&grant.client),
+        grants::scope.eq(grant.scopes.to_string()),
+        grants::issued_at.eq(grant.issued_at),
+        grants::expires_at.eq(grant.expires_at),
+        grants::consent_id.eq(grant.consent_id.as_ref()),
+    ));
+    directly!(conn, |conn| insert.execute(conn)).map(drop)
 }
 
 pub(super) fn grant(conn: &mut DbConnection, id: &GrantId) -> QueryResult<Option<GrantRow>> {
     grants::table
         .find(id)
         .select((grants::account_id, grants::orchestrator_id, grants::revoked_at))
-        .first(conn)
+        .get_result(conn)
         .optional()
 }
 

@@ -3,9 +3,10 @@
 use diesel::prelude::*;
 
 use super::consent::{AccountRequest, RequestState};
+use super::hot_store;
 use crate::clock::Timestamp;
 use crate::db::schema::{account_requests, authorization_codes, refresh_tokens};
-use crate::db::{DbConnection, DbError};
+use crate::db::{DbConnection, DbError, directly};
 use crate::ids::{AccountId, AccountRequestId, ConsentId, GrantId, OrchestratorId};
 use crate::secret::SecretHash;
 
@@ -35,6 +36,7 @@ pub(super) struct CodeRow {
 /// A refresh token as it is kept.
 #[derive(Debug, Clone, Queryable, Insertable)]
 #[diesel(table_name = refresh_tokens)]
+#[diesel(treat_none_as_default_value = false)]
 pub(super) struct RefreshRow {
     pub(super) token_hash: SecretHash,
     pub(super) family: String,
@@ -58,7 +60,20 @@ pub(super) fn insert_code(conn: &mut DbConnection, row: &CodeRow) -> QueryResult
 }
 
 pub(super) fn code(conn: &mut DbConnection, hash: &SecretHash) -> QueryResult<Option<CodeRow>> {
-    authorization_codes::table.find(hash).first(conn).optional()
+    authorization_codes::table.find(hash).get_result(conn).optional()
+}
+
+/// The client's code with this challenge.
+pub(super) fn code_with_challenge(
+    conn: &mut DbConnection,
+    challenge: &str,
+    client: &str,
+) -> QueryResult<Option<CodeRow>> {
+    authorization_codes::table
+        .filter(authorization_codes::code_challenge.eq(challenge.to_owned()))
+        .filter(authorization_codes::client.eq(client.to_owned()))
+        .first(conn)
+        .optional()
 }
 
 /// Uses the code up: check and change in one statement, so that two cannot both win.
@@ -72,11 +87,11 @@ pub(super) fn use_code(conn: &mut DbConnection, hash: &SecretHash, now: Timestam
 }
 
 pub(super) fn insert_refresh(conn: &mut DbConnection, row: &RefreshRow) -> QueryResult<()> {
-    diesel::insert_into(refresh_tokens::table).values(row).execute(conn).map(drop)
+    directly!(conn, |conn| diesel::insert_into(refresh_tokens::table).values(row).execute(conn)).map(drop)
 }
 
 pub(super) fn refresh(conn: &mut DbConnection, hash: &SecretHash) -> QueryResult<Option<RefreshRow>> {
-    refresh_tokens::table.find(hash).first(conn).optional()
+    directly!(conn, |conn| refresh_tokens::table.find(hash).get_result(conn)).optional()
 }
 
 /// A token that was not used yet is good until `end`.
@@ -90,13 +105,7 @@ pub(super) fn prolong_refresh(conn: &mut DbConnection, hash: &SecretHash, end: T
 
 /// Whether this call replaced a token that was still good.
 pub(super) fn replace_refresh(conn: &mut DbConnection, hash: &SecretHash, now: Timestamp) -> QueryResult<bool> {
-    let usable = refresh_tokens::table
-        .find(hash)
-        .filter(refresh_tokens::replaced_at.is_null())
-        .filter(refresh_tokens::revoked_at.is_null())
-        .filter(refresh_tokens::expires_at.gt(now));
-    let changed = diesel::update(usable).set(refresh_tokens::replaced_at.eq(Some(now))).execute(conn)?;
-    Ok(changed == 1)
+    hot_store::replace_refresh(conn, hash, now)
 }
 
 /// Revokes every token of a family; the grants of those that were still in force.

@@ -9,6 +9,7 @@ use portreeve::db::Db;
 use portreeve::ids::{AccountId, HoldId};
 use portreeve::payment::budget::{self, ResumedBy};
 use portreeve::resource::{self, SettleError, Verdict};
+use portreeve::takeover;
 use serde_json::json;
 
 use super::{Failure, open_db, say};
@@ -17,6 +18,11 @@ use super::{Failure, open_db, say};
 pub(crate) enum AccountCommand {
     /// Allow new spending again, for an owner who stopped it and cannot log in.
     AllowSpending {
+        /// The account.
+        account: AccountId,
+    },
+    /// Ask for no fresh log-in any more, and end the rest after a security event, for an owner of whom you made sure.
+    LiftPrecautions {
         /// The account.
         account: AccountId,
     },
@@ -45,6 +51,7 @@ pub(crate) async fn run(command: AccountCommand, config: &Config, json: bool) ->
     }
     match command {
         AccountCommand::AllowSpending { account } => allow_spending(&db, account, json).await,
+        AccountCommand::LiftPrecautions { account } => lift_precautions(&db, account, json).await,
         AccountCommand::SettleHold { account, hold, captured, force, .. } => {
             let verdict = if captured { Verdict::Captured } else { Verdict::Released };
             settle_hold(config, &db, (&account, &hold), verdict, force.as_deref(), json).await
@@ -63,6 +70,19 @@ async fn allow_spending(db: &Db, account: AccountId, json: bool) -> Result<(), F
         say(&json!({"account": account, "spending": "allowed"}).to_string())
     } else {
         say("New spending is allowed.")
+    }
+}
+
+async fn lift_precautions(db: &Db, account: AccountId, json: bool) -> Result<(), Failure> {
+    let (id, now) = (account.clone(), SystemClock.now());
+    let lifted = db.write(account.as_str(), move |conn| takeover::lift_precautions(conn, &id, "operator", now)).await?;
+    if !lifted {
+        return Err(Failure::not_found(format!("nothing is asked of {account}")));
+    }
+    if json {
+        say(&json!({"account": account, "precautions": "lifted"}).to_string())
+    } else {
+        say("Nothing more is asked.")
     }
 }
 

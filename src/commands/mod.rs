@@ -3,6 +3,8 @@
 mod account;
 mod agent;
 mod audit;
+mod blast_radius;
+mod case;
 mod catalog;
 mod client;
 mod config;
@@ -13,6 +15,8 @@ mod orchestrator;
 mod orchestrator_sim;
 mod outbox;
 mod serve;
+mod stream;
+mod takeover;
 mod wire;
 
 use std::io::Write as _;
@@ -75,6 +79,9 @@ enum Command {
     /// Help one account.
     #[command(subcommand)]
     Account(account::AccountCommand),
+    /// What somebody says is wrong with an account: look, check the evidence, close.
+    #[command(subcommand)]
+    Case(case::CaseCommand),
     /// Check the books.
     #[command(subcommand)]
     Audit(audit::AuditCommand),
@@ -228,6 +235,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::OrchestratorSim(args) => orchestrator_sim::run(&args, json).await,
         Command::Agent(args) => agent::run(&args, json).await,
         Command::Account(command) => account::run(command, &load(file)?, json).await,
+        Command::Case(command) => case::run(command, || load(file), json).await,
         Command::Audit(command) => audit::run(command, &load(file)?, json).await,
         Command::Config(command) => config::run(&command, &layers(file)?, json),
         Command::Conform(args) => conform::run(*args, json).await,

@@ -9,6 +9,9 @@ use portreeve::money::{Money, Rate};
 use portreeve::orchestrator::{self, AddError, NewOrchestrator, Orchestrator};
 use serde_json::{Value, json};
 
+use super::blast_radius::{self, BlastRadiusArgs};
+use super::stream::{self, StreamCommand};
+use super::takeover::{self, DistrustArgs, RestoreArgs};
 use super::wire::{self, WireCommand};
 use super::{Failure, open_db, say, warn};
 
@@ -26,6 +29,16 @@ pub(crate) enum OrchestratorCommand {
     /// How it speaks the provisioning wire.
     #[command(subcommand)]
     Wire(WireCommand),
+    /// Change what happens when it attests an address that already has an account.
+    Policy {
+        /// Its name or id.
+        which: String,
+        /// `user_consent`: the owner is asked. `sidecar`: the agent gets a separate account with the ceiling of unclaimed
+        /// ones, which its owner merges, moves or discards at /dashboard/sidecars; nobody learns who is a customer.
+        /// `link_silently`: whoever controls the orchestrator is let into the account.
+        #[arg(long, value_name = "POLICY")]
+        existing_account: String,
+    },
     /// Believe nothing of it from now on.
     Suspend {
         /// Its name or id.
@@ -36,6 +49,21 @@ pub(crate) enum OrchestratorCommand {
         /// Its name or id.
         which: String,
     },
+    /// Believe nothing new of it, of one of its keys or of one person there; end tokens, stop spending, and hold back what
+    /// was made since an instant. What was made before runs on, and nothing is deleted.
+    Distrust(Box<DistrustArgs>),
+    /// Every distrust of it.
+    Distrusts {
+        /// Its issuer, name or id.
+        which: String,
+    },
+    /// Give back what a distrust holds back, one by one or all; or believe again. Without more: list it.
+    Restore(Box<RestoreArgs>),
+    /// The accounts, resources and money that it reaches, or one of its keys, clients or people.
+    BlastRadius(Box<BlastRadiusArgs>),
+    /// Security events, in and out.
+    #[command(subcommand)]
+    Stream(StreamCommand),
 }
 
 #[derive(Debug, Args)]
@@ -54,7 +82,8 @@ pub(crate) struct AddArgs {
     /// A signature algorithm that it may use; may be repeated. ES256, EdDSA and RS256 when absent.
     #[arg(long = "algorithm", value_name = "ALG")]
     algorithms: Vec<String>,
-    /// What happens when it attests an address that already has an account: `user_consent`, `sidecar`, or
+    /// What happens when it attests an address that already has an account: `user_consent`, `sidecar` (a separate account,
+    /// which its owner takes in or discards; best where customers must not be told apart from strangers), or
     /// `link_silently`, which lets whoever controls the orchestrator into the account without its owner being asked.
     #[arg(long, default_value = "user_consent")]
     existing_account: String,
@@ -96,6 +125,20 @@ pub(crate) async fn run(command: OrchestratorCommand, config: &Config, json: boo
         OrchestratorCommand::List => list(&db, json).await,
         OrchestratorCommand::Show { which } => show(&find(&db, which).await?, json),
         OrchestratorCommand::Wire(command) => wire::run(command, &db, config, json).await,
+        OrchestratorCommand::Distrust(args) => takeover::distrust(*args, &db, json).await,
+        OrchestratorCommand::Distrusts { which } => takeover::distrusts(&which, &db, json).await,
+        OrchestratorCommand::Restore(args) => takeover::restore(*args, &db, json).await,
+        OrchestratorCommand::BlastRadius(args) => blast_radius::blast_radius(*args, &db, json).await,
+        OrchestratorCommand::Stream(command) => stream::run(command, &db, config, json).await,
+        OrchestratorCommand::Policy { which, existing_account } => {
+            let policy = parsed("--existing-account", &existing_account)?;
+            let id = find(&db, which).await?.id;
+            let set = db.write(HOUSE, move |conn| orchestrator::set_existing_account(conn, &id, policy, now)).await?;
+            if let Some(warning) = wire::warnings(&set) {
+                warn(&warning)?;
+            }
+            show(&set, json)
+        }
         OrchestratorCommand::Suspend { which } => {
             let id = find(&db, which).await?.id;
             show(&db.write(HOUSE, move |conn| orchestrator::suspend(conn, &id, now)).await?, json)

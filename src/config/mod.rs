@@ -8,7 +8,7 @@ mod settings;
 
 pub use layers::{ConfigError, Layers, Origin};
 pub use settings::{
-    CatalogConfig, Config, DatabaseConfig, InvalidWirePrefix, KeysConfig, LimitsConfig, LogConfig, LogFormat,
-    LoginConfig, MailConfig, OAuthConfig, OidcConfig, OutgoingConfig, ServerConfig, StaticDriverConfig, UsageConfig,
-    WireConfig, WirePrefix,
+    CatalogConfig, ClaimConfig, Config, DatabaseConfig, InvalidWirePrefix, KeysConfig, LimitsConfig, LogConfig,
+    LogFormat, LoginConfig, MailConfig, OAuthConfig, OidcConfig, OutgoingConfig, PasskeyProof, ServerConfig,
+    StaticDriverConfig, UsageConfig, WireConfig, WirePrefix,
 };

@@ -38,6 +38,8 @@ pub struct Config {
     pub mail: MailConfig,
     /// How people log in.
     pub login: LoginConfig,
+    /// Accounts that nobody has claimed, and how they are claimed.
+    pub claim: ClaimConfig,
     /// Logs.
     pub log: LogConfig,
 }
@@ -180,7 +182,19 @@ impl FromStr for WirePrefix {
     fn from_str(text: &str) -> Result<Self, InvalidWirePrefix> {
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '~');
         let segment = |part: &str| !part.is_empty() && part.chars().all(plain) && part != "." && part != "..";
-        let taken = ["v1", "catalog", "oauth", "provisioning", "docs", ".well-known", "dashboard", "assets", "login"];
+        let taken = [
+            "v1",
+            "catalog",
+            "oauth",
+            "provisioning",
+            "docs",
+            ".well-known",
+            "dashboard",
+            "assets",
+            "login",
+            "claim",
+            "device",
+        ];
         let segments: Vec<&str> = text.strip_prefix('/').unwrap_or("").split('/').collect();
         let free = segments.first().is_some_and(|first| !taken.contains(first));
         if text.len() <= 128 && free && segments.iter().all(|part| segment(part)) {
@@ -202,11 +216,22 @@ impl TryFrom<String> for WirePrefix {
 /// Our authorization server: whom it lets in besides the clients that the operator registered.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own that an operator turns")]
 pub struct OAuthConfig {
     /// Whether a client may name itself by the URL of its metadata.
     pub client_documents: bool,
     /// Whether a client may register itself (RFC 7591). Nobody checks what it says.
     pub dynamic_registration: bool,
+    /// Whether writing to an account, which can spend, needs a token that is bound to a key (DPoP, RFC 9449).
+    pub bound_tokens_to_write: bool,
+    /// Whether a program without a browser may wait for a human who types its code elsewhere (RFC 8628).
+    pub device_flow: bool,
+    /// What such a program can be given at most: scopes that look, and no others.
+    pub device_scopes: Vec<String>,
+    /// How many questions one client may put before the human of one account on one day (UTC). Zero: any number.
+    pub prompts_per_day: u32,
+    /// How many hours a client waits after three denials in a row.
+    pub denied_wait_hours: u32,
 }
 
 /// How often one address may do what nobody has to sign for. Every rate is also the burst; zero: no limit.
@@ -227,6 +252,8 @@ pub struct LimitsConfig {
     pub address_log_ins_per_hour: u32,
     /// Mails with a log-in link to one address of mail.
     pub email_log_ins_per_hour: u32,
+    /// Codes of devices typed by one address, or for one account.
+    pub device_codes_per_hour: u32,
 }
 
 /// Outgoing mail. Without a server and a folder, nobody can log in by mail.
@@ -261,6 +288,30 @@ pub struct OidcConfig {
     pub client_secret: SecretString,
     /// What people call it. Empty: the provider's name.
     pub name: String,
+}
+
+/// Accounts that nobody has claimed, and how they are claimed.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClaimConfig {
+    /// How many resources an account has at most until it is claimed, not counting those that are gone. Zero: any number.
+    pub max_resources: u32,
+    /// For how many days an account may buy anything until it is claimed. Zero: always.
+    pub buys_for_days: u32,
+    /// When a new passkey is the second proof beside a mailbox.
+    pub passkey: PasskeyProof,
+}
+
+/// When a passkey that is made for it is the second proof of a claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PasskeyProof {
+    /// Where the provider has no OpenID provider of its own.
+    Fallback,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
 }
 
 /// Logs.
@@ -337,6 +388,11 @@ orchestrator_requests_per_hour = 36000
 [oauth]
 client_documents = true
 dynamic_registration = false
+bound_tokens_to_write = false
+device_flow = false
+device_scopes = ["resources:read", "budget:read"]
+prompts_per_day = 10
+denied_wait_hours = 24
 
 [limits]
 address_accounts_per_hour = 3600
@@ -346,6 +402,7 @@ address_requests_per_hour = 3600
 address_registrations_per_hour = 20
 address_log_ins_per_hour = 60
 email_log_ins_per_hour = 6
+device_codes_per_hour = 30
 
 [mail]
 smtp_url = ""
@@ -356,6 +413,11 @@ issuer = ""
 client_id = ""
 client_secret = ""
 name = ""
+
+[claim]
+max_resources = 100
+buys_for_days = 30
+passkey = "fallback"
 
 [log]
 level = "info"

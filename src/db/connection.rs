@@ -1,12 +1,14 @@
 //! Connections: one enum over both databases, made ready the same way each time, and the pool for reading.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use diesel::connection::{AnsiTransactionManager, SimpleConnection, TransactionManager as _};
 use diesel::r2d2::{ConnectionManager, CustomizeConnection, Pool};
 use diesel::{Connection, PgConnection, SqliteConnection};
 use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::Semaphore;
 
 use super::{DbError, DbSettings};
 
@@ -18,6 +20,18 @@ pub enum DbConnection {
     /// SQLite, in this process.
     Sqlite(SqliteConnection),
 }
+
+/// Runs a statement on whichever database it is. The enum of both would write the statement's text anew at each use, and
+/// twice: for statements by key that every token or every use of one needs.
+macro_rules! directly {
+    ($conn:expr, |$inner:ident| $statement:expr) => {
+        match $conn {
+            $crate::db::DbConnection::Postgres($inner) => $statement,
+            $crate::db::DbConnection::Sqlite($inner) => $statement,
+        }
+    };
+}
+pub(crate) use directly;
 
 impl std::fmt::Debug for DbConnection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -124,9 +138,21 @@ impl CustomizeConnection<DbConnection, diesel::r2d2::Error> for Prepare {
     }
 }
 
-/// The pool for reading.
+/// The pool for reading. Whoever finds no connection free waits as a task, not as a thread: dozens of threads that wake
+/// each other for a few connections take more time than what they read.
 #[derive(Clone)]
-pub(super) struct Readers(Pool<ConnectionManager<DbConnection>>);
+pub(super) struct Readers {
+    pool: Pool<ConnectionManager<DbConnection>>,
+    free: Arc<Semaphore>,
+}
+
+/// How long a reader waits for a connection.
+const WAIT: Duration = Duration::from_secs(5);
+
+/// Nobody gave a connection back in time.
+#[derive(Debug, thiserror::Error)]
+#[error("every connection for reading is in use")]
+struct AllInUse;
 
 impl std::fmt::Debug for Readers {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -136,17 +162,18 @@ impl std::fmt::Debug for Readers {
 
 impl Readers {
     pub(super) fn open(settings: &DbSettings) -> Result<Self, DbError> {
+        let readers = settings.readers.max(1);
         let pool = Pool::builder()
-            .max_size(settings.readers.max(1))
+            .max_size(readers)
             // None is opened ahead: a thread that still connects while the process ends would crash it.
             .min_idle(Some(0))
             // A check on check-out costs a round trip per request; a broken connection shows itself in the query.
             .test_on_check_out(false)
-            .connection_timeout(Duration::from_secs(5))
+            .connection_timeout(WAIT)
             .connection_customizer(Box::new(Prepare))
             .build(ConnectionManager::new(address(&settings.url)))
             .map_err(|error| DbError::Connection(error.into()))?;
-        Ok(Self(pool))
+        Ok(Self { pool, free: Arc::new(Semaphore::new(usize::try_from(readers).unwrap_or(1))) })
     }
 
     pub(super) async fn run<T, E>(
@@ -157,8 +184,11 @@ impl Readers {
         T: Send + 'static,
         E: From<DbError> + Send + 'static,
     {
-        let pool = self.0.clone();
+        let free = tokio::time::timeout(WAIT, self.free.clone().acquire_owned()).await;
+        let Ok(Ok(free)) = free else { return Err(DbError::Connection(AllInUse.into()).into()) };
+        let pool = self.pool.clone();
         tokio::task::spawn_blocking(move || {
+            let _free = free;
             let mut conn = pool.get().map_err(|error| E::from(DbError::Connection(error.into())))?;
             work(&mut conn)
         })

@@ -10,6 +10,7 @@ mod piece;
 pub mod schema;
 mod transaction;
 
+pub(crate) use connection::directly;
 pub use connection::{Backend, DbConnection, InvalidDatabaseUrl};
 pub use lanes::SetVerb;
 
@@ -57,11 +58,12 @@ impl DbError {
         matches!(self, Self::Query(Error::DatabaseError(DatabaseErrorKind::UniqueViolation, _)))
     }
 
-    /// Whether two writers waited for each other, and PostgreSQL undid this one.
+    /// Whether PostgreSQL ended this work because it and another piece of work waited for each other (SQLSTATE 40P01):
+    /// nothing was done, and it may be run again.
     #[must_use]
     pub fn is_deadlock(&self) -> bool {
-        use diesel::result::Error;
-        matches!(self, Self::Query(Error::DatabaseError(_, told)) if told.message().contains("deadlock detected"))
+        let Self::Query(diesel::result::Error::DatabaseError(_, said)) = self else { return false };
+        said.message().contains("deadlock detected")
     }
 }
 

@@ -66,6 +66,7 @@ diesel::table! {
         origin -> Text,
         created_at -> BigInt,
         suspended_at -> Nullable<BigInt>,
+        distrusted_keys -> Text,
     }
 }
 
@@ -158,6 +159,7 @@ diesel::table! {
         currency -> Text,
         ceiling -> BigInt,
         changed_at -> BigInt,
+        stopped_at -> Nullable<BigInt>,
     }
 }
 
@@ -190,6 +192,7 @@ diesel::table! {
         ceiling -> BigInt,
         held -> BigInt,
         spent -> BigInt,
+        carried -> BigInt,
     }
 }
 
@@ -282,6 +285,7 @@ diesel::table! {
         allowance_id -> Nullable<Text>,
         client -> Nullable<Text>,
         unwanted_at -> Nullable<BigInt>,
+        quarantined_at -> Nullable<BigInt>,
     }
 }
 
@@ -578,9 +582,9 @@ diesel::table! {
 }
 
 diesel::joinable!(identity_links -> accounts (account_id));
-diesel::allow_tables_to_appear_in_same_query!(identity_links, accounts);
 
 diesel::joinable!(outbox_deliveries -> outbox_events (event_id));
+
 diesel::allow_tables_to_appear_in_same_query!(outbox_deliveries, outbox_events);
 
 diesel::table! {
@@ -628,4 +632,220 @@ diesel::table! {
 }
 
 diesel::joinable!(mails -> outbox_events (event_id));
+
 diesel::allow_tables_to_appear_in_same_query!(mails, outbox_events);
+
+diesel::table! {
+    device_requests (device_hash) {
+        device_hash -> Text,
+        user_hash -> Text,
+        client -> Text,
+        scope -> Text,
+        address -> Text,
+        state -> Text,
+        handle_hash -> Nullable<Text>,
+        code_challenge -> Nullable<Text>,
+        wait_seconds -> BigInt,
+        next_poll_at -> BigInt,
+        created_at -> BigInt,
+        expires_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    address_openings (orchestrator_id, address_fold, hour_start) {
+        orchestrator_id -> Text,
+        address_fold -> Text,
+        hour_start -> BigInt,
+        opened -> BigInt,
+    }
+}
+
+diesel::table! {
+    sidecars (account_id) {
+        account_id -> Text,
+        email_index -> Text,
+        orchestrator_id -> Text,
+        tenant -> Text,
+        subject -> Text,
+        opened_at -> BigInt,
+        outcome -> Nullable<Text>,
+        decided_by -> Nullable<Text>,
+        decided_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::joinable!(sidecars -> accounts (account_id));
+
+diesel::allow_tables_to_appear_in_same_query!(accounts, email_owners, identity_links, sidecars);
+
+diesel::table! {
+    delegations (orchestrator_id, key_id, tenant, subject, account_id) {
+        orchestrator_id -> Text,
+        key_id -> Text,
+        tenant -> Text,
+        subject -> Text,
+        account_id -> Text,
+        first_at -> BigInt,
+        last_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    distrusts (id) {
+        id -> Text,
+        orchestrator_id -> Text,
+        since -> BigInt,
+        key_id -> Nullable<Text>,
+        tenant -> Nullable<Text>,
+        subject -> Nullable<Text>,
+        depth -> Text,
+        cause -> Text,
+        suspended -> Bool,
+        phase -> Text,
+        done_to -> Text,
+        begun_at -> BigInt,
+        tokens_dead_at -> Nullable<BigInt>,
+        finished_at -> Nullable<BigInt>,
+        lifted_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    distrust_items (distrust_id, kind, account_id, subject) {
+        distrust_id -> Text,
+        kind -> Text,
+        account_id -> Text,
+        subject -> Text,
+        was -> Text,
+        at -> BigInt,
+        restored_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    cases (id) {
+        id -> Text,
+        account_id -> Text,
+        kind -> Text,
+        cause -> Text,
+        opened_at -> BigInt,
+        evidence -> Nullable<Text>,
+        closed_at -> Nullable<BigInt>,
+        closed_by -> Nullable<Text>,
+        note -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    precautions (account_id, orchestrator_id) {
+        account_id -> Text,
+        orchestrator_id -> Text,
+        remove_after -> Nullable<BigInt>,
+        write_after -> Nullable<BigInt>,
+        cooling_until -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    security_streams (orchestrator_id) {
+        orchestrator_id -> Text,
+        audience -> Text,
+        accepts_push -> Bool,
+        push_token_hash -> Nullable<Text>,
+        poll_url -> Nullable<Text>,
+        sealed_poll_token -> Nullable<Text>,
+        next_poll_at -> Nullable<BigInt>,
+        send_url -> Nullable<Text>,
+        sealed_send_token -> Nullable<Text>,
+        verified_at -> Nullable<BigInt>,
+        changed_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    security_events (orchestrator_id, jti) {
+        orchestrator_id -> Text,
+        jti -> Text,
+        event -> Text,
+        account_id -> Nullable<Text>,
+        outcome -> Text,
+        received_at -> BigInt,
+    }
+}
+
+diesel::allow_tables_to_appear_in_same_query!(resources, operations, distrust_items);
+
+diesel::table! {
+    claims (account_id) {
+        account_id -> Text,
+        method -> Text,
+        claimed_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    session_proofs (token_hash) {
+        token_hash -> Text,
+        proofs -> Text,
+        created_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    renewals (account_id, resource_id) {
+        account_id -> Text,
+        resource_id -> Text,
+        generation -> BigInt,
+        attempts -> BigInt,
+        next_try_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    consent_turns (account_id, client, resource) {
+        account_id -> Text,
+        client -> Text,
+        resource -> Text,
+        handle_hash -> Text,
+        sealed_handle -> Text,
+        asked_at -> BigInt,
+        expires_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    consent_patience (account_id, client) {
+        account_id -> Text,
+        client -> Text,
+        day_start -> BigInt,
+        prompts -> BigInt,
+        denials -> BigInt,
+        waits_until -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    scope_refusals (account_id, client, resource, scope) {
+        account_id -> Text,
+        client -> Text,
+        resource -> Text,
+        scope -> Text,
+        client_digest -> Text,
+        details_digest -> Text,
+        refused_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    allowance_lines (account_id, allowance_id, service, plan) {
+        account_id -> Text,
+        allowance_id -> Text,
+        service -> Text,
+        plan -> Text,
+        currency -> Nullable<Text>,
+        price_ceiling -> BigInt,
+        max_count -> BigInt,
+        made -> BigInt,
+    }
+}

@@ -13,8 +13,8 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::http::header::{HeaderName, RETRY_AFTER};
-use actix_web::{HttpRequest, HttpResponseBuilder};
+use actix_web::http::header::{HeaderName, HeaderValue, RETRY_AFTER};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use governor::middleware::StateInformationMiddleware;
 use governor::nanos::Nanos;
 use governor::{Quota, RateLimiter};
@@ -61,11 +61,13 @@ pub(crate) enum Limit {
     AddressLogIns,
     /// Mails with a log-in link; the key is the canonical address of mail, known here or not.
     EmailLogIns,
+    /// Codes of devices that are typed; the key is an address or an account.
+    DeviceCodes,
 }
 
 impl Limit {
     /// What is counted here.
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::AccountRequests,
         Self::UnsignedRequests,
         Self::TokenExchanges,
@@ -77,6 +79,7 @@ impl Limit {
         Self::AddressRegistrations,
         Self::AddressLogIns,
         Self::EmailLogIns,
+        Self::DeviceCodes,
     ];
 
     /// The policy's name.
@@ -94,6 +97,7 @@ impl Limit {
             Self::OrchestratorAccounts => "orchestrator-accounts",
             Self::AddressLogIns => "address-log-ins",
             Self::EmailLogIns => "email-log-ins",
+            Self::DeviceCodes => "device-codes",
         }
     }
 
@@ -110,6 +114,7 @@ impl Limit {
             Self::OrchestratorAccounts => app.limits.orchestrator_accounts_per_hour,
             Self::AddressLogIns => app.limits.address_log_ins_per_hour,
             Self::EmailLogIns => app.limits.email_log_ins_per_hour,
+            Self::DeviceCodes => app.limits.device_codes_per_hour,
         }
     }
 
@@ -122,6 +127,7 @@ impl Limit {
                 | Self::AddressAccounts
                 | Self::AddressRegistrations
                 | Self::EmailLogIns
+                | Self::DeviceCodes
         )
     }
 }
@@ -316,6 +322,16 @@ impl Limited {
     /// How long to wait.
     pub(crate) fn seconds(&self) -> u64 {
         self.0.seconds
+    }
+
+    /// The same in a page for people.
+    pub(crate) fn told_in(&self, mut page: HttpResponse) -> HttpResponse {
+        for (name, value) in self.headers() {
+            if let Ok(value) = HeaderValue::from_str(&value) {
+                page.headers_mut().insert(name, value);
+            }
+        }
+        page
     }
 
     /// What goes with every refusal.

@@ -6,8 +6,10 @@ pub mod openapi;
 pub mod problem;
 
 mod caller;
+mod claim;
 mod limit;
 mod log_in;
+mod not_mine;
 mod private;
 mod request_log;
 mod server;
@@ -45,14 +47,18 @@ fn routes(config: &mut ServiceConfig, app: &App) {
         .service(
             web::resource("/v1/resources/{id}").get(v1::resources::get_resource).delete(v1::resources::delete_resource),
         )
+        .service(web::resource("/v1/resources/{id}/rotate").post(v1::rotate::rotate_resource))
         .service(web::resource("/v1/budget").get(v1::budget::get_budget))
         .service(web::resource("/v1/ledger").get(v1::budget::list_ledger))
         .service(web::resource("/v1/deep-links").post(v1::deep_links::create_deep_link))
+        .service(web::resource("/security-events").post(wire::security_events::push))
         // The provider's own platform.
         .service(web::resource("/v1/usage").post(v1::usage::record_usage))
         // Users.
-        .configure(dashboard::configure)
+        .configure(|config| dashboard::configure(config, app))
         .configure(log_in::configure)
+        .configure(not_mine::configure)
+        .configure(claim::configure)
         .app_data(
             web::QueryConfig::default()
                 .error_handler(|error, _| Problem::new(&table::BAD_REQUEST, format!("The query: {error}.")).into()),

@@ -18,11 +18,13 @@ use crate::attestation::request_signature;
 use crate::config::ServerConfig;
 use crate::db::{DbConnection, DbError};
 use crate::signing::SigningError;
-use crate::{account, authorization, catalog, login, orchestrator, owner, resource};
+use crate::{account, authorization, catalog, login, orchestrator, owner, resource, takeover};
 
 /// How often the workers look for work.
 const TURN: Duration = Duration::from_secs(1);
 
+/// For how long security events are remembered: longer than they are taken.
+const EVENT_MEMORY: chrono::TimeDelta = chrono::TimeDelta::days(45);
 /// How often the mail's worker looks: somebody waits for it.
 const MAIL_TURN: Duration = Duration::from_millis(500);
 
@@ -126,6 +128,7 @@ pub fn serve(
     tasks.push(tokio::spawn(work(app.clone())));
     tasks.push(tokio::spawn(keep_catalog(app.clone())));
     tasks.push(tokio::spawn(tell(app.clone())));
+    tasks.push(tokio::spawn(guard(app.clone())));
     tasks.push(tokio::spawn(keep_revocations(app.clone())));
     tasks.push(tokio::spawn(send_mail(app.clone())));
     Ok(Running { address, app, public: handle, private: private_handle, tasks, draining })
@@ -167,6 +170,31 @@ async fn tell(app: Data<App>) {
     }
 }
 
+/// Goes on with distrusts that nobody finished, and asks for security events, in its own time: neither waits for anything
+/// else.
+async fn guard(app: Data<App>) {
+    let parts = takeover::PollParts {
+        db: app.db.clone(),
+        keys: app.keys.clone(),
+        fetch: app.fetch.clone(),
+        sealer: app.wire_sealer.clone(),
+    };
+    loop {
+        match takeover::resume_unfinished(&app.db, app.clock.as_ref()).await {
+            Ok(0) => {}
+            Ok(_) => app.revocations.forget(),
+            Err(error) => tracing::error!(error = %error, "a distrust could not go on"),
+        }
+        if let Err(error) = takeover::collect_evidence(&app.db, &app.ring, &app.base_url, app.clock.as_ref()).await {
+            tracing::error!(error = %error, "evidence could not be collected");
+        }
+        if let Err(error) = takeover::poll_due(&parts, app.clock.as_ref()).await {
+            tracing::error!(error = %error, "security events could not be polled");
+        }
+        tokio::time::sleep(TURN).await;
+    }
+}
+
 /// Sends mails, in its own time: a slow mail server holds up nobody.
 async fn send_mail(app: Data<App>) {
     loop {
@@ -198,9 +226,13 @@ async fn work(app: Data<App>) {
         if let Err(error) = owner::close_due(&app.db, now).await {
             tracing::error!(error = %error, "accounts that are closing could not be looked at");
         }
+        if let Err(error) = resource::renew_due(&app.desk, app.clock.as_ref()).await {
+            tracing::error!(error = %error, "credentials could not be renewed");
+        }
         if turn % 3600 == 60 {
             forget(&app, "assertions and codes", move |conn| {
                 account::forget_uses(conn, now)?;
+                orchestrator::forget_events(conn, now.minus(EVENT_MEMORY))?;
                 account::forget_openings(conn, now)?;
                 login::forget_ended(conn, now)?;
                 account::release_closed(conn, now, PIECE)?;

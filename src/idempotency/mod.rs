@@ -5,7 +5,7 @@
 
 mod store;
 
-pub use store::{NewKey, find, forget, insert};
+pub use store::{NewKey, find, forget, insert, move_keys};
 
 use std::fmt;
 use std::str::FromStr;

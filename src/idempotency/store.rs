@@ -9,6 +9,9 @@ use crate::db::schema::idempotency_keys;
 use crate::db::{DbConnection, DbError};
 use crate::ids::AccountId;
 
+/// More keys of one account are not moved at once; what stays behind is a retry that begins anew.
+const MAX_MOVED: i64 = 5_000;
+
 /// What a request with this key did before, if it did.
 ///
 /// # Errors
@@ -83,4 +86,33 @@ pub fn insert(conn: &mut DbConnection, key: &NewKey<'_>, now: Timestamp) -> Quer
 /// When the database fails.
 pub fn forget(conn: &mut DbConnection, account: &AccountId, keyed: &Keyed) -> QueryResult<()> {
     diesel::delete(idempotency_keys::table.find((account, &keyed.key_hash))).execute(conn).map(drop)
+}
+
+/// Keys under which things were made that now belong to another account go with them, so that a retry finds them there. A
+/// key that the other account used itself stays where it is. Call it inside `Db::write`.
+///
+/// # Errors
+/// When the database fails.
+pub fn move_keys(
+    conn: &mut DbConnection,
+    (from, to): (&AccountId, &AccountId),
+    subjects: &[String],
+) -> QueryResult<()> {
+    let subjects = || subjects.iter().map(Some);
+    let keys: Vec<String> = idempotency_keys::table
+        .filter(idempotency_keys::account_id.eq(from))
+        .filter(idempotency_keys::subject.eq_any(subjects()))
+        .select(idempotency_keys::key_hash)
+        .limit(MAX_MOVED)
+        .load(conn)?;
+    let taken: Vec<String> = idempotency_keys::table
+        .filter(idempotency_keys::account_id.eq(to))
+        .filter(idempotency_keys::key_hash.eq_any(&keys))
+        .select(idempotency_keys::key_hash)
+        .load(conn)?;
+    let free: Vec<&String> = keys.iter().filter(|key| !taken.contains(key)).collect();
+    let theirs = idempotency_keys::table
+        .filter(idempotency_keys::account_id.eq(from))
+        .filter(idempotency_keys::key_hash.eq_any(free));
+    diesel::update(theirs).set(idempotency_keys::account_id.eq(to)).execute(conn).map(drop)
 }

@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use serde_json::json;
 
+use super::not_mine::NotMine;
+use super::notices;
 use super::safety::{self, SafetyLinks};
 use super::step::{self, NewStep, Step};
 use super::store;
@@ -42,6 +44,8 @@ pub struct PostOffice {
     pub base_url: String,
     /// The provider's name.
     pub provider: String,
+    /// Makes the links of those who did not start an account.
+    pub not_mine: NotMine,
 }
 
 /// Somebody asks for a link by mail. Call it inside `Db::write`.
@@ -78,6 +82,9 @@ pub async fn deliver_due(office: &PostOffice, clock: &dyn Clock) -> Result<usize
 }
 
 async fn send(office: &PostOffice, letter: &Letter, now: Timestamp) -> Result<Try, DbError> {
+    if notices::is_one(&letter.kind) {
+        return notices::send(office, letter, now).await;
+    }
     let payload = serde_json::from_str::<serde_json::Value>(&letter.payload).ok();
     let named = |name: &str| payload.as_ref()?.get(name)?.as_str().map(str::to_owned);
     if let Some(id) = named("agent").and_then(|id| id.parse().ok()).filter(|_| letter.kind == account::AGENT_NOTICE) {
@@ -106,11 +113,12 @@ async fn send(office: &PostOffice, letter: &Letter, now: Timestamp) -> Result<Tr
         Ok(mail) => mail,
         Err(error) => return Ok(Try::Refused(error.to_string())),
     };
-    Ok(sent(office.mailer.send(mail, &letter.event_id, now).await))
+    Ok(hand_over(office, mail, letter, now).await)
 }
 
-fn sent(sent: Result<(), MailError>) -> Try {
-    match sent {
+/// Gives it to the mail server.
+pub(super) async fn hand_over(office: &PostOffice, mail: Mail, letter: &Letter, now: Timestamp) -> Try {
+    match office.mailer.send(mail, &letter.event_id, now).await {
         Ok(()) => Try::Delivered,
         Err(MailError::Failed(reason)) => Try::Failed(reason),
         Err(error @ (MailError::Refused(_) | MailError::Off)) => Try::Refused(error.to_string()),
@@ -133,7 +141,7 @@ async fn tell_of_agent(office: &PostOffice, letter: &Letter, id: &AgentId, now: 
         return Ok(Try::Nobody);
     };
     match write_notice(office, &to, &agent, now) {
-        Ok(mail) => Ok(sent(office.mailer.send(mail, &letter.event_id, now).await)),
+        Ok(mail) => Ok(hand_over(office, mail, letter, now).await),
         Err(error) => Ok(Try::Refused(error.to_string())),
     }
 }

@@ -6,23 +6,34 @@
 //! frozen or closed, and to remove the last way in.
 
 mod deep_link;
+mod ending_store;
 mod letters;
 mod methods;
+mod not_mine;
+mod notices;
 mod passkey;
+mod proof_store;
+mod proofs;
 mod safety;
 mod session;
 mod step;
 mod store;
 mod upstream;
+mod way_store;
+mod ways;
 mod who;
 
 pub use deep_link::{DeepLinkError, LIFETIME as LINK_LIFETIME, LinkState, NewLink, make, redeem, state};
+pub use ending_store::end_since;
 pub use letters::{PostOffice, ask, deliver_due};
-pub use methods::{MethodError, UpstreamLink, end_all, forget_methods, remove_upstream, sessions_of, upstream_links};
+pub use methods::{UpstreamLink, sessions_of, upstream_links};
+pub use not_mine::NotMine;
+pub use notices::tell_at_risk;
 pub use passkey::{
-    Adding, Asking, KnownPasskey, PasskeyError, RelyingParty, WaysIn, add_passkey, find_passkey, log_in_with_passkey,
-    passkeys, remove_passkey, stored_id,
+    Adding, Asking, KnownPasskey, NewPasskey, PasskeyError, RelyingParty, add_first_passkey, add_passkey, find_passkey,
+    log_in_with_passkey, passkeys, remove_passkey, stored_id,
 };
+pub use proofs::{Mailbox, Proofs, proofs};
 pub use safety::{LIFETIME as SAFETY_LIFETIME, SafetyLinks};
 pub use session::{
     Authentication, LIFETIME as SESSION_LIFETIME, Method, NewSession, NotProven, Session, UnknownMethod, begin, end,
@@ -31,4 +42,5 @@ pub use session::{
 pub use step::{NewStep, Step, StepError, StepKind, begin as begin_step, forget_ended, look, take};
 pub use store::KnownSession;
 pub use upstream::{Journey, Upstream, UpstreamError};
-pub use who::{LogInError, MAX_ACCOUNTS, Proof, Proven, Upstreamer, log_in};
+pub use ways::{ConnectError, WaysIn, connect, disconnect, end_all, is_connected};
+pub use who::{LogInError, MAX_ACCOUNTS, Proof, Proven, Taking, Upstreamer, log_in};

@@ -14,7 +14,8 @@ use webauthn_rs::prelude::{
 use super::session::{self, Authentication, Method, NewSession};
 use super::step::{self, StepError, StepKind};
 use super::store;
-use crate::account::{self, Account, AccountState};
+use super::ways::{self, WaysIn, Without};
+use crate::account::{self, Account};
 use crate::audit::{self, Fact};
 use crate::clock::Timestamp;
 use crate::db::{DbConnection, DbError};
@@ -39,6 +40,9 @@ pub struct KnownPasskey {
     /// When it was last used.
     pub used_at: Option<Timestamp>,
 }
+
+/// A passkey that the browser made, and that holds.
+pub type NewPasskey = Passkey;
 
 /// What the step of adding a passkey knows.
 #[derive(Debug, Serialize, Deserialize)]
@@ -125,9 +129,17 @@ impl RelyingParty {
     /// # Errors
     /// See [`PasskeyError`].
     pub fn begin_adding(&self, account: &Account, present: &[KnownPasskey]) -> Result<(Value, Adding), PasskeyError> {
-        if !matches!(account.state, AccountState::Active { .. }) {
+        if !account.is_claimed() {
             return Err(PasskeyError::NotClaimed);
         }
+        self.begin_claiming(account, present)
+    }
+
+    /// The same for the human who claims an account with it: until then it opens nothing.
+    ///
+    /// # Errors
+    /// See [`PasskeyError`].
+    pub fn begin_claiming(&self, account: &Account, present: &[KnownPasskey]) -> Result<(Value, Adding), PasskeyError> {
         if present.len() >= MAX_PASSKEYS {
             return Err(PasskeyError::TooMany);
         }
@@ -235,11 +247,35 @@ pub fn add_passkey(
     step: &SecretHash,
     now: Timestamp,
 ) -> Result<(), PasskeyError> {
+    add(conn, account, (name, passkey), (step, StepKind::NewPasskey), now)
+}
+
+/// Adds the passkey with which an account is claimed. Call it inside the transaction that claims it.
+///
+/// # Errors
+/// See [`PasskeyError`].
+pub fn add_first_passkey(
+    conn: &mut DbConnection,
+    account: &AccountId,
+    (name, passkey): (&str, &Passkey),
+    step: &SecretHash,
+    now: Timestamp,
+) -> Result<(), PasskeyError> {
+    add(conn, account, (name, passkey), (step, StepKind::ClaimPasskey), now)
+}
+
+fn add(
+    conn: &mut DbConnection,
+    account: &AccountId,
+    (name, passkey): (&str, &Passkey),
+    (step, kind): (&SecretHash, StepKind),
+    now: Timestamp,
+) -> Result<(), PasskeyError> {
     let name = name.trim();
     if name.is_empty() || name.chars().count() > MAX_NAME || unseen(name).is_some() {
         return Err(PasskeyError::Name);
     }
-    step::take(conn, step, StepKind::NewPasskey, now)?;
+    step::take(conn, step, kind, now)?;
     store::lock_account(conn, account)?;
     if store::passkeys(conn, account)?.len() >= MAX_PASSKEYS {
         return Err(PasskeyError::TooMany);
@@ -247,15 +283,6 @@ pub fn add_passkey(
     let text = serde_json::to_string(passkey)?;
     store::insert_passkey(conn, account, (&encoded(passkey.cred_id()), name, &text), now)?;
     record(conn, account, "passkey.added", name, now)
-}
-
-/// The ways in, besides passkeys, that are set up here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct WaysIn {
-    /// Links by mail.
-    pub mail: bool,
-    /// The provider's own OpenID provider.
-    pub upstream: bool,
 }
 
 /// Removes a passkey, unless nothing else opens the account. Call it inside `Db::write`.
@@ -271,10 +298,7 @@ pub fn remove_passkey(
 ) -> Result<(), PasskeyError> {
     // Two who remove the last two wait for each other.
     store::lock_account(conn, account)?;
-    let found = account::by_id(conn, account)?.ok_or(PasskeyError::Unknown)?;
-    let others = store::passkeys(conn, account)?.into_iter().filter(|known| known.credential_id != id).count();
-    let by_mail = ways.mail && found.email.is_some();
-    if others == 0 && !by_mail && !(ways.upstream && store::has_upstream(conn, account)?) {
+    if !ways::is_another_left(conn, account, ways, &Without::Passkey(id))? {
         return Err(PasskeyError::LastWayIn);
     }
     let name = store::delete_passkey(conn, account, id)?.ok_or(PasskeyError::Unknown)?;

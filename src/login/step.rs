@@ -5,7 +5,7 @@ use chrono::TimeDelta;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::store;
+use super::{proofs, store};
 use crate::clock::Timestamp;
 use crate::db::{DbConnection, DbError};
 use crate::ids::LogInStepId;
@@ -28,6 +28,8 @@ pub enum StepKind {
     Passkey,
     /// A challenge for a passkey that is being added.
     NewPasskey,
+    /// A challenge for the passkey with which an account is claimed.
+    ClaimPasskey,
 }
 
 impl StepKind {
@@ -38,6 +40,7 @@ impl StepKind {
             Self::Choice => "choice",
             Self::Passkey => "passkey",
             Self::NewPasskey => "new_passkey",
+            Self::ClaimPasskey => "claim_passkey",
         }
     }
 }
@@ -164,5 +167,6 @@ pub fn take(conn: &mut DbConnection, token: &SecretHash, kind: StepKind, now: Ti
 /// # Errors
 /// When the database fails.
 pub fn forget_ended(conn: &mut DbConnection, now: Timestamp) -> Result<usize, DbError> {
-    Ok(store::delete_steps_before(conn, now.minus(TimeDelta::days(1)))?)
+    let steps = store::delete_steps_before(conn, now.minus(TimeDelta::days(1)))?;
+    Ok(steps.max(proofs::forget_old(conn, now)?))
 }

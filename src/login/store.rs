@@ -263,30 +263,6 @@ pub(super) fn upstream_links(
         .load(conn)
 }
 
-pub(super) fn delete_upstream(
-    conn: &mut DbConnection,
-    account: &AccountId,
-    issuer: &str,
-    subject: &str,
-) -> QueryResult<bool> {
-    Ok(diesel::delete(upstream_links::table.find((issuer, subject, account))).execute(conn)? == 1)
-}
-
-/// Deletes every way in that an account has of its own.
-pub(super) fn delete_methods(conn: &mut DbConnection, account: &AccountId) -> QueryResult<()> {
-    diesel::delete(passkeys::table.filter(passkeys::account_id.eq(account))).execute(conn)?;
-    let linked = upstream_links::table.filter(upstream_links::account_id.eq(account));
-    diesel::delete(linked).execute(conn).map(drop)
-}
-
-/// Ends every session and every one-use link.
-pub(super) fn end_all(conn: &mut DbConnection, account: &AccountId, now: Timestamp) -> QueryResult<()> {
-    let open = sessions::table.filter(sessions::account_id.eq(account)).filter(sessions::ended_at.is_null());
-    diesel::update(open).set(sessions::ended_at.eq(Some(now))).execute(conn)?;
-    let links = deep_links::table.filter(deep_links::account_id.eq(account)).filter(deep_links::used_at.is_null());
-    diesel::update(links).set(deep_links::used_at.eq(Some(now))).execute(conn).map(drop)
-}
-
 /// A session, without its secret or the hash of it.
 #[derive(Debug, Clone, Queryable)]
 pub struct KnownSession {

@@ -22,6 +22,7 @@ use super::who::Upstreamer;
 use crate::attestation::CanonicalEmail;
 use crate::clock::Timestamp;
 use crate::fetch::Fetch;
+use crate::ids::AccountId;
 use crate::openid;
 use crate::secret::{NoRandomness, Secret};
 
@@ -81,6 +82,9 @@ pub struct Journey {
     nonce: String,
     verifier: String,
     max_age: i64,
+    /// The account that the person is to be connected to, for its human who is logged in there.
+    #[serde(default)]
+    pub connects: Option<AccountId>,
 }
 
 /// The provider's own OpenID provider.
@@ -120,6 +124,12 @@ impl Upstream {
         })
     }
 
+    /// Its identifier, exactly.
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        self.issuer.as_str()
+    }
+
     /// Where to send the browser, and what to remember. `state` comes back with it. The person must have logged in at
     /// the issuer at most `within` ago; otherwise it asks them again.
     ///
@@ -150,6 +160,7 @@ impl Upstream {
             nonce: nonce.expose().to_owned(),
             verifier: verifier.secret().clone(),
             max_age,
+            connects: None,
         };
         Ok((url, journey))
     }

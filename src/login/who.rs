@@ -1,11 +1,13 @@
 //! What a log-in proved, and which accounts that opens.
 //!
-//! A mailbox opens the accounts of its address. A person of the upstream issuer opens the accounts that they are linked
-//! to, and, because that issuer is the provider's own, the accounts of the address that it verified, unless such an
-//! account belongs to another person there: addresses change hands.
+//! A mailbox opens the accounts of its address. A person of the upstream issuer opens the accounts that they are connected
+//! to, and as long as nobody has claimed them, those that the same issuer named for them as an orchestrator, and, because
+//! that issuer is the provider's own, those of the address that it verified. A claimed account is connected from inside ([`super::connect`]), never by an address: addresses change
+//! hands. What was asked for before an account was claimed does not open it after.
 
 use serde::{Deserialize, Serialize};
 
+use super::proofs::{self, Proofs};
 use super::session::{self, Authentication, Method, NewSession};
 use super::step::{self, StepError, StepKind};
 use super::store;
@@ -49,6 +51,19 @@ pub struct Proven {
     pub proof: Proof,
     /// The page of ours that the log-in leads to.
     pub onward: String,
+}
+
+/// A step that is taken with a log-in.
+#[derive(Debug, Clone)]
+pub struct Taking {
+    /// Of its secret.
+    pub token: SecretHash,
+    /// Which.
+    pub kind: StepKind,
+    /// When it began.
+    pub began_at: Timestamp,
+    /// Whether it is taken in the browser in which it began.
+    pub here: bool,
 }
 
 /// Why nobody is logged in.
@@ -107,10 +122,20 @@ fn of_upstream(conn: &mut DbConnection, person: &Upstreamer) -> Result<Vec<Accou
     for id in store::linked_upstream(conn, &person.issuer, &person.subject, MAX_ACCOUNTS)? {
         found.extend(account::by_id(conn, &id)?);
     }
+    // Until it is claimed: from then on only who is connected.
+    if let Some(named) = account::named_by(conn, &person.issuer, &person.subject)?
+        && !named.is_claimed()
+        && !found.iter().any(|linked| linked.id == named.id)
+    {
+        found.push(named);
+    }
     let Some(address) = &person.email else { return Ok(found) };
     for account in account::with_address(conn, address, MAX_ACCOUNTS)? {
         let known = found.iter().any(|linked: &Account| linked.id == account.id);
-        if !known && !store::is_anothers_upstream(conn, &account.id, &person.issuer, &person.subject)? {
+        if !known
+            && !account.is_claimed()
+            && !store::is_anothers_upstream(conn, &account.id, &person.issuer, &person.subject)?
+        {
             found.push(account);
         }
     }
@@ -126,19 +151,22 @@ fn of_upstream(conn: &mut DbConnection, person: &Upstreamer) -> Result<Vec<Accou
 pub fn log_in(
     conn: &mut DbConnection,
     (proof, account): (&Proof, &AccountId),
-    step: Option<(&SecretHash, StepKind)>,
+    step: Option<&Taking>,
     (session, replaces): (&SecretHash, Option<&SecretHash>),
     now: Timestamp,
 ) -> Result<(), LogInError> {
-    if let Some((token, kind)) = step {
-        step::take(conn, token, kind, now)?;
+    if let Some(step) = step {
+        step::take(conn, &step.token, step.kind, now)?;
+        if account::claimed_at(conn, account)?.is_some_and(|claimed| step.began_at <= claimed) {
+            return Err(LogInError::NotTheirs);
+        }
     }
     if !proof.accounts(conn)?.iter().any(|opened| opened.id == *account) {
         return Err(LogInError::NotTheirs);
     }
-    if let Proof::Upstream(person) = proof {
-        store::link_upstream(conn, &person.issuer, &person.subject, account, now)?;
-    }
+    let before = proofs::of_replaced(conn, replaces, account, now)?;
+    let proved = Proofs::of(proof, step.is_some_and(|step| step.here), now);
+    proofs::keep(conn, session, (proved, before), now)?;
     let new = NewSession {
         hash: session.clone(),
         account: account.clone(),

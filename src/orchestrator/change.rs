@@ -4,8 +4,8 @@ use diesel::result::{DatabaseErrorKind, Error as QueryError};
 use serde_json::json;
 use url::Url;
 
-use super::store;
 use super::{EmailDomain, ExistingAccount, Issuer, Orchestrator, OrchestratorName, Origin};
+use super::{distrust_store, store};
 use crate::audit::{self, Fact};
 use crate::clock::Timestamp;
 use crate::db::{DbConnection, DbError};
@@ -104,6 +104,7 @@ pub fn add(conn: &mut DbConnection, new: NewOrchestrator, now: Timestamp) -> Res
         origin: new.origin,
         created_at: now,
         suspended_at: None,
+        distrusted_keys: Vec::new(),
     };
     store::insert(conn, &added).map_err(|error| refusal(error, &added))?;
     let detail = json!({"name": added.name.as_str(), "issuer": added.issuer.as_str(), "client_id": added.client_id});
@@ -132,6 +133,9 @@ pub enum SuspendError {
     /// There is no such orchestrator.
     #[error("there is no orchestrator `{0}`")]
     Unknown(OrchestratorId),
+    /// It is distrusted: that has to be lifted first.
+    #[error("the orchestrator is distrusted: see `portreeve orchestrator restore`")]
+    Distrusted,
     /// The database failed.
     #[error(transparent)]
     Db(#[from] DbError),
@@ -154,8 +158,29 @@ pub fn suspend(conn: &mut DbConnection, id: &OrchestratorId, now: Timestamp) -> 
 /// # Errors
 /// When there is no such orchestrator, or the database fails.
 pub fn resume(conn: &mut DbConnection, id: &OrchestratorId, now: Timestamp) -> Result<Orchestrator, SuspendError> {
+    if distrust_store::keeps_suspended(conn, id).map_err(DbError::from)? {
+        return Err(SuspendError::Distrusted);
+    }
     if store::clear_suspended(conn, id).map_err(DbError::from)? {
         record(conn, id, "orchestrator.resumed", json!({}), now).map_err(DbError::from)?;
+    }
+    present(conn, id)
+}
+
+/// What happens from now on when it attests an address that already has an account. What was linked, asked or opened
+/// before stays. The same word again changes nothing.
+///
+/// # Errors
+/// When there is no such orchestrator, or the database fails.
+pub fn set_existing_account(
+    conn: &mut DbConnection,
+    id: &OrchestratorId,
+    policy: ExistingAccount,
+    now: Timestamp,
+) -> Result<Orchestrator, SuspendError> {
+    if store::set_existing_account(conn, id, policy).map_err(DbError::from)? {
+        let detail = json!({"existing_account": policy.as_str()});
+        record(conn, id, "orchestrator.policy_changed", detail, now).map_err(DbError::from)?;
     }
     present(conn, id)
 }

@@ -36,6 +36,9 @@ pub enum KeyError {
     /// The issuer's set has no such key.
     #[error("the issuer has no such key")]
     Unknown,
+    /// The operator distrusts it.
+    #[error("the key is distrusted")]
+    Distrusted,
     /// The issuer's keys cannot be had: worth trying again later.
     #[error("the issuer's keys cannot be had: {0}")]
     Unavailable(String),
@@ -82,6 +85,20 @@ impl KeyCache {
     /// # Errors
     /// When the issuer has no such key, or its keys cannot be had.
     pub async fn find(
+        &self,
+        orchestrator: &Orchestrator,
+        kid: Option<&str>,
+        now: Timestamp,
+    ) -> Result<VerifyingKey, KeyError> {
+        let key = self.look_up(orchestrator, kid, now).await?;
+        // A key is named by the issuer's set, whatever the token says.
+        match key.common.key_id.as_deref() {
+            Some(named) if orchestrator.distrusts_key(named) => Err(KeyError::Distrusted),
+            _ => Ok(key),
+        }
+    }
+
+    async fn look_up(
         &self,
         orchestrator: &Orchestrator,
         kid: Option<&str>,

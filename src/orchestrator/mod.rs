@@ -4,11 +4,16 @@
 //! issuer's own discovery document. Refuses: an issuer that nobody registered, and everything of a suspended one.
 
 mod change;
+mod distrust;
+mod distrust_store;
 mod issuer;
 mod keys;
 mod notify;
 mod profile;
+pub mod security_event;
 mod store;
+mod stream;
+mod stream_store;
 mod wire;
 mod wire_store;
 
@@ -21,7 +26,14 @@ use crate::ids::OrchestratorId;
 use crate::money::{Amount, Currency};
 use crate::signing::SignatureAlgorithm;
 
-pub use change::{AddError, NewOrchestrator, SuspendError, add, resume, suspend};
+pub use change::{AddError, NewOrchestrator, SuspendError, add, resume, set_existing_account, suspend};
+pub use distrust::{
+    BeginError, Belief, Depth, Distrust, NewDistrust, Phase, Statement, WhoseDistrust, begin, is_disbelieved, lift,
+};
+pub use distrust_store::{
+    advance as advance_distrust, barrier, by_cause as distrusts_by, by_id as distrust_by_id,
+    of_cause as distrusts_of_cause, of_orchestrator as distrusts_of, unfinished as unfinished_distrusts,
+};
 pub use issuer::{EmailDomain, InvalidEmailDomain, InvalidIssuer, InvalidName, Issuer, OrchestratorName};
 pub use keys::{KeyCache, KeyError};
 pub use notify::{Courier, NotificationSecret, deliver_due};
@@ -30,6 +42,10 @@ pub use profile::{
     UpdatesShape,
 };
 pub use store::{by_id, by_issuer, by_name_or_id, list, suspended};
+pub use stream::{StreamSettings, StreamToken};
+pub use stream_store::{
+    SeenEvent, claim_poll, due_polls, forget_events, remember_event, seen_event, set_stream, stream_of, stream_verified,
+};
 pub use wire::{AccountAnswer, SignatureMode, WireSecret, WireSettings};
 pub use wire_store::{
     add_secret, retire_secret, secrets, secrets_of, set_wire, unsigned_wires, wire_by_client_id, wire_of,
@@ -68,9 +84,17 @@ pub struct Orchestrator {
     pub created_at: Timestamp,
     /// Since when nothing of it is believed.
     pub suspended_at: Option<Timestamp>,
+    /// Its keys that we believe no longer, by `kid`; and its wire secrets, by id.
+    pub distrusted_keys: Vec<String>,
 }
 
 impl Orchestrator {
+    /// Whether what this key signed is not believed.
+    #[must_use]
+    pub fn distrusts_key(&self, key: &str) -> bool {
+        self.distrusted_keys.iter().any(|known| known == key)
+    }
+
     /// The ceiling of a new, unclaimed account.
     #[must_use]
     pub fn opening_ceiling(&self) -> Amount {
@@ -89,7 +113,8 @@ impl Orchestrator {
 pub enum ExistingAccount {
     /// Refuse, and send the human to consent.
     UserConsent,
-    /// Open a separate account; the human may merge it later.
+    /// Open a separate account; the human may merge it later, move things out of it, or discard it, from inside their own.
+    /// Whoever asks cannot tell it from an account of somebody new.
     Sidecar,
     /// Link the existing account without asking its owner. Whoever controls the orchestrator then controls every account
     /// whose address it vouches for: only for an orchestrator that is the provider's own.

@@ -11,19 +11,19 @@ use serde_json::{Value, json};
 use url::Url;
 use zeroize::Zeroizing;
 
-use super::{Orchestrator, WireSettings, by_id, wire_of};
+use super::{Orchestrator, WireSettings, by_id, security_event, stream_of, wire_of};
 use crate::clock::{Clock, Timestamp};
 use crate::db::{Db, DbError};
 use crate::fetch::{Fetch, Outgoing};
 use crate::ids::OrchestratorId;
 use crate::outbox::{self, Delivery, Try};
 use crate::secret::NoRandomness;
-use crate::signing::Sealer;
+use crate::signing::{KeyRing, Sealer};
 
 /// How many are sent at once.
 const AT_ONCE: i64 = 16;
 /// How long a suspended orchestrator is left alone before it is looked at again.
-const SUSPENDED_WAIT: TimeDelta = TimeDelta::hours(1);
+pub(super) const SUSPENDED_WAIT: TimeDelta = TimeDelta::hours(1);
 
 /// The secret that signs notifications to one orchestrator: `whsec_` and base64, as receivers' libraries want it.
 #[derive(Debug)]
@@ -56,6 +56,10 @@ pub struct Courier {
     pub fetch: Fetch,
     /// Opens the secrets.
     pub sealer: Arc<Sealer>,
+    /// Signs security events.
+    pub ring: Arc<KeyRing>,
+    /// Our issuer identifier.
+    pub issuer: String,
 }
 
 /// Sends what is due, each to its orchestrator, and records how it ended. Answers how many were tried.
@@ -78,8 +82,13 @@ async fn deliver(courier: &Courier, due: Delivery, clock: &dyn Clock) -> Result<
         return Ok(false);
     }
     let id = due.orchestrator_id.clone();
-    let known = courier.db.read(move |conn| Ok::<_, DbError>((by_id(conn, &id)?, wire_of(conn, &id)?))).await?;
-    let ended = send(courier, &due, known, now).await;
+    let ended = if security_event::is_one(&due.kind) {
+        let known = courier.db.read(move |conn| Ok::<_, DbError>((by_id(conn, &id)?, stream_of(conn, &id)?))).await?;
+        security_event::send(courier, &due, known, now).await
+    } else {
+        let known = courier.db.read(move |conn| Ok::<_, DbError>((by_id(conn, &id)?, wire_of(conn, &id)?))).await?;
+        send(courier, &due, known, now).await
+    };
     if let Try::Failed(reason) | Try::Refused(reason) = &ended {
         tracing::warn!(event = %due.event_id, orchestrator = %due.orchestrator_id, reason, "a notification was not taken");
     }

@@ -4,10 +4,10 @@ use std::str::FromStr;
 
 use diesel::prelude::*;
 
-use super::{EmailDomain, Orchestrator};
+use super::{EmailDomain, ExistingAccount, Orchestrator};
 use crate::clock::Timestamp;
 use crate::db::schema::orchestrators;
-use crate::db::{DbConnection, DbError};
+use crate::db::{DbConnection, DbError, directly};
 use crate::ids::OrchestratorId;
 use crate::money::{Amount, Currency};
 use crate::signing::SignatureAlgorithm;
@@ -30,6 +30,7 @@ struct Row {
     origin: String,
     created_at: Timestamp,
     suspended_at: Option<Timestamp>,
+    distrusted_keys: String,
 }
 
 impl TryFrom<Row> for Orchestrator {
@@ -39,7 +40,12 @@ impl TryFrom<Row> for Orchestrator {
         let algorithms: Vec<SignatureAlgorithm> = words(&row.id, "algorithms", &row.algorithms)?;
         let email_domains: Vec<EmailDomain> = words(&row.id, "email_domains", &row.email_domains)?;
         let settlement_url = row.settlement_url.as_deref().map(|text| column(&row.id, "settlement_url", text));
+        let distrusted_keys = serde_json::from_str(&row.distrusted_keys).map_err(|_no_list| {
+            let text = format!("table `orchestrators`, row {}: `distrusted_keys` is no JSON list", row.id);
+            DbError::from(diesel::result::Error::DeserializationError(text.into()))
+        })?;
         Ok(Self {
+            distrusted_keys,
             name: column(&row.id, "name", &row.name)?,
             issuer: column(&row.id, "issuer", &row.issuer)?,
             client_id: row.client_id,
@@ -94,6 +100,7 @@ pub(super) fn insert(conn: &mut DbConnection, new: &Orchestrator) -> QueryResult
         origin: new.origin.as_str().to_owned(),
         created_at: new.created_at,
         suspended_at: new.suspended_at,
+        distrusted_keys: "[]".to_owned(),
     };
     diesel::insert_into(orchestrators::table).values(&row).execute(conn).map(drop)
 }
@@ -103,7 +110,8 @@ pub(super) fn insert(conn: &mut DbConnection, new: &Orchestrator) -> QueryResult
 /// # Errors
 /// When the database fails or holds an impossible row.
 pub fn by_issuer(conn: &mut DbConnection, issuer: &str) -> Result<Option<Orchestrator>, DbError> {
-    let row: Option<Row> = orchestrators::table.filter(orchestrators::issuer.eq(issuer)).first(conn).optional()?;
+    let named = orchestrators::table.filter(orchestrators::issuer.eq(issuer));
+    let row: Option<Row> = directly!(conn, |conn| named.get_result(conn)).optional()?;
     row.map(Orchestrator::try_from).transpose()
 }
 
@@ -112,7 +120,7 @@ pub fn by_issuer(conn: &mut DbConnection, issuer: &str) -> Result<Option<Orchest
 /// # Errors
 /// When the database fails or holds an impossible row.
 pub fn by_id(conn: &mut DbConnection, id: &OrchestratorId) -> Result<Option<Orchestrator>, DbError> {
-    let row: Option<Row> = orchestrators::table.find(id).first(conn).optional()?;
+    let row: Option<Row> = directly!(conn, |conn| orchestrators::table.find(id).get_result(conn)).optional()?;
     row.map(Orchestrator::try_from).transpose()
 }
 
@@ -154,6 +162,25 @@ pub(super) fn clear_suspended(conn: &mut DbConnection, id: &OrchestratorId) -> Q
     let changed = diesel::update(orchestrators::table.find(id).filter(orchestrators::suspended_at.is_not_null()))
         .set(orchestrators::suspended_at.eq(None::<Timestamp>))
         .execute(conn)?;
+    Ok(changed == 1)
+}
+
+/// Writes down which keys are believed no longer.
+pub(super) fn set_distrusted_keys(conn: &mut DbConnection, id: &OrchestratorId, keys: &[String]) -> QueryResult<()> {
+    diesel::update(orchestrators::table.find(id))
+        .set(orchestrators::distrusted_keys.eq(serde_json::json!(keys).to_string()))
+        .execute(conn)
+        .map(drop)
+}
+
+/// Whether this call changed it.
+pub(super) fn set_existing_account(
+    conn: &mut DbConnection,
+    id: &OrchestratorId,
+    policy: ExistingAccount,
+) -> QueryResult<bool> {
+    let other = orchestrators::table.find(id).filter(orchestrators::existing_account.ne(policy.as_str()));
+    let changed = diesel::update(other).set(orchestrators::existing_account.eq(policy.as_str())).execute(conn)?;
     Ok(changed == 1)
 }
 

@@ -61,8 +61,7 @@ pub fn close(conn: &mut DbConnection, account: &AccountId, now: Timestamp) -> Re
     account::begin_closing(conn, account, now)?;
     budget::stop_spending(conn, account, now)?;
     authorization::revoke_all_agents(conn, account, "closing", now)?;
-    login::end_all(conn, account, now)?;
-    Ok(())
+    Ok(login::end_all(conn, account, now)?)
 }
 
 /// Notes that everything in accounts that are closing is to go, and closes those in which nothing is left to settle. Answers how many.
@@ -86,9 +85,5 @@ fn finish(conn: &mut DbConnection, account: &AccountId, now: Timestamp) -> Resul
     if !resource::all_ended(conn, account)? || payment::count_held(conn, account)? > 0 {
         return Ok(false);
     }
-    if !account::finish_closing(conn, account, now)? {
-        return Ok(false);
-    }
-    login::forget_methods(conn, account)?;
-    Ok(true)
+    account::finish_closing(conn, account, now)
 }

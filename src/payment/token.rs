@@ -219,6 +219,7 @@ mod tests {
             origin: Origin::Operator,
             created_at: NOW,
             suspended_at: None,
+            distrusted_keys: Vec::new(),
         }
     }
 

@@ -18,6 +18,7 @@ use chrono::TimeDelta;
 
 use super::change_store::{self, PlanChange};
 use super::drivers::{Credentials, Driver, Outcome, Rotated, Work};
+use super::quarantine_store::{self, Halt};
 use super::read::credentials_place;
 use super::store::{self, Operation};
 use super::{Desk, Resource, ResourceState, usage};
@@ -134,6 +135,14 @@ pub async fn advance(
         if job.operation.finished {
             return Ok(Progress::Finished);
         }
+        if job.resource.quarantined_at.is_some() && !quarantine_store::is_halt(&job.operation) {
+            let operation = job.operation;
+            let park = move |conn: &mut DbConnection| {
+                Ok::<_, AdvanceError>(quarantine_store::park_one(conn, &operation, now)?)
+            };
+            desk.cashier.db.write(account.as_str(), park).await?;
+            return Ok(Progress::Waiting);
+        }
         let step = match withdrawn(&job) {
             Some(step) => step,
             None => run(desk, &job, now).await?,
@@ -208,6 +217,8 @@ async fn run(desk: &Desk, job: &Job, now: Timestamp) -> Result<Step, AdvanceErro
         "unmake" => unmake(desk, job).await,
         "revert" => revert(desk, job).await,
         "withdraw" => withdraw(desk, job).await,
+        "suspend" => halt(desk, job, Halt::Suspend).await,
+        "resume" => halt(desk, job, Halt::Resume).await,
         _ => Err(AdvanceError::Inconsistent("an operation with an unknown step")),
     }
 }
@@ -313,6 +324,8 @@ async fn rotate(desk: &Desk, job: &Job) -> Result<Step, AdvanceError> {
     let Some((driver, work)) = bound(desk, job, &Is::Renewed)? else { return Ok(undo(NOT_SOLD)) };
     Ok(match driver.rotate(&work).await {
         Outcome::Done(Rotated { credentials, overlap }) => {
+            // What is renewed is for whoever knew the old ones to know nothing any more.
+            let overlap = overlap.filter(|_| job.operation.verb != "renew");
             let overlap = overlap.map(|time| time.min(super::rotate::LONGEST_OVERLAP));
             Step::Done(Made { credentials: Some(credentials), overlap })
         }
@@ -330,6 +343,21 @@ async fn remove(desk: &Desk, job: &Job) -> Result<Step, AdvanceError> {
         Outcome::Done(()) => Step::Done(Made::default()),
         Outcome::Pending => Step::Wait,
         Outcome::Refused(why) => Step::Attention(why),
+        Outcome::Unknown(why) => unknown(job, &why),
+    })
+}
+
+/// What a driver cannot suspend stays held back here all the same.
+async fn halt(desk: &Desk, job: &Job, halt: Halt) -> Result<Step, AdvanceError> {
+    let Some((driver, work)) = bound(desk, job, &Is::Now)? else { return Ok(Step::Failed(NOT_SOLD.to_owned())) };
+    let outcome = match halt {
+        Halt::Suspend => driver.suspend(&work).await,
+        Halt::Resume => driver.resume(&work).await,
+    };
+    Ok(match outcome {
+        Outcome::Done(()) => Step::Done(Made::default()),
+        Outcome::Pending => Step::Wait,
+        Outcome::Refused(why) => Step::Failed(why),
         Outcome::Unknown(why) => unknown(job, &why),
     })
 }
@@ -454,6 +482,10 @@ fn finish(
 ) -> Result<(), AdvanceError> {
     let resource = &job.resource;
     let action = match (job.operation.verb.as_str(), step) {
+        ("suspend", Step::Done(_)) => "resource.suspended",
+        ("suspend", _) => "resource.suspension_refused",
+        ("resume", Step::Done(_)) => "resource.resumed",
+        ("resume", _) => "resource.resumption_refused",
         (_, Step::Withdrawn(_)) => {
             arrive(conn, resource, ResourceState::NeedsAttention, why, now)?;
             store::set_credentials(conn, (&resource.account_id, &resource.id), None)?;
@@ -476,13 +508,13 @@ fn finish(
             change_store::end(conn, resource, now)?;
             "resource.change_refused"
         }
-        ("rotate", Step::Done(made)) => {
+        ("rotate" | "renew", Step::Done(made)) => {
             let sealed = sealed.ok_or(AdvanceError::Inconsistent("a rotation without credentials"))?;
             change_store::replace_credentials(conn, resource, sealed, made.overlap.map(|time| now.plus(time)))?;
             change_store::end(conn, resource, now)?;
             "resource.credentials_rotated"
         }
-        ("rotate", _) => {
+        ("rotate" | "renew", _) => {
             change_store::end(conn, resource, now)?;
             "resource.rotation_refused"
         }
@@ -513,6 +545,10 @@ fn arrive(
         [ResourceState::Provisioning, ResourceState::Removing, ResourceState::NeedsAttention, ResourceState::Changing];
     let whose = (&resource.account_id, &resource.id);
     store::set_state(conn, whose, &from, to, why, now)?;
+    // It was held back while it was being made.
+    if to == ResourceState::Ready && quarantine_store::is_quarantined(conn, whose.0, whose.1)? {
+        quarantine_store::insert_halt(conn, whose, Halt::Suspend, now)?;
+    }
     if matches!(to, ResourceState::Removed | ResourceState::Failed) {
         store::set_credentials(conn, whose, None)?;
     }

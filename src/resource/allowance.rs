@@ -2,11 +2,12 @@
 //! any other; the rest is judged here, in the transaction of the purchase.
 
 use super::allowance_store;
-use crate::catalog::PlanRef;
+use super::sale::Sale;
+use crate::catalog::{Offer, PlanRef};
 use crate::clock::Timestamp;
 use crate::db::{DbConnection, DbError};
 use crate::ids::AccountId;
-use crate::money::{Amount, Money};
+use crate::money::{Amount, Currency, Money};
 use crate::payment::budget::AgentLimit;
 
 /// What a human allowed an agent to buy.
@@ -22,6 +23,44 @@ pub struct Allowance {
     pub offers: Option<Vec<(String, String)>>,
     /// How many in all.
     pub max_count: Option<u32>,
+    /// A plan: what may be bought line by line, and nothing else. Empty: there is none.
+    pub lines: Vec<AllowanceLine>,
+}
+
+/// Some resources of one kind that a human saw with their price.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AllowanceLine {
+    /// Of which service.
+    pub service: String,
+    /// Which plan.
+    pub plan: String,
+    /// How many in all.
+    pub count: u32,
+    /// The most that one may cost in a calendar month.
+    pub each: WorstCase,
+}
+
+/// What one resource costs at the most in a calendar month.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WorstCase {
+    /// Nothing for what is free.
+    pub currency: Option<Currency>,
+    /// How much.
+    pub amount: Amount,
+}
+
+impl WorstCase {
+    /// Of an offer, whatever it is bought beside: a parent can make it dearer.
+    #[must_use]
+    pub fn of(offer: &Offer) -> Self {
+        let parents = offer.plan.rules.parents.iter().filter_map(|parent| parent.price.as_ref());
+        let prices = parents.chain([&offer.plan.price]);
+        let most = prices.max_by_key(|price| price.worst_case());
+        Self {
+            currency: most.and_then(crate::catalog::Price::currency),
+            amount: most.map_or(Amount::ZERO, crate::catalog::Price::worst_case),
+        }
+    }
 }
 
 /// Why an agent may not buy. Nothing was held, charged or made.
@@ -36,6 +75,21 @@ pub enum AllowanceError {
     /// There are as many as the human allowed.
     #[error("the human did not allow more resources than there were")]
     Count,
+    /// The plan that the human allowed has no such line.
+    #[error("the plan that the human allowed has nothing of this kind")]
+    NotPlanned,
+    /// As many were made as the plan has.
+    #[error("the plan that the human allowed has {allowed} of this kind, and all of them were made")]
+    PlanUsedUp {
+        /// How many it has.
+        allowed: i64,
+    },
+    /// The catalog's price rose above what the human saw.
+    #[error("it costs more now than the human saw: {most}")]
+    Dearer {
+        /// What the human saw.
+        most: String,
+    },
     /// The time is over.
     #[error("the time for which the human allowed it is over")]
     Ended,
@@ -58,13 +112,14 @@ pub fn allow(conn: &mut DbConnection, account: &AccountId, id: &str, allowance: 
     Ok(allowance_store::insert(conn, account, id, allowance)?)
 }
 
-/// Takes one purchase of `due` off an allowance, or says why not.
+/// Takes one purchase off an allowance, or says why not.
 pub(super) fn take(
     conn: &mut DbConnection,
     (account, id): (&AccountId, &str),
-    (plan, due): (&PlanRef, Amount),
+    sale: &Sale,
     now: Timestamp,
 ) -> Result<(), AllowanceError> {
+    let (plan, due) = (&sale.plan, sale.due);
     let allowance = allowance_store::find(conn, account, id)?;
     if allowance.ends_at.is_some_and(|end| end <= now) {
         return Err(AllowanceError::Ended);
@@ -78,7 +133,35 @@ pub(super) fn take(
     if allowance.single.is_some_and(|single| single < due) {
         return Err(AllowanceError::Single);
     }
-    if allowance_store::count_one(conn, account, id)? { Ok(()) } else { Err(AllowanceError::Count) }
+    if !allowance_store::count_one(conn, account, id)? {
+        return Err(AllowanceError::Count);
+    }
+    take_line(conn, (account, id), plan, sale.worst_case())
+}
+
+/// Takes one off the line of a plan. Without a plan there is nothing to do.
+fn take_line(
+    conn: &mut DbConnection,
+    (account, id): (&AccountId, &str),
+    plan: &PlanRef,
+    costs: WorstCase,
+) -> Result<(), AllowanceError> {
+    if allowance_store::count_line(conn, (account, id), plan, costs)? {
+        return Ok(());
+    }
+    match allowance_store::line(conn, (account, id), plan)? {
+        None if allowance_store::has_lines(conn, (account, id))? => Err(AllowanceError::NotPlanned),
+        None => Ok(()),
+        Some((line, made)) if made >= i64::from(line.count) => {
+            Err(AllowanceError::PlanUsedUp { allowed: line.count.into() })
+        }
+        Some((line, _)) => Err(AllowanceError::Dearer {
+            most: line.each.currency.map_or_else(
+                || "it was free".to_owned(),
+                |currency| format!("at most {} a month", Money { amount: line.each.amount, currency }),
+            ),
+        }),
+    }
 }
 
 /// The ceiling that an allowance is, if it is one and its time is not over.

@@ -12,6 +12,7 @@ use super::person::{self, InformationNeeded};
 use super::placement::Placement;
 use super::sale::Sale;
 use super::store::{self, NewOperation, NewResource};
+use super::unclaimed::{self, More, Unclaimed, UnclaimedError};
 use super::{AdvanceError, Desk, Resource, ResourceState, advance, wire_store};
 use crate::account::{self, AdmitError, AgentKey, Barred, SealedFact};
 use crate::audit::{self, Fact};
@@ -21,6 +22,7 @@ use crate::db::{DbConnection, DbError};
 use crate::idempotency::{self, KeyReused, Keyed, NewKey};
 use crate::ids::{AccountId, AgentId, OrchestratorId, ResourceId};
 use crate::money::{Amount, Money};
+use crate::payment::budget;
 use crate::payment::charge::{self, ChargeState};
 use crate::payment::token::PaymentToken;
 use crate::signing::SealError;
@@ -94,6 +96,9 @@ pub enum BuyError {
     /// The human did not allow it.
     #[error(transparent)]
     Allowance(#[from] AllowanceError),
+    /// Nobody has claimed the account, and it may not have more until then.
+    #[error(transparent)]
+    Unclaimed(#[from] UnclaimedError),
     /// More has to be known about the buyer.
     #[error(transparent)]
     Information(#[from] InformationNeeded),
@@ -103,6 +108,9 @@ pub enum BuyError {
     /// It cannot be paid.
     #[error(transparent)]
     Pay(#[from] PayError),
+    /// The orchestrator is distrusted: nothing is bought through it.
+    #[error("nothing is bought through this orchestrator any more")]
+    Distrusted,
     /// The key belongs to another request.
     #[error(transparent)]
     KeyReused(#[from] KeyReused),
@@ -161,10 +169,11 @@ pub async fn buy(
     let names = Names::new(now);
     let token = names.seal(&desk.cashier, &purchase.account_id, token)?;
     let (account, operation) = (purchase.account_id.clone(), names.operation.clone());
-    let mut tries = TRIES;
+    let (mut tries, limits) = (TRIES, desk.unclaimed);
     let wanted = loop {
         let (purchase, token, keyed, names) = (purchase.clone(), token.clone(), keyed.clone(), names.clone());
-        let work = move |conn: &mut DbConnection| record(conn, &purchase, token.as_ref(), &keyed, &names, now);
+        let work =
+            move |conn: &mut DbConnection| record(conn, &purchase, (token.as_ref(), limits), &keyed, &names, now);
         match desk.cashier.db.write(account.as_str(), work).await {
             Err(error) if error.lost_race() && tries > 0 => tries -= 1,
             other => break other?,
@@ -179,7 +188,7 @@ pub async fn buy(
 fn record(
     conn: &mut DbConnection,
     purchase: &Purchase,
-    token: Option<&SealedToken>,
+    (token, limits): (Option<&SealedToken>, Unclaimed),
     keyed: &Keyed,
     names: &Names,
     now: Timestamp,
@@ -196,11 +205,12 @@ fn record(
     let key = NewKey { account_id: account, keyed, subject, sealed_answer: None, lifetime };
     idempotency::insert(conn, &key, now)?;
     let agent = account::act(conn, &purchase.agent(), now)?;
+    unclaimed::check(conn, account, (limits, More::Resource), now)?;
     let offer = purchase.edition.offer(&purchase.plan).ok_or(BuyError::UnknownPlan)?;
     person::pass_on(conn, (account, &purchase.orchestrator_id), &offer.kyc, &purchase.information, now)??;
     let sale = sell(conn, purchase)?;
     if let Some(allowance) = &purchase.allowance {
-        allowance::take(conn, (account, allowance), (&purchase.plan, sale.due), now)?;
+        allowance::take(conn, (account, allowance), &sale, now)?;
     }
     let bill = Bill {
         account,
@@ -216,6 +226,10 @@ fn record(
     };
     let token = pay::pay(conn, &bill, token)?;
     let held = Amount::ZERO < sale.due;
+    // A hold looks at the account's state itself; what costs nothing passes no ceiling that would.
+    if !held && !store::lock_usable(conn, account)? {
+        return Err(PayError::Stopped.into());
+    }
     let parent = sale.parent.as_ref().map(ToString::to_string);
     let row = NewResource {
         account_id: account,
@@ -242,6 +256,10 @@ fn record(
         wire_store::insert(conn, (account, &names.resource), &purchase.orchestrator_id, placement, now)?;
     }
     begin(conn, (purchase, &agent.id), &sale, names, now)?;
+    // Asked last: what stands above keeps whoever stops it waiting, or finds it stopped.
+    if budget::is_stopped_through(conn, account, &purchase.orchestrator_id)? {
+        return Err(BuyError::Distrusted);
+    }
     Ok(Wanted { id: names.resource.clone(), repeated: false })
 }
 

@@ -12,6 +12,7 @@ use super::pay::{self, Bill, Names, PayError, SealedToken};
 use super::person::{self, InformationNeeded};
 use super::sale::{Sale, price_under};
 use super::store::{self, NewOperation};
+use super::unclaimed::{self, More, Unclaimed, UnclaimedError};
 use super::{AdvanceError, Desk, Resource, ResourceState, advance};
 use crate::account::{self, AdmitError, AgentKey, Barred, SealedFact};
 use crate::audit::{self, Fact};
@@ -87,6 +88,9 @@ pub enum ChangeError {
     /// What is configured does not fit the plan.
     #[error("the configuration does not fit the plan")]
     Configuration(PlanRef, Vec<WrongConfiguration>),
+    /// Nobody has claimed the account, and it may not have more until then.
+    #[error(transparent)]
+    Unclaimed(#[from] UnclaimedError),
     /// More has to be known about the buyer.
     #[error(transparent)]
     Information(#[from] InformationNeeded),
@@ -176,10 +180,10 @@ pub async fn change_plan(
     let names = Names::new(now);
     let token = names.seal(&desk.cashier, &change.account_id, token)?;
     let (account, operation) = (change.account_id.clone(), names.operation.clone());
-    let mut tries = TRIES;
+    let (mut tries, limits) = (TRIES, desk.unclaimed);
     let changed = loop {
         let (change, token, keyed, names) = (change.clone(), token.clone(), keyed.clone(), names.clone());
-        let work = move |conn: &mut DbConnection| begin(conn, &change, token.as_ref(), &keyed, &names, now);
+        let work = move |conn: &mut DbConnection| begin(conn, &change, (token.as_ref(), limits), &keyed, &names, now);
         match desk.cashier.db.write(account.as_str(), work).await {
             Err(error) if error.lost_race() && tries > 0 => tries -= 1,
             other => break other?,
@@ -194,7 +198,7 @@ pub async fn change_plan(
 fn begin(
     conn: &mut DbConnection,
     change: &Change,
-    token: Option<&SealedToken>,
+    (token, limits): (Option<&SealedToken>, Unclaimed),
     keyed: &Keyed,
     names: &Names,
     now: Timestamp,
@@ -229,6 +233,9 @@ fn begin(
     }
     let sale = sell(conn, change, &resource, &to)?;
     let due = to.due(&change.edition, &resource, &sale);
+    if Amount::ZERO < due {
+        unclaimed::check(conn, account, (limits, More::Plan), now)?;
+    }
     let token = charge(conn, (&resource, &agent.id), &to, (&sale, due), token, names, now)?;
     let row = PlanChange {
         account_id: account.clone(),

@@ -55,7 +55,10 @@ pub(super) fn begin(
     plan: Option<&str>,
     now: Timestamp,
 ) -> QueryResult<bool> {
-    let ready = resources::table.find((account, id)).filter(resources::state.eq(ResourceState::Ready.as_str()));
+    let ready = resources::table
+        .find((account, id))
+        .filter(resources::state.eq(ResourceState::Ready.as_str()))
+        .filter(resources::quarantined_at.is_null());
     let changed = diesel::update(ready)
         .set((
             resources::state.eq(ResourceState::Changing.as_str()),

@@ -33,7 +33,7 @@ pub struct Link {
 /// Why nothing is linked.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
-    /// There is no such resource, or it is not this account's, is of another plan, is gone, was bought through another
+    /// There is no such resource, or it is not this account's, is of another plan, is gone or held back, was bought through another
     /// orchestrator or is held by one: who asks does not learn which.
     #[error("the account has no such resource to link")]
     NotFound,
@@ -76,7 +76,8 @@ fn take_up(conn: &mut DbConnection, link: &Link, now: Timestamp) -> Result<Resou
         (resource.service.as_str(), resource.plan.as_str()) == (link.plan.service.as_str(), link.plan.plan.as_str());
     // Whoever bought it is who pays for it, under that orchestrator's ceilings and with its tokens.
     let theirs = resource.orchestrator_id == link.orchestrator_id;
-    if !same_plan || !theirs || matches!(resource.state, ResourceState::Removed | ResourceState::Failed) {
+    let held = resource.quarantined_at.is_some();
+    if !same_plan || !theirs || held || matches!(resource.state, ResourceState::Removed | ResourceState::Failed) {
         return Err(LinkError::NotFound);
     }
     match wire_store::holder(conn, account, id)? {

@@ -18,18 +18,26 @@ mod pay;
 mod person;
 mod placement;
 mod progress;
+mod quarantine;
+mod quarantine_store;
 mod read;
+mod rehome;
+mod rehome_store;
 mod remove;
+mod renewal;
+mod renewal_store;
 mod rotate;
 mod sale;
 mod settle;
 mod store;
+mod unclaimed;
+mod unclaimed_store;
 mod unwanted;
 mod unwanted_store;
 mod wire_store;
 
 pub use advance::{AdvanceError, Progress, advance, resume_due};
-pub use allowance::{Allowance, AllowanceError, allow};
+pub use allowance::{Allowance, AllowanceError, AllowanceLine, WorstCase, allow};
 pub use buy::{BuyError, Purchase, Wanted, buy, charge_of, of_key, paid, standing};
 pub use change::{Change, ChangeError, Changed, change_plan, changed_before};
 pub use constraints::ConstraintError;
@@ -38,12 +46,16 @@ pub use pay::PayError;
 pub use person::{InformationNeeded, still_needed};
 pub use placement::{Environment, InvalidEnvironment, InvalidTheirName, Placement, TheirName};
 pub use progress::{Came, came_of, came_of_purchase};
+pub use quarantine::{made_or_renewed, quarantine, release};
 pub use read::{OpenCredentialsError, Shown, open_credentials, public_values};
+pub use rehome::{Coming, MAX_AT_ONCE, RehomeError, is_in_use, remove_all, take_over};
 pub use remove::{By, RemoveError, remove};
+pub use renewal::{renew_all, renew_due};
 pub use rotate::{LONGEST_OVERLAP, RotateError, rotate};
 pub use sale::price_under;
 pub use settle::{SettleError, Verdict, settle_hold};
 pub use store::{by_id, is_worked_on, list, owner_of};
+pub use unclaimed::{Unclaimed, UnclaimedError};
 pub use unwanted::{Unmaking, made_by, remove_unwanted, unmaking, unwant, wanted_of_account, wanted_of_agent};
 pub use unwanted_store::{all_ended, count_present, made_since};
 pub use wire_store::holder;
@@ -157,6 +169,8 @@ pub struct Resource {
     pub price_parent: Option<String>,
     /// How often its credentials were replaced.
     pub generation: i64,
+    /// Since when it is held back: nobody uses, changes or removes it.
+    pub quarantined_at: Option<Timestamp>,
     /// Within whose allowance it was bought: an agent's that a human allowed something.
     pub allowance_id: Option<String>,
     /// The program that bought it, by its name at the orchestrator.
@@ -195,6 +209,8 @@ pub struct Desk {
     pub credential_sealer: Arc<Sealer>,
     /// The driver settings of each service, as the catalog's files have them: they are never published.
     pub bindings: FindBinding,
+    /// What accounts that nobody has claimed may have.
+    pub unclaimed: Unclaimed,
 }
 
 /// Which driver makes a service, and with which settings.

@@ -147,7 +147,7 @@ pub(super) fn pay(
         now,
     )?;
     same_currency(&counters, currency)?;
-    if budget::is_stopped(conn, account)? {
+    if budget::is_stopped(conn, account)? || budget::is_stopped_through(conn, account, orchestrator)? {
         return Err(PayError::Stopped);
     }
     if Amount::ZERO < bill.due {

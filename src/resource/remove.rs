@@ -96,21 +96,42 @@ fn begin(
     (operation, by): (&OperationId, &By),
     now: Timestamp,
 ) -> Result<bool, RemoveError> {
-    let from = [ResourceState::Ready, ResourceState::Suspended];
     // The account before the resource, as everywhere; and what is read before the lock may be another's past.
     store::lock_account(conn, account)?;
     let resource = store::by_id(conn, account, id)?.ok_or(RemoveError::NotFound)?;
-    if from.contains(&resource.state) {
+    if resource.quarantined_at.is_some() {
+        return Err(RemoveError::Busy(ResourceState::Suspended));
+    }
+    if REMOVABLE.contains(&resource.state) {
         let plan = format!("{}/{}", resource.service, resource.plan).parse();
         let plan = plan.map_err(|_bad| RemoveError::Inconsistent("a resource of no plan"))?;
         constraints::may_leave(conn, &Leaving { account, edition, id, plan: &plan }, None)??;
     }
-    if !store::set_state(conn, (account, id), &from, ResourceState::Removing, None, now)? {
+    let taken_up = now.plus(TimeDelta::seconds(30));
+    let actor = by.actor(conn, account)?;
+    if !begin_removal(conn, &resource, (operation, &actor), (now, taken_up))? {
         let resource = store::by_id(conn, account, id)?.ok_or(RemoveError::NotFound)?;
         return match resource.state {
             ResourceState::Removing | ResourceState::Removed | ResourceState::Failed => Ok(false),
             state => Err(RemoveError::Busy(state)),
         };
+    }
+    Ok(true)
+}
+
+/// States from which a resource can be removed.
+const REMOVABLE: [ResourceState; 2] = [ResourceState::Ready, ResourceState::Suspended];
+
+/// Writes down that a resource goes, and the work, which a worker takes up at `taken_up`. `false`: it cannot go as it is.
+pub(super) fn begin_removal(
+    conn: &mut DbConnection,
+    resource: &Resource,
+    (operation, actor): (&OperationId, &str),
+    (now, taken_up): (Timestamp, Timestamp),
+) -> diesel::QueryResult<bool> {
+    let (account, id) = (&resource.account_id, &resource.id);
+    if !store::set_state(conn, (account, id), &REMOVABLE, ResourceState::Removing, None, now)? {
+        return Ok(false);
     }
     let row = NewOperation {
         account_id: account,
@@ -122,11 +143,11 @@ fn begin(
         attempts: 0,
         created_at: now,
         deadline_at: now.plus(TimeDelta::hours(24)),
-        next_try_at: Some(now.plus(TimeDelta::seconds(30))),
+        next_try_at: Some(taken_up),
     };
     store::insert_operation(conn, &row)?;
     let fact = Fact {
-        actor: by.actor(conn, account)?,
+        actor: actor.to_owned(),
         action: "resource.remove_wanted",
         account_id: Some(account),
         subject: id.to_string(),

@@ -1,5 +1,6 @@
 //! What is sold: a plan of one catalog revision, at the price that it has beside what the account already uses.
 
+use super::allowance::WorstCase;
 use crate::catalog::{Edition, Offer, PlanRef, Price};
 use crate::money::{Amount, Currency};
 
@@ -34,6 +35,11 @@ pub fn price_under<'a>(offer: &'a Offer, parent: Option<&PlanRef>) -> &'a Price 
 }
 
 impl Sale {
+    /// The most that it costs in a calendar month.
+    pub(super) fn worst_case(&self) -> WorstCase {
+        WorstCase { currency: self.currency, amount: self.per_month.unwrap_or(self.due) }
+    }
+
     /// The plan as the revision sells it under `parent`. `None`: the revision does not have it.
     pub(super) fn of(edition: &Edition, plan: &PlanRef, parent: Option<PlanRef>) -> Option<Self> {
         let offer = edition.offer(plan)?;

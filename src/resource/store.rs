@@ -61,10 +61,14 @@ struct ResourceRow {
     project_id: Option<String>,
     price_parent: Option<String>,
     generation: i64,
+    quarantined_at: Option<Timestamp>,
     allowance_id: Option<String>,
     client: Option<String>,
     unwanted_at: Option<Timestamp>,
 }
+
+/// Why a resource that is held back is not to be used.
+const QUARANTINED: &str = "quarantined";
 
 /// A stored word that this program does not know.
 #[derive(Debug, thiserror::Error)]
@@ -83,6 +87,13 @@ impl TryFrom<ResourceRow> for Resource {
 
     fn try_from(row: ResourceRow) -> Result<Self, DbError> {
         let state = ResourceState::from_word(&row.state).ok_or_else(|| corrupt("resources.state", &row.id))?;
+        // Held back, it is what it was to its workers, and suspended to everybody else.
+        let (state, state_reason) = match (row.quarantined_at, state) {
+            (Some(_), ResourceState::Ready | ResourceState::Changing) => (ResourceState::Suspended, QUARANTINED),
+            (Some(_), state) => (state, QUARANTINED),
+            (None, state) => (state, ""),
+        };
+        let state_reason = if state_reason.is_empty() { row.state_reason } else { Some(state_reason.to_owned()) };
         Ok(Self {
             account_id: row.account_id,
             id: row.id,
@@ -92,7 +103,7 @@ impl TryFrom<ResourceRow> for Resource {
             name: row.name,
             catalog_version: row.catalog_version,
             state,
-            state_reason: row.state_reason,
+            state_reason,
             hold_id: row.hold_id,
             payment_token_id: row.payment_token_id,
             configuration: row.configuration,
@@ -102,6 +113,7 @@ impl TryFrom<ResourceRow> for Resource {
             project_id: row.project_id,
             price_parent: row.price_parent,
             generation: row.generation,
+            quarantined_at: row.quarantined_at,
             allowance_id: row.allowance_id,
             client: row.client,
             unwanted_at: row.unwanted_at,
@@ -187,6 +199,16 @@ pub(super) fn lock_account(conn: &mut DbConnection, account: &AccountId) -> Quer
         .map(drop)
 }
 
+/// The same; whether anything may still be begun in the account.
+pub(super) fn lock_usable(conn: &mut DbConnection, account: &AccountId) -> QueryResult<bool> {
+    let state: Option<String> = diesel::update(accounts::table.find(account))
+        .set(accounts::changed_at.eq(accounts::changed_at))
+        .returning(accounts::state)
+        .get_result(conn)
+        .optional()?;
+    Ok(state.is_some_and(|state| matches!(state.as_str(), "provisional" | "active")))
+}
+
 /// Among which resources is counted: those of an account that are not gone.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Among<'a> {
@@ -217,7 +239,7 @@ fn among<'a>(of: &Among<'a>, states: &'a [&'a str]) -> Boxed<'a> {
 }
 
 /// What is neither gone nor failed.
-const IN_USE: [&str; 7] =
+pub(super) const IN_USE: [&str; 7] =
     ["requested", "provisioning", "ready", "changing", "suspended", "removing", "needs_attention"];
 /// What can be used at this moment.
 const READY: [&str; 2] = ["ready", "changing"];
@@ -237,10 +259,12 @@ pub(super) fn count_in_use(conn: &mut DbConnection, of: &Among<'_>, plan: &str) 
 /// Which plans, `service/plan`, are in use, or something is becoming; `ready`: which can be used at this moment.
 pub(super) fn plans_in_use(conn: &mut DbConnection, of: &Among<'_>, ready: bool) -> Result<BTreeSet<String>, DbError> {
     let states: &[&str] = if ready { &READY } else { &IN_USE };
-    let rows: Vec<(String, String, Option<String>)> = among(of, states)
-        .select((resources::service, resources::plan, resources::changing_to))
-        .distinct()
-        .load(conn)?;
+    let mut found = among(of, states);
+    if ready {
+        found = found.filter(resources::quarantined_at.is_null());
+    }
+    let rows: Vec<(String, String, Option<String>)> =
+        found.select((resources::service, resources::plan, resources::changing_to)).distinct().load(conn)?;
     let mut plans = BTreeSet::new();
     for (service, plan, changing_to) in rows {
         plans.insert(format!("{service}/{plan}"));

@@ -2,9 +2,10 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair};
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, Signature};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::EncodingKey;
@@ -24,16 +25,22 @@ pub enum KeyPurpose {
     Metadata,
     /// Our own assertions as a client of orchestrators.
     ClientAssertion,
+    /// Security events that we tell orchestrators.
+    SecurityEvent,
+    /// What was known when a case was opened.
+    Evidence,
 }
 
 impl KeyPurpose {
     /// Every purpose with the algorithms it needs.
-    pub const ALL: [(Self, Algorithm); 5] = [
+    pub const ALL: [(Self, Algorithm); 7] = [
         (Self::Catalog, Algorithm::Es256),
         (Self::Catalog, Algorithm::EdDsa),
         (Self::AccessToken, Algorithm::Es256),
         (Self::Metadata, Algorithm::Es256),
         (Self::ClientAssertion, Algorithm::Es256),
+        (Self::SecurityEvent, Algorithm::Es256),
+        (Self::Evidence, Algorithm::Es256),
     ];
 
     /// The word that is stored.
@@ -44,6 +51,8 @@ impl KeyPurpose {
             Self::AccessToken => "access_token",
             Self::Metadata => "metadata",
             Self::ClientAssertion => "client_assertion",
+            Self::SecurityEvent => "security_event",
+            Self::Evidence => "evidence",
         }
     }
 }
@@ -136,12 +145,40 @@ pub enum SigningError {
     /// A key could not be made or read.
     #[error("a key could not be made or read")]
     Key,
+    /// The public half could not be written as a JWK.
+    #[error("a public key could not be written")]
+    Public(#[from] jsonwebtoken::errors::Error),
     /// The signature failed.
     #[error("signing failed")]
-    Sign(#[from] jsonwebtoken::errors::Error),
+    Sign,
     /// The payload is no JSON.
     #[error("the payload cannot be written as JSON")]
     Json(#[from] serde_json::Error),
+}
+
+/// A private key, read once: reading one costs nearly as much as a signature.
+#[derive(Clone)]
+enum Private {
+    Es256(Arc<EcdsaKeyPair>),
+    EdDsa(Arc<Ed25519KeyPair>),
+}
+
+impl Private {
+    fn from_pkcs8(algorithm: Algorithm, pkcs8: &[u8]) -> Result<Self, SigningError> {
+        let read = match algorithm {
+            Algorithm::Es256 => EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8)
+                .map(|pair| Self::Es256(Arc::new(pair))),
+            Algorithm::EdDsa => Ed25519KeyPair::from_pkcs8(pkcs8).map(|pair| Self::EdDsa(Arc::new(pair))),
+        };
+        read.map_err(|_rejected| SigningError::Key)
+    }
+
+    fn sign(&self, message: &[u8]) -> Result<Signature, SigningError> {
+        match self {
+            Self::Es256(pair) => pair.sign(&SystemRandom::new(), message).map_err(|_unspecified| SigningError::Sign),
+            Self::EdDsa(pair) => Ok(pair.sign(message)),
+        }
+    }
 }
 
 /// One private key and its public half.
@@ -150,7 +187,7 @@ pub struct SigningKey {
     kid: String,
     purpose: KeyPurpose,
     algorithm: Algorithm,
-    private: EncodingKey,
+    private: Private,
     public: Jwk,
 }
 
@@ -181,11 +218,12 @@ impl SigningKey {
     /// # Errors
     /// When the bytes are no key of `algorithm`.
     pub fn from_pkcs8(purpose: KeyPurpose, algorithm: Algorithm, pkcs8: &[u8]) -> Result<Self, SigningError> {
-        let private = match algorithm {
+        let encoding = match algorithm {
             Algorithm::Es256 => EncodingKey::from_ec_der(pkcs8),
             Algorithm::EdDsa => EncodingKey::from_ed_der(pkcs8),
         };
-        let mut public = Jwk::from_encoding_key(&private, algorithm.jose())?;
+        let private = Private::from_pkcs8(algorithm, pkcs8)?;
+        let mut public = Jwk::from_encoding_key(&encoding, algorithm.jose())?;
         let kid = public.thumbprint(ThumbprintHash::SHA256)?;
         public.common.key_id = Some(kid.clone());
         public.common.public_key_use = Some(PublicKeyUse::Signature);
@@ -231,8 +269,8 @@ impl SigningKey {
         let header = json!({"alg": self.algorithm.as_str(), "kid": self.kid, "typ": typ});
         let protected = URL_SAFE_NO_PAD.encode(serde_json::to_vec(&header)?);
         let message = format!("{protected}.{payload}");
-        let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &self.private, self.algorithm.jose())?;
-        Ok((protected, signature))
+        let signature = self.private.sign(message.as_bytes())?;
+        Ok((protected, URL_SAFE_NO_PAD.encode(signature)))
     }
 }
 

@@ -7,7 +7,7 @@ import { createHmac } from "node:crypto";
 import { createInterface } from "node:readline";
 import { join } from "node:path";
 import { Checks, LOOKS, accessible, launch, look, noSidewaysScroll, shot } from "./chromium.mjs";
-import { logIn, mailed } from "./mail.mjs";
+import { logIn, mailed, mails } from "./mail.mjs";
 
 const program = process.env.PORTREEVE ?? "target/release/portreeve";
 const env = { ...process.env, PORTREEVE__LIMITS__EMAIL_LOG_INS_PER_HOUR: "0", PORTREEVE__LIMITS__ADDRESS_LOG_INS_PER_HOUR: "0" };
@@ -85,6 +85,10 @@ operator("orchestrator", "add", "Quay", "--issuer", "https://quay.example", "--c
 operator("orchestrator", "wire", "set", "Quay", "--kind", "quay", "--profile", "2026-06-25", "--signatures", "hmac");
 const secret = /whsec_\S+/.exec(operator("orchestrator", "wire", "secret", "add", "Quay"))[0].replace(/[",]+$/, "");
 await new Promise((done) => setTimeout(done, 5500)); // Another process takes up a new secret within 5 seconds.
+
+// Claiming is another matter (claim.mjs): here the account simply is.
+const claim = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1], timeout=20); c.execute(\"UPDATE accounts SET state = 'active'\"); c.commit()";
+execFileSync("python3", ["-c", claim, join(demo.folder, "demo.db")]);
 
 const line = async (where) => (await where.innerText()).replace(/\s+/g, " ").trim();
 const heading = (page) => line(page.locator("h1"));
@@ -230,15 +234,6 @@ await checks.that("with the keyboard alone a person logs in and allows", async (
   await keys.close();
 });
 
-await checks.that("before the account is claimed, no passkey can be added", async () => {
-  await page.goto("/dashboard/log-in");
-  assert.match(await line(page.locator("main")), /when you have claimed the account/);
-});
-
-// Claiming is another matter: here the account simply is.
-const claim = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1], timeout=20); c.execute(\"UPDATE accounts SET state = 'active'\"); c.commit()";
-execFileSync("python3", ["-c", claim, join(demo.folder, "demo.db")]);
-
 await checks.that("a passkey is added in a session, logs in without an address, and can be removed", async () => {
   const keyed = await context(look(LOOKS[0]));
   const tab = await keyed.newPage();
@@ -300,6 +295,53 @@ await checks.that("the cap is raised by whoever logged in just now", async () =>
   await page.getByRole("button", { name: "Raise the cap" }).click();
   await page.waitForSelector("#told > p");
   assert.equal(await line(page.locator("#told")), "The cap is $150.00 now.");
+});
+
+const first = mails(demo.mail_folder, "/not-mine/").at(0);
+const notMine = /https?:\/\/\S+\/not-mine\/\S+/.exec(first)[0];
+
+for (const pressed of [false, true]) {
+  const name = pressed ? "not-mine-stopped" : "not-mine";
+  for (const kind of LOOKS) {
+    await checks.that(`"I did not start this" is accessible and fits: ${name}, ${kind.name}`, async () => {
+      const dressed = await context({ ...look(kind), javaScriptEnabled: true });
+      const stranger = await dressed.newPage();
+      await stranger.goto(notMine);
+      assert.match(await heading(stranger), pressed ? /It is stopped/ : /You did not start this/);
+      assert.equal(await stranger.locator(":focus").count(), 0, "no button is in focus");
+      await noSidewaysScroll(stranger);
+      await accessible(stranger);
+      await shot(stranger, `${name}-${kind.name}`);
+      await dressed.close();
+    });
+  }
+  if (pressed) break;
+  await checks.that("the button of the first mail stops everything, by keyboard, without script and without a log-in", async () => {
+    const bare = await context({ ...look(LOOKS[0]), javaScriptEnabled: false });
+    const stranger = await bare.newPage();
+    await stranger.goto(notMine);
+    await stranger.getByRole("button", { name: "I did not start this" }).focus();
+    await stranger.keyboard.press("Enter");
+    await stranger.waitForURL(notMine);
+    assert.match(await heading(stranger), /It is stopped/);
+    assert.deepEqual(await bare.cookies(), [], "it is no log-in");
+    assert.equal((await api("/v1/deep-links", {})).code, "invalid_token", "the agent's token is dead");
+    await bare.close();
+  });
+}
+
+await checks.that("its owner undoes it by logging in", async () => {
+  await page.goto("/dashboard");
+  assert.doesNotMatch(await heading(page), /spent/, "the session ended too");
+  await page.goto(notMine);
+  await page.getByRole("link", { name: "log in" }).click();
+  await logIn(page, demo, page.url());
+  await page.waitForURL(`${base}/dashboard`);
+  await page.locator("#resume > summary").click();
+  await page.getByRole("button", { name: "Yes, resume spending" }).click();
+  await page.waitForSelector("#stop");
+  await page.goto(notMine);
+  assert.match(await heading(page), /You did not start this/);
 });
 
 await checks.that("no browser complained", async () => assert.deepEqual(complaints, []));

@@ -3,18 +3,21 @@ import { readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 
-const files = (folder) => readdirSync(folder).filter((name) => name.endsWith(".eml")).sort();
+// Quoted-printable: a soft line break, and `=` itself.
+const text = (folder, name) => readFileSync(join(folder, name), "utf8").replaceAll("=\r\n", "").replaceAll("=3D", "=");
+/** The mails with a link of this kind, oldest first. */
+export const mails = (folder, kind) =>
+  readdirSync(folder).filter((name) => name.endsWith(".eml")).sort().map((name) => text(folder, name)).filter((mail) => mail.includes(kind));
+const files = (folder) => mails(folder, "/login/link/");
 
 /** Does `work`, which asks for a mail, and gives the link of the mail that then comes. */
 export async function mailed(folder, work) {
   const before = files(folder).length;
   await work();
   for (let turn = 0; turn < 200; turn += 1) {
-    for (const name of files(folder).slice(before).reverse()) {
-      // Quoted-printable: a soft line break, and `=` itself.
-      const text = readFileSync(join(folder, name), "utf8").replaceAll("=\r\n", "").replaceAll("=3D", "=");
-      const link = /https?:\/\/\S+\/login\/link\/\S+/.exec(text);
-      if (link) return link[0];
+    const now = files(folder);
+    if (now.length > before) {
+      return /https?:\/\/\S+\/login\/link\/\S+/.exec(now.at(-1))[0];
     }
     await pause(50);
   }

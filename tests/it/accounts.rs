@@ -299,7 +299,7 @@ on_both! {
         let beside =
             desk.exchange(&sidecar.sign(&claims(&sidecar, "u1", "a", "ada@example.com")), start()).await.unwrap();
         assert!(beside.opened && beside.account.id != owner.account.id);
-        // Rows 6 and 7: weaker words get the same answer as for an unknown address, and no address.
+        // Rows 6 and 7: weaker words get the same answer as for an unknown address, and nothing is found by the address.
         for (sub, email, verified) in [
             ("u3", "ada@example.com", json!(false)),
             ("u4", "ada@example.com", json!("true")),
@@ -307,9 +307,13 @@ on_both! {
         ] {
             let weak = with(claims(&second, sub, sub, email), "email_verified", verified);
             let given = desk.exchange(&second.sign(&weak), start()).await.unwrap();
-            assert!(given.opened && given.account.email.is_none() && given.account.email_trust.is_none());
+            assert!(given.opened && given.account.id != owner.account.id);
+            assert_eq!((given.account.email.as_deref(), given.account.email_trust), (Some(email), Some(EmailTrust::Unverified)));
         }
         assert_eq!(desk.counts().await.owners, 1);
+        let found = desk.one.read(|conn| account::with_address(conn, "ada@example.com", 9)).await.unwrap();
+        let found: Vec<_> = found.into_iter().map(|account| account.id).collect();
+        assert_eq!(found, [owner.account.id.clone(), beside.account.id.clone()]);
         // The owner is still the owner.
         let again = desk.exchange(&first.sign(&claims(&first, "u1", "c", "ada@example.com")), later(1)).await.unwrap();
         assert_eq!(again.account.id, owner.account.id);

@@ -11,11 +11,12 @@ use crate::harness::app::{Agent, TestApp};
 use crate::harness::client::{Answer, Client};
 
 /// One call for each operation that takes an access token, and the scope that it needs.
-pub(crate) const OPERATIONS: [(&str, &str, &str); 7] = [
+pub(crate) const OPERATIONS: [(&str, &str, &str); 8] = [
     ("POST", "/v1/resources", "resources:write"),
     ("GET", "/v1/resources", "resources:read"),
     ("GET", "/v1/resources/res_x", "resources:read"),
-    ("DELETE", "/v1/resources/res_x", "resources:write"),
+    ("DELETE", "/v1/resources/res_x", "resources:delete"),
+    ("POST", "/v1/resources/res_x/rotate", "resources:write"),
     ("GET", "/v1/budget", "budget:read"),
     ("GET", "/v1/ledger", "budget:read"),
     ("POST", "/v1/deep-links", "dashboard:link"),
@@ -138,7 +139,7 @@ on_both! {
 
     async fn a_missing_scope_is_named_with_all_that_the_operation_needs(db: TestDb) {
         let app = TestApp::start(&db).await;
-        let everything = ["resources:read", "resources:write", "budget:read", "dashboard:link"];
+        let everything = ["resources:read", "resources:write", "resources:delete", "budget:read", "dashboard:link"];
         for (method, path, scope) in OPERATIONS {
             let less: Vec<&str> = everything.into_iter().filter(|known| *known != scope).collect();
             let body = json!({"id_token": app.id_token(&portreeve::simulator::User::ada()), "scope": less.join(" ")});
@@ -160,7 +161,7 @@ on_both! {
         // The orchestrator says that the log-in was a minute before the identity token.
         app.pass(TimeDelta::seconds(61));
         let answer = agent.client.delete(&path).await;
-        let challenge = one_challenge(&app, &answer, "resources:write");
+        let challenge = one_challenge(&app, &answer, "resources:delete");
         assert!(challenge.contains("error=\"insufficient_user_authentication\", max_age=\"120\""), "{challenge}");
         let body = answer.problem(401, "insufficient_user_authentication");
         assert_eq!(body["next"]["max_age"], json!(120), "{body}");
@@ -177,7 +178,7 @@ on_both! {
         let app = TestApp::start_with(&db, &[("step_up.acr_values", "phr,phrh")]).await;
         let agent = app.agent().await;
         let answer = agent.client.delete("/v1/resources/res_x").await;
-        let challenge = one_challenge(&app, &answer, "resources:write");
+        let challenge = one_challenge(&app, &answer, "resources:delete");
         let wanted = "error=\"insufficient_user_authentication\", acr_values=\"phr phrh\"";
         assert!(challenge.contains(wanted) && !challenge.contains("max_age"), "{challenge}");
         answer.problem(401, "insufficient_user_authentication");

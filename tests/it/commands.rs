@@ -85,6 +85,10 @@ on_both! {
         assert_eq!(code, Some(0));
         assert!(shown.unwrap()["suspended_at"].is_string());
         assert!(registry(&["resume", "Harbour"]).1.unwrap()["suspended_at"].is_null());
+        let policy = |word| registry(&["policy", "Harbour", "--existing-account", word]);
+        assert_eq!(policy("sidecar").1.unwrap()["existing_account"], "sidecar");
+        assert_eq!((policy("sidecars").0, registry(&["policy", "Nobody", "--existing-account", "sidecar"]).0), (Some(5), Some(3)));
+        assert_eq!(registry(&["show", "Harbour"]).1.unwrap()["existing_account"], "sidecar");
         assert_eq!(registry(&["list"]).1.unwrap()["issuer"], "https://harbour.example");
         assert_eq!(registry(&["show", "Nobody"]).0, Some(3));
     }

@@ -13,15 +13,18 @@ use crate::harness::app::TestApp;
 use crate::harness::wire::WireAgent;
 
 /// Operations that take something else than an access token, and what they say to a stranger.
-const OTHERS: [(&str, &str, u16, &str); 17] = [
+const OTHERS: [(&str, &str, u16, &str); 19] = [
     ("POST", "/v1/accounts", 401, "invalid_attestation"),
     ("POST", "/v1/usage", 401, "unauthorized"),
     ("POST", "/oauth/token", 400, "invalid_grant"),
+    ("POST", "/security-events", 400, "invalid_request"),
     ("POST", "/oauth/par", 401, "invalid_client"),
     ("POST", "/oauth/revoke", 401, "invalid_client"),
     ("POST", "/oauth/introspect", 401, "invalid_client"),
     // Off unless the operator lets strangers register.
     ("POST", "/oauth/register", 404, "not_found"),
+    // Off unless the operator lets devices wait.
+    ("POST", "/oauth/device", 404, "not_found"),
     ("GET", "/provisioning/health", 401, "invalid_signature"),
     ("GET", "/provisioning/services", 401, "invalid_signature"),
     ("POST", "/provisioning/account_requests", 401, "unauthorized"),
@@ -62,7 +65,7 @@ fn the_committed_openapi_document_is_the_generated_one() {
 fn each_operation_says_what_it_answers_to_the_unauthorized() {
     for (method, path, operation) in documented() {
         let answers = &operation["responses"];
-        let refusal = if path == "/oauth/token" { "400" } else { "401" };
+        let refusal = if ["/oauth/token", "/security-events"].contains(&path.as_str()) { "400" } else { "401" };
         assert!(answers.get(refusal).is_some(), "{method} {path} does not document {refusal}");
         assert!(operation["operationId"].is_string(), "{method} {path} has no operationId");
     }
@@ -86,8 +89,9 @@ on_both! {
             assert_eq!(answer.status(), status, "{method} {path}: {}", answer.text());
             let body = answer.json();
             let said = match path {
-                _ if path.starts_with("/v1/") || path == "/oauth/register" => &body["code"],
+                _ if path.starts_with("/v1/") || path == "/oauth/register" || path == "/oauth/device" => &body["code"],
                 _ if path.starts_with("/provisioning/") => &body["error"]["code"],
+                "/security-events" => &body["err"],
                 _ => &body["error"],
             };
             assert_eq!(said, code, "{method} {path}: {body}");
@@ -102,7 +106,7 @@ on_both! {
 
     async fn a_method_that_is_not_documented_is_refused_with_those_that_are(db: TestDb) {
         let app = TestApp::start(&db).await;
-        for (path, has) in methods().into_iter().filter(|(path, _)| !is_wire(path) && path != "/oauth/register") {
+        for (path, has) in methods().into_iter().filter(|(path, _)| !is_wire(path) && path != "/oauth/register" && path != "/oauth/device") {
             let path = path.replace("{id}", "res_x");
             for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"] {
                 if has.contains(method) {
@@ -206,6 +210,7 @@ fn unauthorized(agent: &WireAgent<'_>, method: &str, path: &str) -> Outgoing {
             let form = "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion=a.b.c";
             Outgoing::post(stranger.url(path), "application/x-www-form-urlencoded", form.as_bytes().to_vec())
         }
+        "/security-events" => Outgoing::post(stranger.url(path), "application/secevent+jwt", b"a.b.c".to_vec()),
         "/oauth/par" | "/oauth/revoke" | "/oauth/introspect" => {
             Outgoing::post(stranger.url(path), "application/x-www-form-urlencoded", b"token=x".to_vec())
         }

@@ -18,6 +18,9 @@ use url::Url;
 
 const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
 
+/// A host that says this says nothing, and keeps the connection.
+const SILENCE: &[u8] = b"silence";
+
 /// A server that counts who connects, and answers every request with the same bytes.
 #[derive(Clone)]
 struct Host {
@@ -45,8 +48,11 @@ impl Host {
         let mut request = [0_u8; 4096];
         let _ = stream.read(&mut request).await;
         let answer = self.answer.lock().unwrap().clone();
-        let _ = stream.write_all(&answer).await;
-        if answer.ends_with(b"\r\n\r\n") {
+        let _ = stream.write_all(if answer == SILENCE { b"" } else { &answer }).await;
+        if answer == SILENCE {
+            // Nothing, until the other side has enough.
+            let _ = stream.read(&mut request).await;
+        } else if answer.ends_with(b"\r\n\r\n") {
             // A body that never ends.
             while stream.write_all(b" ").await.is_ok() {
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -112,6 +118,11 @@ async fn a_redirect_is_not_followed() {
 async fn a_body_that_never_ends_is_given_up() {
     let slow = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 60000\r\n\r\n";
     assert!(matches!(fetched(slow).await, Err(DocumentError::Unreachable(_))));
+}
+
+#[tokio::test]
+async fn a_head_that_never_comes_is_given_up() {
+    assert!(matches!(fetched(SILENCE).await, Err(DocumentError::Unreachable(_))));
 }
 
 #[tokio::test]

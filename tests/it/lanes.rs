@@ -176,6 +176,26 @@ on_both! {
         assert_eq!(ids(&db).await, ["good", "next"]);
     }
 
+    async fn more_readers_than_connections_all_get_their_turn_though_some_panic_or_stop_waiting(database: TestDb) {
+        let db = with_tables(&database).await;
+        let reads = (0..64).map(|number| {
+            let db = db.clone();
+            async move {
+                let read = db.read(move |_| if number % 2 == 0 { panic!("a read that panics") } else { Ok::<_, DbError>(number) });
+                // One in eight gives up before it was answered.
+                if number % 8 == 1 { read.now_or_never() } else { Some(read.await) }
+            }
+        });
+        for (number, answer) in join_all(reads).await.into_iter().enumerate() {
+            match answer {
+                Some(Ok(read)) => assert_eq!(read, number),
+                Some(Err(error)) => assert!(number % 2 == 0 && matches!(error, DbError::Panicked), "{number}: {error:?}"),
+                None => assert_eq!(number % 8, 1),
+            }
+        }
+        assert_eq!(ids(&db).await, [""; 0]);
+    }
+
     async fn a_full_queue_answers_at_once(database: TestDb) {
         let db = with_queue(&database, 2).await;
         let gate = Gate::close(&db);

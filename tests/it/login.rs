@@ -5,7 +5,7 @@ use diesel::prelude::*;
 use futures_util::future::{join, join_all};
 use portreeve::app::HOUSE;
 use portreeve::db::DbError;
-use portreeve::db::schema::{accounts, audit_facts, log_in_steps, mails, passkeys, sessions};
+use portreeve::db::schema::{accounts, audit_facts, log_in_steps, mails, outbox_events, passkeys, sessions};
 use portreeve::ids::AccountId;
 use portreeve::login::{self, PasskeyError, WaysIn};
 use portreeve::orchestrator::ExistingAccount;
@@ -13,7 +13,7 @@ use portreeve::simulator::User;
 use serde_json::json;
 
 use crate::harness::app::{TestApp, user};
-use crate::harness::browser::Browser;
+use crate::harness::browser::{Browser, was_claimed};
 use crate::harness::client::Answer;
 use crate::harness::wire::WireAgent;
 use crate::wire_accounts::{another, page_of};
@@ -64,7 +64,8 @@ async fn began(app: &TestApp) -> i64 {
 
 async fn written(app: &TestApp) -> (i64, i64) {
     let counted = app.app().db.read(|conn| {
-        Ok::<_, DbError>((log_in_steps::table.count().get_result(conn)?, mails::table.count().get_result(conn)?))
+        let asked = mails::table.inner_join(outbox_events::table).filter(outbox_events::kind.eq("mail.log_in"));
+        Ok::<_, DbError>((log_in_steps::table.count().get_result(conn)?, asked.count().get_result(conn)?))
     });
     counted.await.unwrap()
 }
@@ -175,6 +176,7 @@ on_both! {
     async fn a_log_in_leads_back_to_exactly_the_page_that_needed_it_and_never_elsewhere(db: TestDb) {
         let app = TestApp::start_with(&db, &OFTEN).await;
         let ada = app.agent().await;
+        was_claimed(&app, &ada.account).await;
         let page = question(&app).await;
         let browser = Browser::by_link(&ada).await;
         let asked = browser.get(&page).await.expect_status(403).text();

@@ -23,6 +23,8 @@ struct State {
     id_claims: Value,
     token_requests: Vec<String>,
     names_itself: bool,
+    /// Other keys in its set.
+    published: Vec<Value>,
 }
 
 impl MockIssuer {
@@ -38,6 +40,7 @@ impl MockIssuer {
             id_claims: Value::Null,
             token_requests: Vec::new(),
             names_itself: false,
+            published: Vec::new(),
         };
         let issuer = Self { url, state: Arc::new(Mutex::new(state)) };
         let server = issuer.clone();
@@ -85,7 +88,8 @@ impl MockIssuer {
             (status, document.to_string())
         } else if request.starts_with("GET /jwks ") {
             state.sets += 1;
-            let keys: Vec<_> = state.keys.iter().map(SigningKey::public).collect();
+            let keys = state.keys.iter().map(|key| json!(key.public()));
+            let keys: Vec<Value> = keys.chain(state.published.clone()).collect();
             ("200 OK", json!({"keys": keys}).to_string())
         } else if request.starts_with("POST /token ") {
             state.token_requests.push(request.to_owned());
@@ -94,6 +98,11 @@ impl MockIssuer {
         } else {
             ("404 Not Found", "{}".to_owned())
         }
+    }
+
+    /// Puts one more key into its set.
+    pub(crate) fn publishes(&self, key: Value) {
+        self.state.lock().unwrap().published.push(key);
     }
 
     /// What the next ID token of the token endpoint says.

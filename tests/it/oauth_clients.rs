@@ -127,15 +127,19 @@ on_both! {
         let registered = answer.json();
         assert_eq!((&registered["client_secret_expires_at"], &registered["client_id_issued_at"]), (&json!(0), &json!(app.now().seconds())));
         assert_eq!(registered["grant_types"], json!(["authorization_code", "refresh_token"]), "nothing for itself");
-        assert!(registered.get("logo_uri").is_none());
+        assert_eq!(registered["logo_uri"], "https://x.example/l", "kept as a part of who it is, and never shown");
+        assert!(registered.get("scope").is_none(), "what it would ask for first binds it to nothing");
         let client = OAuthClient { app: &app, http: app.stranger(), id: text(&registered, "client_id").to_owned(),
             secret: registered["client_secret"].as_str().map(str::to_owned) };
         let browser = Browser::of_owner(&ada).await;
         let page = client.page(&[]).await;
         let html = browser.get(&page).await.expect_status(200).text();
         assert!(html.contains("It registered itself. Nobody checked its name."), "{html}");
-        let tokens = client.tokens(&ada).await;
-        assert_eq!(tokens["scope"], "budget:read");
+        assert!(!html.contains("x.example"), "{html}");
+        let ticks = [("scope", "resources:read"), ("scope", "resources:write"), ("scope", "budget:read")];
+        let answer = answered(&browser.submits(&format!("{page}/allow"), &ticks).await, REDIRECT);
+        let tokens = client.redeems(text(&answer, "code")).await.expect_status(200).json();
+        assert_eq!(tokens["scope"], "resources:read resources:write budget:read", "its human allows more, when it asks for more");
         app.stop().await;
     }
 

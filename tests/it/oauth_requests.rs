@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use crate::harness::app::{TestApp, user};
 use crate::harness::browser::Browser;
-use crate::harness::oauth::{CHALLENGE, OAuthClient, REDIRECT, answered, form, refused, text, works};
+use crate::harness::oauth::{CHALLENGE, OAuthClient, REDIRECT, VERIFIER, answered, form, refused, text, works};
+use crate::proofs::Holder;
 
 /// Where the browser is led that asks for a page: it must be a redirect that tells nobody where it came from.
 async fn led_to(browser: &Browser, page: &str) -> String {
@@ -31,7 +32,7 @@ on_both! {
         let shown = browser.get(&page).await.expect_status(200);
         let html = shown.text();
         for wanted in ["<b>Codex Seven</b> could spend up to $100.00 a month", "agent.example", "ada@example.test",
-            "Create and remove", "value=\"budget:read\" checked", ">Allow</button>", ">Deny</button>"] {
+            "<legend>Create</legend>", "value=\"budget:read\" checked", ">Allow</button>", ">Deny</button>"] {
             assert!(html.contains(wanted), "`{wanted}` is missing: {html}");
         }
         let policy = shown.header("content-security-policy");
@@ -255,6 +256,40 @@ on_both! {
         app.stop().await;
     }
 
+    async fn a_proof_that_is_pushed_binds_the_code_to_its_key(db: TestDb) {
+        let app = TestApp::start(&db).await;
+        let ada = app.agent().await;
+        let client = OAuthClient::public(&app).await;
+        let (holder, thief) = (Holder::es256(), Holder::es256());
+        let fields = [("response_type", "code"), ("client_id", client.id.as_str()), ("redirect_uri", REDIRECT),
+            ("code_challenge", CHALLENGE), ("code_challenge_method", "S256"), ("scope", "budget:read")];
+        let proven = async |holder: &Holder, path: &str, fields: &[(&str, &str)]| {
+            let proof = holder.proof_for(&app, "POST", path, None);
+            client.http.send(client.outgoing(path, fields).header("dpop", proof)).await
+        };
+        let named = |holder: &Holder| holder.thumbprint();
+        let other = named(&thief);
+        let both: Vec<_> = fields.iter().copied().chain([("dpop_jkt", other.as_str())]).collect();
+        refused(&proven(&holder, "/oauth/par", &both).await, 400, "invalid_request");
+        let elsewhere = holder.proof_for(&app, "POST", "/oauth/token", None);
+        let answer = client.http.send(client.outgoing("/oauth/par", &fields).header("dpop", elsewhere)).await;
+        refused(&answer, 400, "invalid_dpop_proof");
+        let once = holder.proof_for(&app, "POST", "/oauth/par", None);
+        let push = || client.http.send(client.outgoing("/oauth/par", &fields).header("dpop", once.clone()));
+        let pushed = push().await.expect_status(201).json();
+        refused(&push().await, 400, "invalid_dpop_proof");
+        let open = form(&[("client_id", &client.id), ("request_uri", text(&pushed, "request_uri"))]);
+        let page = client.http.get(&format!("/oauth/authorize?{open}")).await.expect_status(303);
+        let allow = format!("{}/allow", page.header("location"));
+        let answer = answered(&Browser::of_owner(&ada).await.submits(&allow, &[("scope", "budget:read")]).await, REDIRECT);
+        let code = [("grant_type", "authorization_code"), ("code", text(&answer, "code")), ("code_verifier", VERIFIER),
+            ("client_id", client.id.as_str())];
+        refused(&client.http.post_form("/oauth/token", &code).await, 400, "invalid_dpop_proof");
+        refused(&proven(&thief, "/oauth/token", &code).await, 400, "invalid_grant");
+        assert_eq!(proven(&holder, "/oauth/token", &code).await.expect_status(200).json()["token_type"], "DPoP");
+        app.stop().await;
+    }
+
     async fn whoever_pushes_proves_who_they_are_and_hears_of_mistakes_at_once(db: TestDb) {
         let app = TestApp::start(&db).await;
         let client = OAuthClient::confidential(&app).await;
@@ -316,7 +351,8 @@ on_both! {
         let page = client.page(&asked).await;
         let browser = Browser::of_owner(&ada).await;
         let html = browser.get(&page).await.expect_status(200).text();
-        for wanted in ["could spend up to $20.00 a month", "At most $10.00 at once.", "postgres/small, sandbox/free, domain/dot-dev, 3 in all"] {
+        for wanted in ["could spend up to $20.00 a month", "at most $10.00 at once", "create up to 3 resources",
+            "up to 3 resources of: Postgres · Small ($9.00 a month), Sandbox · Free (free), Domain name · One year of .dev"] {
             assert!(html.contains(wanted), "`{wanted}` is missing: {html}");
         }
         let ticks = [("scope", "resources:read"), ("scope", "resources:write"), ("scope", "budget:read")];

@@ -12,7 +12,7 @@ use crate::harness::client::Client;
 use crate::harness::oauth::{OAuthClient, refused, text, works};
 
 /// Asks until the token is refused; how long that took.
-async fn dies(client: &Client, token: &str) -> Duration {
+pub(crate) async fn dies(client: &Client, token: &str) -> Duration {
     let began = Instant::now();
     while began.elapsed() < Duration::from_secs(5) {
         if client.with_token(token).get("/v1/budget").await.status() == 401 {

@@ -233,4 +233,37 @@ on_both! {
         refused(&client.refreshes(text(&tokens, "refresh_token")).await, 400, "invalid_grant");
         app.stop().await;
     }
+
+    async fn a_client_gets_nothing_for_itself_on_a_frozen_account(db: TestDb) {
+        let app = TestApp::start(&db).await;
+        let frozen = app.agent_of(&user("frozen")).await;
+        let said = json!({"token_endpoint_auth_method": "client_secret_basic", "grant_types": ["client_credentials"], "redirect_uris": []});
+        let client = OAuthClient::register_for(&app, said, Some(&frozen.account), false).await;
+        let grant = [("grant_type", "client_credentials")];
+        client.token(&grant).await.expect_status(200);
+        let (id, now) = (frozen.account.parse().unwrap(), app.now());
+        let work = move |conn: &mut portreeve::db::DbConnection| portreeve::account::freeze(conn, &id, "operator", "test", now);
+        app.app().db.write(portreeve::app::HOUSE, work).await.unwrap();
+        refused(&client.token(&grant).await, 400, "invalid_grant");
+        app.stop().await;
+    }
+
+    async fn when_a_client_was_last_used_is_known_to_the_hour(db: TestDb) {
+        let app = TestApp::start(&db).await;
+        let ada = app.agent().await;
+        let client = OAuthClient::public(&app).await;
+        let last_used = async || {
+            let all = app.app().db.read(|conn| portreeve::authorization::list_clients(conn, None, 10)).await.unwrap();
+            all.into_iter().find(|known| known.id == client.id).unwrap().last_used_at
+        };
+        let first = client.tokens(&ada).await;
+        let given = last_used().await;
+        app.pass(TimeDelta::minutes(59));
+        let second = client.refreshes(text(&first, "refresh_token")).await.expect_status(200).json();
+        assert_eq!(last_used().await, given, "nothing is written for it");
+        app.pass(TimeDelta::minutes(1));
+        client.refreshes(text(&second, "refresh_token")).await.expect_status(200);
+        assert_eq!(last_used().await, app.now());
+        app.stop().await;
+    }
 }

@@ -26,7 +26,7 @@ on_both! {
         assert_eq!(body["account"]["spending"], json!({"currency": "USD", "ceiling": 10_000}));
         assert_eq!(body["account"]["orchestrator"]["name"], "Harbour");
         let scope: BTreeSet<&str> = body["scope"].as_str().unwrap().split(' ').collect();
-        assert_eq!(scope, ["resources:read", "resources:write", "budget:read", "dashboard:link"].into());
+        assert_eq!(scope, ["resources:read", "resources:write", "resources:delete", "budget:read", "dashboard:link"].into());
         let client = app.stranger().with_token(body["access_token"].as_str().unwrap());
         client.get("/v1/resources").await.expect_status(200);
 

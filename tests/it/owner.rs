@@ -4,7 +4,6 @@
 use chrono::TimeDelta;
 use portreeve::app::HOUSE;
 use portreeve::ids::ResourceId;
-use portreeve::login::{self, MethodError, WaysIn};
 use portreeve::orchestrator::NotificationSecret;
 use portreeve::owner as use_cases;
 use portreeve::simulator::{Fault, SettlementVerb, User};
@@ -74,31 +73,6 @@ on_both! {
         let told = owner.get(gone.header("location")).await.expect_status(200).text();
         assert!(told.contains("It is removed") && !told.contains("Remove it</h2>"), "{told}");
         assert_eq!(ada.client.get(&format!("/v1/resources/{id}")).await.json()["state"], "removed");
-        app.stop().await;
-    }
-
-    async fn the_last_way_in_is_never_removed(db: TestDb) {
-        let app = TestApp::start(&db).await;
-        let ada = app.agent().await;
-        let (account, now) = (ada.account.parse::<portreeve::ids::AccountId>().unwrap(), app.now());
-        let (issuer, subject) = ("https://id.example", "s1");
-        let linked = account.clone();
-        app.app().db.write(HOUSE, move |conn| {
-            use diesel::prelude::*;
-            use portreeve::db::schema::upstream_links::dsl as u;
-            diesel::insert_into(u::upstream_links)
-                .values((u::issuer.eq(issuer), u::subject.eq(subject), u::account_id.eq(&linked), u::created_at.eq(now)))
-                .execute(conn)?;
-            Ok::<_, portreeve::db::DbError>(())
-        }).await.unwrap();
-        let remove = async |mail: bool| {
-            let account = account.clone();
-            let ways = WaysIn { mail, upstream: true };
-            app.app().db.write(HOUSE, move |conn| login::remove_upstream(conn, &account, (issuer, subject), ways, now)).await
-        };
-        assert!(matches!(remove(false).await, Err(MethodError::LastWayIn)));
-        assert!(remove(true).await.is_ok(), "a mail still opens it");
-        assert!(matches!(remove(true).await, Err(MethodError::Unknown)));
         app.stop().await;
     }
 

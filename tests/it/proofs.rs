@@ -6,7 +6,7 @@ use portreeve::fetch::Outgoing;
 use portreeve::signing::{Algorithm, KeyPurpose, SigningKey};
 use serde_json::{Value, json};
 
-use crate::challenges::challenge_of;
+use crate::challenges::{call, challenge_of};
 use crate::harness::app::{TestApp, fresh_key, user};
 use crate::harness::client::Answer;
 
@@ -124,6 +124,27 @@ on_both! {
             late["nonce"] = json!(answer.header("dpop-nonce"));
             asks(&app, "dpop", token, &[holder.proves(&late)]).await.expect_status(200);
         }
+        app.stop().await;
+    }
+
+    async fn a_provider_may_let_only_bound_tokens_write(db: TestDb) {
+        let app = TestApp::start_with(&db, &[("oauth.bound_tokens_to_write", "true")]).await;
+        let bearer = app.agent().await;
+        // What only reads goes on with a bearer token; what may spend does not, and the challenge says how.
+        bearer.client.get("/v1/budget").await.expect_status(200);
+        let (bought, removed) = (bearer.buys("sandbox", "free").await, bearer.client.delete("/v1/resources/res_x").await);
+        for (answer, scope) in [(bought, "resources:write"), (removed, "resources:delete")] {
+            let challenge = answer.header("www-authenticate").to_owned();
+            challenge_of("DPoP", &app, &challenge, scope);
+            assert!(challenge.contains("error=\"invalid_token\""), "{challenge}");
+            answer.problem(401, "bound_token_needed");
+        }
+        let holder = Holder::es256();
+        let token = bound_token(&app, &holder).await;
+        let proof = holder.proof_for(&app, "DELETE", "/v1/resources/res_x", Some(&token));
+        let asked = call(&app.stranger(), "DELETE", "/v1/resources/res_x");
+        let answer = app.stranger().send(asked.header("authorization", format!("DPoP {token}")).header("dpop", proof)).await;
+        answer.problem(404, "not_found");
         app.stop().await;
     }
 

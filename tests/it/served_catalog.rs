@@ -165,13 +165,16 @@ on_both! {
         let first = anyone.get("/catalog").await.json();
         let reissue = async || {
             let house = app.app();
-            let edition = catalog::reissue_if_due(&house.db, &house.ring, app.now()).await.unwrap();
-            edition.map(|edition| house.take_up(edition))
+            match catalog::reissue_if_due(&house.db, &house.ring, app.now()).await {
+                Ok(edition) => edition.map(|edition| house.take_up(edition)),
+                // The provider's own worker looks too, and may be the first.
+                Err(catalog::PublishError::SomebodyFirst(_)) => None,
+                Err(other) => panic!("{other}"),
+            }
         };
         app.pass(TimeDelta::hours(11));
         assert!(reissue().await.is_none(), "more than half of its life is left");
         app.pass(TimeDelta::hours(3));
-        // The provider's own worker looks too.
         let _ = reissue().await;
         let second = wait_for_version(&anyone, 2).await;
         assert_eq!(second["version"], 2);

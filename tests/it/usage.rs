@@ -253,7 +253,7 @@ async fn send(meter: Client, event: Value) -> Answer {
 
 impl TestApp {
     /// The platform reports one event.
-    async fn reports(&self, resource: &str, quantity: &str) -> Answer {
+    pub(crate) async fn reports(&self, resource: &str, quantity: &str) -> Answer {
         send(self.meter(), event(resource, quantity)).await
     }
 }

@@ -258,7 +258,7 @@ on_both! {
         app.pass(TimeDelta::hours(25));
         app.workers_turn().await;
         ada.agent.logs_in_again().await;
-        ada.wire = ada.wire.with_bearer(&wire_token(&app, &ada.agent.token, "resources:read resources:write"));
+        ada.wire = ada.wire.with_bearer(&wire_token(&app, &ada.agent.token, "resources:read resources:write resources:delete"));
         ada.waits_for(&id, "needs_attention").await;
         assert_eq!(ada.looks_at(&id).await.expect_status(200).json()["status"], "pending");
         refused(&ada.does("remove", &id, &json!({})).await, 409, "invalid_state", &id);

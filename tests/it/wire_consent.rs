@@ -74,7 +74,7 @@ on_both! {
         let shown = browser.get(&page).await.expect_status(200);
         let html = shown.text();
         for wanted in ["<b>Second</b> could spend up to $100.00 a month", "ada@example.test", "with what it spends here already",
-            "Create and remove", "orchestrator.example", ">Allow</button>", ">Deny</button>"] {
+            "<legend>Create</legend>", "<legend>Delete</legend>", "all of it or nothing", "registered by", "orchestrator.example", ">Allow</button>", ">Deny</button>"] {
             assert!(html.contains(wanted), "`{wanted}` is missing: {html}");
         }
         let policy = shown.header("content-security-policy");

@@ -16,7 +16,7 @@ use crate::harness::app::{TestApp, fresh_key, user};
 use crate::harness::receiver::{Receiver, Seen};
 use crate::harness::wire::WireAgent;
 
-async fn listening<'a>(app: &'a TestApp, receiver: &Receiver) -> (WireAgent<'a>, String) {
+pub(crate) async fn listening<'a>(app: &'a TestApp, receiver: &Receiver) -> (WireAgent<'a>, String) {
     let (sealer, secret) = (app.app().wire_sealer.clone(), NotificationSecret::generate().unwrap());
     let text = secret.to_string();
     let agent = WireAgent::register_with(app, |settings| {

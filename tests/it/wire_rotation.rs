@@ -15,7 +15,7 @@ fn key_of(answer: &Value) -> String {
 }
 
 /// Whether the example's platform takes a key.
-async fn works(app: &TestApp, key: &str) -> bool {
+pub(crate) async fn works(app: &TestApp, key: &str) -> bool {
     let answer = Client::new(&app.platform.url).with_token(key).get("/weather/lisbon").await;
     match answer.status() {
         200 => true,

@@ -9,9 +9,10 @@ use super::metadata::{AuthMethod, ClientKeys};
 use super::{Client, SentClient, store};
 use crate::authorization::dpop::SingleUse;
 use crate::clock::Timestamp;
-use crate::db::{Db, DbError};
+use crate::db::{Db, DbConnection, DbError};
 use crate::ids::OrchestratorId;
 use crate::orchestrator::{self, WireSettings};
+use crate::secret::SecretHash;
 
 /// The longest client id, in bytes.
 const MAX_ID: usize = 512;
@@ -112,30 +113,26 @@ pub async fn authenticate_client(
         return by_assertion(parts, assertion, sent.id.as_deref(), now).await;
     }
     let Some(id) = sent.id else { return Ok(PresentedClient::Unnamed) };
-    let named = id.clone();
-    let (known, client) = parts
-        .db
-        .read(move |conn| {
-            Ok::<_, DbError>((orchestrator::wire_by_client_id(conn, &named)?, store::by_id(conn, &named)?))
-        })
-        .await?;
-    let Some(secret) = &sent.secret else {
+    let secret = sent.secret.map(|secret| SecretHash::of(secret.expose_secret()));
+    parts.db.read(move |conn| by_secret(conn, id, secret.as_ref())).await
+}
+
+/// An orchestrator on the provisioning wire is looked for only under a name and a secret that are no client's.
+fn by_secret(conn: &mut DbConnection, id: String, secret: Option<&SecretHash>) -> Result<PresentedClient, ClientError> {
+    let client = store::by_id(conn, &id)?;
+    let Some(secret) = secret else {
         return match client {
             None => Ok(PresentedClient::Named(id)),
             Some(client) if client.is_confidential() => Err(ClientError::Unproven),
             Some(client) => Ok(PresentedClient::Client(Box::new(Authenticated { client, proof: None }))),
         };
     };
-    let mut fits = known.into_iter().filter(|settings| {
-        settings.client_secret_hash.as_ref().is_some_and(|hash| hash.matches(secret.expose_secret()))
-    });
-    if let Some(settings) = fits.next() {
-        return Ok(PresentedClient::Proven(settings.orchestrator_id));
+    if let Some(client) = client.filter(|client| client.secret_hash.as_ref() == Some(secret)) {
+        return Ok(PresentedClient::Client(Box::new(Authenticated { client, proof: None })));
     }
-    let proven =
-        client.filter(|client| client.secret_hash.as_ref().is_some_and(|hash| hash.matches(secret.expose_secret())));
-    let client = proven.ok_or(ClientError::Unproven)?;
-    Ok(PresentedClient::Client(Box::new(Authenticated { client, proof: None })))
+    let mut known = orchestrator::wire_by_client_id(conn, &id)?.into_iter();
+    let proven = known.find(|settings| settings.client_secret_hash.as_ref() == Some(secret));
+    proven.map(|settings| PresentedClient::Proven(settings.orchestrator_id)).ok_or(ClientError::Unproven)
 }
 
 async fn by_assertion(

@@ -1,6 +1,6 @@
 //! What a client says of itself (RFC 7591 §2): the same members whoever wrote them, read with the same rules.
 
-use jsonwebtoken::jwk::AlgorithmParameters;
+use jsonwebtoken::jwk::{AlgorithmParameters, ThumbprintHash};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use url::Url;
@@ -45,6 +45,9 @@ pub enum GrantType {
     /// RFC 7523 §2.1.
     #[serde(rename = "urn:ietf:params:oauth:grant-type:jwt-bearer")]
     JwtBearer,
+    /// RFC 8628 §3.4.
+    #[serde(rename = "urn:ietf:params:oauth:grant-type:device_code")]
+    DeviceCode,
 }
 
 /// The public keys of a client.
@@ -74,6 +77,12 @@ pub struct ClientMetadata {
     pub keys: Option<ClientKeys>,
     /// Whether its tokens are bound to a key, always (RFC 9449 §5.2).
     pub dpop_bound: bool,
+    /// Where its picture is. Never shown: anybody can draw anybody's. Part of who it is all the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logo_uri: Option<String>,
+    /// The scopes without which it works as well, parted by spaces (a member of our own). Absent: it does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub optional_scopes: Option<String>,
 }
 
 /// Why the metadata is not taken (RFC 7591 §3.2.2).
@@ -132,9 +141,11 @@ impl ClientMetadata {
             name: name(members)?,
             redirect_uris: redirect_uris(members, &grant_types)?,
             auth_method,
-            scope: member(members, "scope")?.filter(|scope: &String| !scope.is_empty() && scope.len() <= 1024),
+            scope: text(members, "scope")?,
             keys: keys(members)?,
             dpop_bound: member(members, "dpop_bound_access_tokens")?.unwrap_or(false),
+            logo_uri: text(members, "logo_uri")?,
+            optional_scopes: text(members, "optional_scopes")?,
             grant_types,
         };
         if read.auth_method == AuthMethod::PrivateKeyJwt && read.keys.is_none() {
@@ -170,7 +181,13 @@ impl ClientMetadata {
             if self.grant_types.contains(&GrantType::AuthorizationCode) {
                 members.insert("response_types".to_owned(), json!(["code"]));
             }
-            for (name, value) in [("client_name", &self.name), ("scope", &self.scope)] {
+            let texts = [
+                ("client_name", &self.name),
+                ("scope", &self.scope),
+                ("logo_uri", &self.logo_uri),
+                ("optional_scopes", &self.optional_scopes),
+            ];
+            for (name, value) in texts {
                 if let Some(value) = value {
                     members.insert(name.to_owned(), json!(value));
                 }
@@ -187,13 +204,37 @@ impl ClientMetadata {
         members
     }
 
-    /// Names everything that a human's decision rests on: name, redirect URIs, proof, keys.
+    /// Names everything that a human's decision rests on: name, picture, redirect URIs, proof, and keys by their
+    /// thumbprints (RFC 7638). Their order does not matter.
     #[must_use]
     pub fn digest(&self) -> String {
-        let facts = json!([self.name, self.redirect_uris, self.auth_method, self.keys, self.dpop_bound]);
+        let mut redirects: Vec<&str> = self.redirect_uris.iter().map(RedirectUri::as_str).collect();
+        redirects.sort_unstable();
+        let keys = match &self.keys {
+            Some(ClientKeys::Jwks(keys)) => thumbprints(keys),
+            Some(ClientKeys::JwksUri(url)) => vec![url.to_string()],
+            None => Vec::new(),
+        };
+        let facts = json!([self.name, self.logo_uri, redirects, self.auth_method, keys, self.dpop_bound]);
         // A list of plain values is always JSON.
         canonical_json(&facts).map_or_else(|_| String::new(), |bytes| sha256_base64url(&bytes))
     }
+}
+
+/// In order.
+fn thumbprints(keys: &[VerifyingKey]) -> Vec<String> {
+    let of = |key: &VerifyingKey| {
+        // A key without a thumbprint is named by all of itself.
+        key.thumbprint(ThumbprintHash::SHA256).unwrap_or_else(|_| json!(key).to_string())
+    };
+    let mut names: Vec<String> = keys.iter().map(of).collect();
+    names.sort_unstable();
+    names
+}
+
+/// A text that is kept for later; one that nobody would write is as good as none.
+fn text(members: &Map<String, Value>, name: &'static str) -> Result<Option<String>, MetadataError> {
+    Ok(member(members, name)?.filter(|text: &String| !text.is_empty() && text.len() <= 1024))
 }
 
 fn grant_types(members: &Map<String, Value>) -> Result<Vec<GrantType>, MetadataError> {
@@ -326,6 +367,9 @@ mod tests {
         assert_ne!(other.digest(), read.digest());
         other.clone_from(&read);
         other.scope = None;
+        other.optional_scopes = Some("budget:read".to_owned());
         assert_eq!(other.digest(), read.digest(), "a wish is no part of who it is");
+        other.logo_uri = Some("https://a.example/logo".to_owned());
+        assert_ne!(other.digest(), read.digest());
     }
 }

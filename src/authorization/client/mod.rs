@@ -28,7 +28,7 @@ pub use register::{
     MAX_DYNAMIC, NewClient, RegisterError, Registered, UNUSED_LIFETIME, forget_unused, list, register, registered,
     remove, rotate,
 };
-pub(super) use store::touch;
+pub(super) use store::{touch, used};
 
 /// Where what is known of a client comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +64,17 @@ impl FromStr for ClientOrigin {
     fn from_str(text: &str) -> Result<Self, UnknownOrigin> {
         [Self::Operator, Self::Registration].into_iter().find(|known| known.as_str() == text).ok_or(UnknownOrigin)
     }
+}
+
+/// How far a human's decision about a client can be kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trust {
+    /// Its name is registered by the operator, or its domain is proven.
+    Known,
+    /// It registered itself: nobody checked anything.
+    Unverified,
+    /// The answer goes to the human's own machine, where any program can take its name.
+    Local,
 }
 
 /// A client.
@@ -140,7 +151,19 @@ impl Client {
     /// Whether its answers go to programs on the human's own machine only: then nobody can know which program it is.
     #[must_use]
     pub fn is_local(&self) -> bool {
-        self.metadata.redirect_uris.iter().all(|uri| !uri.is_web())
+        !self.metadata.redirect_uris.is_empty() && self.metadata.redirect_uris.iter().all(|uri| !uri.is_web())
+    }
+
+    /// How far a human's decision about a request that is answered at `redirect_uri` can be kept for the next one.
+    #[must_use]
+    pub fn trust(&self, redirect_uri: &str) -> Trust {
+        if self.is_local() || !redirect_uri.starts_with("https://") {
+            Trust::Local
+        } else if self.origin == ClientOrigin::Registration {
+            Trust::Unverified
+        } else {
+            Trust::Known
+        }
     }
 
     /// Names what a human's decision about it rests on. Another digest is another client.

@@ -10,6 +10,9 @@ use url::{Host, Url};
 /// The longest one, in bytes.
 const MAX_LENGTH: usize = 1024;
 
+/// What an answer carries.
+const OURS: [&str; 6] = ["code", "state", "iss", "error", "error_description", "error_uri"];
+
 /// An address where answers may be sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -32,7 +35,7 @@ enum Kind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "a redirect URI is https, or http on a loopback address, or a private scheme with a dot; without fragment, \
-     credentials and `*`, written as a URL parser writes it"
+     credentials, `*` and parameters of an answer, written as a URL parser writes it"
 )]
 pub struct InvalidRedirectUri;
 
@@ -52,7 +55,9 @@ impl FromStr for RedirectUri {
         };
         // What a parser writes differently had something to hide. An empty path may be left out.
         let same = url.as_str() == text || url.as_str() == format!("{text}/");
-        if whole && same { Ok(Self { text: text.to_owned(), kind }) } else { Err(InvalidRedirectUri) }
+        // Beside a parameter of ours of the same name, nobody knows which one its program reads (RFC 9207 §2.4).
+        let answers = url.query_pairs().any(|(name, _)| OURS.contains(&name.as_ref()));
+        if whole && same && !answers { Ok(Self { text: text.to_owned(), kind }) } else { Err(InvalidRedirectUri) }
     }
 }
 

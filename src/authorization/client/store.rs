@@ -1,11 +1,12 @@
 //! The table `clients`.
 
+use chrono::TimeDelta;
 use diesel::prelude::*;
 
 use super::{Client, ClientMetadata, ClientOrigin};
 use crate::clock::Timestamp;
 use crate::db::schema::clients;
-use crate::db::{DbConnection, DbError};
+use crate::db::{DbConnection, DbError, directly};
 use crate::ids::AccountId;
 use crate::secret::SecretHash;
 
@@ -67,7 +68,7 @@ pub(in crate::authorization) fn by_id(conn: &mut DbConnection, id: &str) -> Resu
     if id.contains('\0') {
         return Ok(None);
     }
-    let row: Option<ClientRow> = clients::table.find(id).first(conn).optional()?;
+    let row: Option<ClientRow> = directly!(conn, |conn| clients::table.find(id).get_result(conn)).optional()?;
     row.map(Client::try_from).transpose()
 }
 
@@ -87,6 +88,15 @@ pub(super) fn delete(conn: &mut DbConnection, id: &str) -> QueryResult<bool> {
 
 pub(super) fn set_secret(conn: &mut DbConnection, id: &str, hash: &SecretHash) -> QueryResult<()> {
     diesel::update(clients::table.find(id)).set(clients::secret_hash.eq(Some(hash))).execute(conn).map(drop)
+}
+
+/// How exactly it is known when a client was last used. A client of many users gets many tokens at once: none of them
+/// waits for its row.
+const USED_WITHIN: TimeDelta = TimeDelta::hours(1);
+
+/// Remembers that a client was used, if that is not known.
+pub(in crate::authorization) fn used(conn: &mut DbConnection, client: &Client, now: Timestamp) -> QueryResult<()> {
+    if now.since(client.last_used_at).abs() < USED_WITHIN { Ok(()) } else { touch(conn, &client.id, now) }
 }
 
 /// Remembers that a client was used.

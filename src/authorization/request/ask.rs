@@ -10,12 +10,13 @@ use crate::audit::{self, Fact};
 use crate::authorization::access_token::LogIn;
 use crate::authorization::client;
 use crate::authorization::consent_grant::Consent;
-use crate::authorization::consent_store;
+use crate::authorization::memory::{Reuse, Waiting};
 use crate::authorization::scope::Scopes;
 use crate::authorization::wire_store::{self, CodeRow};
+use crate::authorization::{consent_store, standing};
 use crate::clock::Timestamp;
 use crate::db::{DbConnection, DbError};
-use crate::ids::ConsentId;
+use crate::ids::{AccountId, ConsentId};
 use crate::secret::{NoRandomness, Secret, SecretHash};
 
 /// How long a pushed request waits to be shown.
@@ -36,6 +37,8 @@ pub struct Asked {
     pub request: AuthorizationRequest,
     /// Whether it can be answered.
     pub open: bool,
+    /// Whose question it is, since it was shown.
+    pub account_id: Option<AccountId>,
     /// When it was made.
     pub created_at: Timestamp,
     /// Until when it can be answered.
@@ -48,6 +51,18 @@ pub enum AnswerError {
     /// It was answered before, or its time is over.
     #[error("the request was answered before, or its time is over")]
     Closed,
+    /// Nothing can be given on the account now.
+    #[error("{0}")]
+    Unusable(&'static str),
+    /// Another question of the client is open.
+    #[error("another question of the client is open")]
+    Waits(Box<Waiting>),
+    /// The client asked, or was denied, too often.
+    #[error("the client has to wait until {until}")]
+    TooOften {
+        /// When it may ask again.
+        until: Timestamp,
+    },
     /// No random bits.
     #[error(transparent)]
     Random(#[from] NoRandomness),
@@ -114,6 +129,7 @@ pub fn asked(conn: &mut DbConnection, handle: &SecretHash, now: Timestamp) -> Re
         hash: row.handle_hash,
         request,
         open: row.state == "asked" && now < row.expires_at,
+        account_id: row.account_id,
         created_at: row.created_at,
         expires_at: row.expires_at,
     }))
@@ -122,10 +138,12 @@ pub fn asked(conn: &mut DbConnection, handle: &SecretHash, now: Timestamp) -> Re
 /// A human's yes, prepared before the transaction.
 #[derive(Debug, Clone)]
 pub struct Answer {
-    consent: Consent,
-    client_name: String,
-    code: CodeRow,
-    hash: SecretHash,
+    pub(in crate::authorization) consent: Consent,
+    /// Whether the consent begins with it.
+    pub(in crate::authorization) is_new: bool,
+    pub(in crate::authorization) client_name: String,
+    pub(in crate::authorization) code: CodeRow,
+    pub(in crate::authorization) hash: SecretHash,
     /// What was allowed.
     pub scopes: Scopes,
 }
@@ -142,27 +160,34 @@ impl Answer {
         log_in: LogIn,
         now: Timestamp,
     ) -> Result<(Secret, Self), NoRandomness> {
-        let (code, request) = (Secret::generate("ac")?, &asked.request);
-        let consent = Consent {
-            id: ConsentId::new(now),
-            account_id: owner.id.clone(),
-            // Payment tokens and the cap are those of the orchestrator that opened the account.
-            orchestrator_id: owner.opened_by.clone(),
-            client: request.client.clone(),
-            client_digest: request.client_digest.clone(),
-            resource: request.resource.clone(),
-            scopes: scopes.clone(),
-            details: request.details.clone(),
-            log_in,
-            created_at: now,
-            revoked_at: None,
-        };
+        let code = Secret::generate("ac")?;
+        let consent = consent(asked, owner, (ConsentId::new(now), scopes), log_in, now);
+        let answer = Self::with(asked, consent, &code, now);
+        Ok((code, answer))
+    }
+
+    /// The same from what is remembered, under `code`.
+    #[must_use]
+    pub fn again(
+        asked: &Asked,
+        owner: &Account,
+        (reuse, code): (&Reuse, &Secret),
+        log_in: LogIn,
+        now: Timestamp,
+    ) -> Self {
+        let id = reuse.under.clone().unwrap_or_else(|| ConsentId::new(now));
+        let consent = consent(asked, owner, (id, reuse.scopes.clone()), log_in, now);
+        Self { is_new: reuse.under.is_none(), ..Self::with(asked, consent, code, now) }
+    }
+
+    fn with(asked: &Asked, consent: Consent, code: &Secret, now: Timestamp) -> Self {
+        let request = &asked.request;
         let row = CodeRow {
             code_hash: code.hash(),
             account_id: consent.account_id.clone(),
             orchestrator_id: consent.orchestrator_id.clone(),
             client: request.client.clone(),
-            scope: scopes.to_string(),
+            scope: consent.scopes.to_string(),
             code_challenge: Some(request.code_challenge.to_string()),
             issued_at: now,
             expires_at: now.plus(CODE_LIFETIME),
@@ -171,16 +196,39 @@ impl Answer {
             redirect_uri: Some(request.redirect_uri.clone()),
             bound_to: request.bound_to.clone(),
         };
-        Ok((
-            code,
-            Self { consent, client_name: request.client_name.clone(), code: row, hash: asked.hash.clone(), scopes },
-        ))
+        let (client_name, hash) = (request.client_name.clone(), asked.hash.clone());
+        let scopes = consent.scopes.clone();
+        Self { consent, is_new: true, client_name, code: row, hash, scopes }
     }
 
-    /// Names what was allowed.
+    /// Names what was allowed, if it is allowed by this answer and not by an earlier one.
     #[must_use]
-    pub fn consent_id(&self) -> &ConsentId {
-        &self.consent.id
+    pub fn new_consent(&self) -> Option<&ConsentId> {
+        self.is_new.then_some(&self.consent.id)
+    }
+}
+
+fn consent(
+    asked: &Asked,
+    owner: &Account,
+    (id, scopes): (ConsentId, Scopes),
+    log_in: LogIn,
+    now: Timestamp,
+) -> Consent {
+    let request = &asked.request;
+    Consent {
+        id,
+        account_id: owner.id.clone(),
+        // Payment tokens and the cap are those of the orchestrator that opened the account.
+        orchestrator_id: owner.opened_by.clone(),
+        client: request.client.clone(),
+        client_digest: request.client_digest.clone(),
+        resource: request.resource.clone(),
+        scopes,
+        details: request.details.clone(),
+        log_in,
+        created_at: now,
+        revoked_at: None,
     }
 }
 
@@ -188,7 +236,11 @@ impl Answer {
 ///
 /// # Errors
 /// See [`AnswerError`].
-pub fn allow_request(conn: &mut DbConnection, answer: &Answer, now: Timestamp) -> Result<(), AnswerError> {
+pub(in crate::authorization) fn allow_request(
+    conn: &mut DbConnection,
+    answer: &Answer,
+    now: Timestamp,
+) -> Result<(), AnswerError> {
     let consent = &answer.consent;
     if !store::decide_request(conn, &answer.hash, ("allowed", &consent.account_id), now)? {
         return Err(AnswerError::Closed);
@@ -207,14 +259,21 @@ pub fn allow_request(conn: &mut DbConnection, answer: &Answer, now: Timestamp) -
             "authorization_details": consent.details,
         }),
     };
-    Ok(audit::append(conn, &fact, now)?)
+    audit::append(conn, &fact, now)?;
+    still_stands(conn, consent)
+}
+
+/// Whether anything may be given on the account of a consent; asked when everything is written.
+pub(in crate::authorization) fn still_stands(conn: &mut DbConnection, consent: &Consent) -> Result<(), AnswerError> {
+    let refused = standing::refusal(conn, &consent.account_id, &consent.orchestrator_id)?;
+    refused.map_or(Ok(()), |why| Err(AnswerError::Unusable(why)))
 }
 
 /// The human refuses. Call it inside `Db::write`.
 ///
 /// # Errors
 /// See [`AnswerError`].
-pub fn deny_request(
+pub(in crate::authorization) fn deny_request(
     conn: &mut DbConnection,
     asked: &Asked,
     owner: &Account,

@@ -1,12 +1,15 @@
 //! What a client asks for in numbers (Rich Authorization Requests, RFC 9396): how much may be spent (`spend`), and what may
-//! be made (`provision`). Each type at most once; what nobody knows is refused, because the human would not see it.
+//! be made: within limits (`provision`), or exactly (`plan`, priced by us). Each type at most once; what nobody knows is
+//! refused, because the human would not see it.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::plan::{PlanLine, WorstCase, total_of};
 use crate::clock::Timestamp;
 use crate::money::{Amount, Currency, Money, Rate};
-use crate::signing::parse_strict;
+use crate::secret::sha256_base64url;
+use crate::signing::{canonical_json, parse_strict};
 
 /// The longest text of all details, in bytes.
 const MAX_LENGTH: usize = 8 * 1024;
@@ -45,6 +48,17 @@ pub enum Detail {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         max_count: Option<u32>,
     },
+    /// Everything that shall be made, and what it costs at the most: figures that we write and nobody else.
+    Plan {
+        /// The APIs where this holds.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        locations: Vec<String>,
+        /// What, and how many of it.
+        resources: Vec<PlanLine>,
+        /// All of it together, by the signed catalog.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        worst_case: Option<WorstCase>,
+    },
 }
 
 /// Why details are refused: `invalid_authorization_details` (RFC 9396 §5).
@@ -65,6 +79,8 @@ pub struct Limits {
     pub offers: Option<Vec<(String, String)>>,
     /// How many in all.
     pub max_count: Option<u32>,
+    /// The lines of a plan, priced; empty: there is none.
+    pub plan: Vec<PlanLine>,
 }
 
 impl Detail {
@@ -80,24 +96,49 @@ impl Detail {
         let value: Value = parse_strict(text.as_bytes()).map_err(|error| DetailError(error.to_string()))?;
         let details: Vec<Self> = serde_json::from_value(value).map_err(|error| DetailError(error.to_string()))?;
         limits_of(&details)?;
-        for detail in &details {
-            if let Self::Provision { actions, locations, offers, .. } = detail {
-                if actions.iter().any(|action| action != "create") {
-                    return Err(wrong("`actions` knows only `create`"));
-                }
-                if locations.iter().any(|location| location != resource) {
-                    return Err(wrong("`locations` names another API than `resource`"));
-                }
-                if offers.len() > MAX_OFFERS {
-                    return Err(wrong("more than 32 `offers`"));
-                }
-            }
-        }
+        details.iter().try_for_each(|detail| detail.check(resource))?;
         Ok(details)
+    }
+
+    fn check(&self, resource: &str) -> Result<(), DetailError> {
+        let wrong = |why: &str| Err(DetailError(why.to_owned()));
+        let locations = match self {
+            Self::Spend { .. } => return Ok(()),
+            Self::Provision { actions, .. } if actions.iter().any(|action| action != "create") => {
+                return wrong("`actions` knows only `create`");
+            }
+            Self::Provision { offers, .. } if offers.len() > MAX_OFFERS => return wrong("more than 32 `offers`"),
+            Self::Plan { resources, worst_case, .. }
+                if worst_case.is_some() || resources.iter().any(PlanLine::is_priced) =>
+            {
+                return wrong("the figures of a `plan` are written by the provider: leave them out");
+            }
+            Self::Plan { resources, .. } if !(1..=MAX_OFFERS).contains(&resources.len()) => {
+                return wrong("`resources` of a `plan` has 1 to 32 lines");
+            }
+            Self::Provision { locations, .. } | Self::Plan { locations, .. } => locations,
+        };
+        if locations.iter().any(|location| location != resource) {
+            return wrong("`locations` names another API than `resource`");
+        }
+        Ok(())
     }
 }
 
-fn amount(text: &str, currency: Currency) -> Result<Amount, DetailError> {
+/// Names what the details say, whatever revision of the catalog they were priced by.
+#[must_use]
+pub(in crate::authorization) fn details_digest(details: &[Detail]) -> String {
+    let mut plain = details.to_vec();
+    for detail in &mut plain {
+        if let Detail::Plan { worst_case, .. } = detail {
+            *worst_case = None;
+        }
+    }
+    // Details are always JSON.
+    canonical_json(&plain).map_or_else(|_| String::new(), |bytes| sha256_base64url(&bytes))
+}
+
+pub(super) fn amount(text: &str, currency: Currency) -> Result<Amount, DetailError> {
     let rate: Rate = format!("{text} {currency}").parse().map_err(|error| DetailError(format!("`{text}`: {error}")))?;
     rate.exact().map_err(|error| DetailError(format!("`{text}`: {error}")))
 }
@@ -109,6 +150,7 @@ fn amount(text: &str, currency: Currency) -> Result<Amount, DetailError> {
 pub fn limits_of(details: &[Detail]) -> Result<Limits, DetailError> {
     let mut limits = Limits::default();
     let (mut spends, mut provisions) = (0, 0);
+    let mut planned = None;
     for detail in details {
         match detail {
             Detail::Spend { currency, max_per_month, max_single, expires_at } => {
@@ -129,12 +171,29 @@ pub fn limits_of(details: &[Detail]) -> Result<Limits, DetailError> {
                 limits.offers = (!read.is_empty()).then_some(read);
                 limits.max_count = *max_count;
             }
+            Detail::Plan { resources, worst_case, .. } => {
+                provisions += 1;
+                planned = total_of(resources, worst_case.as_ref())?;
+                limits.plan.clone_from(resources);
+            }
         }
     }
     if spends > 1 || provisions > 1 {
-        return Err(DetailError("each type stands there once at most".to_owned()));
+        return Err(DetailError("one `spend`, and one of `provision` and `plan`, stand there at most".to_owned()));
     }
+    limits.per_month = lower(limits.per_month, planned)?;
     Ok(limits)
+}
+
+/// The lower of what may be spent and what a plan costs at the most.
+fn lower(allowed: Option<Money>, planned: Option<Money>) -> Result<Option<Money>, DetailError> {
+    match (allowed, planned) {
+        (Some(allowed), Some(planned)) if allowed.currency != planned.currency => {
+            Err(DetailError(format!("`spend` counts {}, the plan costs {}", allowed.currency, planned.currency)))
+        }
+        (Some(allowed), Some(planned)) if planned.amount < allowed.amount => Ok(Some(planned)),
+        (allowed, planned) => Ok(allowed.or(planned)),
+    }
 }
 
 #[cfg(test)]
@@ -174,6 +233,15 @@ mod tests {
             r#"[{"type":"provision","locations":["https://elsewhere.example"]}]"#,
             r#"[{"type":"provision","offers":["postgres"]}]"#,
             r#"[{"type":"provision","max_count":-1}]"#,
+            r#"[{"type":"plan"}]"#,
+            r#"[{"type":"plan","resources":[]}]"#,
+            r#"[{"type":"plan","resources":[{"service":"postgres","plan":"small","count":0}]}]"#,
+            r#"[{"type":"plan","resources":[{"service":"postgres","plan":"small","count":1001}]}]"#,
+            r#"[{"type":"plan","resources":[{"service":"postgres","plan":"small"},{"service":"postgres","plan":"small"}]}]"#,
+            r#"[{"type":"plan","resources":[{"service":"postgres","plan":"small","max_per_month_each":"1.00"}]}]"#,
+            r#"[{"type":"plan","resources":[{"service":"postgres","plan":"small"}],"worst_case":{"max_per_month":"1.00","catalog_version":1,"catalog_digest":"x"}}]"#,
+            r#"[{"type":"plan","resources":[{"service":"postgres","plan":"small"}]},{"type":"provision","max_count":1}]"#,
+            r#"[{"type":"plan","locations":["https://elsewhere.example"],"resources":[{"service":"postgres","plan":"small"}]}]"#,
         ] {
             assert!(Detail::read(bad, API).is_err(), "{bad}");
         }

@@ -6,20 +6,23 @@
 
 mod ask;
 mod details;
+mod plan;
 mod read;
 mod store;
 
 use serde::{Deserialize, Serialize};
 
+use super::dpop::VerifiedProof;
 use super::pkce::CodeChallenge;
 use super::scope::Scopes;
 
-pub use ask::{
-    Answer, AnswerError, Asked, PUSHED_LIFETIME, REQUEST_URI, allow_request, asked, deny_request, keep, show,
-};
+pub use ask::{Answer, AnswerError, Asked, PUSHED_LIFETIME, REQUEST_URI, asked, keep, show};
+pub(super) use ask::{allow_request, deny_request, still_stands};
+pub(super) use details::details_digest;
 pub use details::{Detail, DetailError, Limits, limits_of};
+pub use plan::{MostEach, PlanLine, WorstCase};
 pub use read::{Params, Refusal, Target, TargetError, read_request};
-pub(super) use store::delete_ended_before;
+pub(super) use store::{bind_request, decide_request, delete_ended_before, is_denied, is_open_for};
 
 /// A request that may be shown to a human.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +51,47 @@ pub struct AuthorizationRequest {
     pub bound_to: Option<String>,
     /// How many seconds ago the human may have logged in, when the client cares.
     pub max_age: Option<i64>,
+    /// The scopes without which the client works as well, by the request or else by its metadata; `None`: neither says.
+    #[serde(default)]
+    pub optional_scopes: Option<String>,
+    /// Whether the human is asked whatever they decided before (`prompt=consent`).
+    #[serde(default)]
+    pub prompt_consent: bool,
+}
+
+impl AuthorizationRequest {
+    /// The scopes that the human cannot untick: without them the client says that it does not work. Whoever says nothing,
+    /// or asks for everything that there is, gets what the human leaves; to remove things and to open the dashboard are
+    /// never conditions.
+    #[must_use]
+    pub fn required(&self) -> Scopes {
+        match &self.optional_scopes {
+            Some(optional) if self.scopes != Scopes::all() => {
+                let optional = Scopes::known_of(optional);
+                self.scopes.filtered(|scope| !optional.contains(scope) && !scope.is_always_optional())
+            }
+            _ => Scopes::default(),
+        }
+    }
+}
+
+impl AuthorizationRequest {
+    /// Binds the code to the key that was proven when the request was pushed (RFC 9449 §10.1).
+    ///
+    /// # Errors
+    /// When the request names another key in `dpop_jkt`.
+    pub fn bind(&mut self, proof: Option<&VerifiedProof>) -> Result<(), Refusal> {
+        let Some(proof) = proof else { return Ok(()) };
+        match &self.bound_to {
+            Some(named) if *named != proof.thumbprint => {
+                Err(Refusal::new("invalid_request", "`dpop_jkt` names another key than the `DPoP` header proves."))
+            }
+            _ => {
+                self.bound_to = Some(proof.thumbprint.clone());
+                Ok(())
+            }
+        }
+    }
 }
 
 mod as_words {

@@ -10,10 +10,12 @@ use crate::authorization::pkce::CodeChallenge;
 const MAX_LENGTH: usize = 16 * 1024;
 /// The longest `state`, in bytes.
 const MAX_STATE: usize = 2048;
+/// The longest list of scopes that is kept, in bytes.
+const MAX_SCOPES: usize = 1024;
 /// What is asked for when nothing is: to look.
 const DEFAULT_SCOPE: &str = "resources:read budget:read";
 /// What may stand in a request once at most.
-const ONCE: [&str; 13] = [
+const ONCE: [&str; 14] = [
     "response_type",
     "response_mode",
     "scope",
@@ -23,6 +25,7 @@ const ONCE: [&str; 13] = [
     "authorization_details",
     "prompt",
     "max_age",
+    "optional_scopes",
     "dpop_jkt",
     "request",
     "request_uri",
@@ -156,7 +159,7 @@ pub fn read_request(
     if !client.may(GrantType::AuthorizationCode) {
         return Err(Refusal::new("unauthorized_client", "The client is not registered for codes."));
     }
-    if params.one("prompt")?.is_some_and(|prompt| prompt.split(' ').any(|word| word == "none")) {
+    if prompts(params, "none")? {
         return Err(Refusal::new("interaction_required", "Nothing is allowed here without a human who looks at it."));
     }
     Ok(AuthorizationRequest {
@@ -171,7 +174,22 @@ pub fn read_request(
         code_challenge: challenge_of(params)?,
         bound_to: bound_to(params)?,
         max_age: max_age(params)?,
+        optional_scopes: optional_scopes(params, client)?,
+        prompt_consent: prompts(params, "consent")?,
     })
+}
+
+fn prompts(params: &Params, wanted: &str) -> Result<bool, Refusal> {
+    Ok(params.one("prompt")?.is_some_and(|prompt| prompt.split(' ').any(|word| word == wanted)))
+}
+
+/// A parameter of our own: what the request says goes before what the client's metadata says.
+fn optional_scopes(params: &Params, client: &Client) -> Result<Option<String>, Refusal> {
+    let said = params.one("optional_scopes")?.or(client.metadata.optional_scopes.as_deref());
+    if said.is_some_and(|said| said.len() > MAX_SCOPES) {
+        return Err(Refusal::new("invalid_request", "`optional_scopes` is longer than 1024 bytes."));
+    }
+    Ok(said.map(str::to_owned))
 }
 
 /// RFC 8707: the one API that there is, or nothing.
@@ -217,7 +235,7 @@ fn bound_to(params: &Params) -> Result<Option<String>, Refusal> {
 }
 
 fn max_age(params: &Params) -> Result<Option<i64>, Refusal> {
-    let fresh = params.one("prompt")?.is_some_and(|prompt| prompt.split(' ').any(|word| word == "login"));
+    let fresh = prompts(params, "login")?;
     let stated = params.one("max_age")?.map(str::parse::<u32>).transpose();
     let stated = stated.map_err(|_no_number| Refusal::new("invalid_request", "`max_age` is a number of seconds."))?;
     Ok(if fresh { Some(0) } else { stated.map(i64::from) })
@@ -265,6 +283,19 @@ mod tests {
         let other = read(&[("scope", Some("offline_access openid budget:read")), ("prompt", Some("login consent"))]);
         let other = other.unwrap();
         assert_eq!((other.scopes.to_string().as_str(), other.max_age), ("budget:read", Some(0)));
+        assert!(other.prompt_consent && !request.prompt_consent);
+    }
+
+    #[test]
+    fn a_client_that_says_what_it_can_do_without_makes_the_rest_a_condition_but_never_what_is_dangerous() {
+        let required = |scope: &str, optional: Option<&str>| {
+            let read = read(&[("scope", Some(scope)), ("optional_scopes", optional)]).unwrap();
+            read.required().to_string()
+        };
+        assert_eq!(required("resources:read budget:read", None), "", "nothing said: the human decides");
+        assert_eq!(required("resources:read budget:read", Some("budget:read")), "resources:read");
+        assert_eq!(required("resources:write resources:delete dashboard:link", Some("x")), "resources:write");
+        assert_eq!(required(&crate::authorization::Scopes::all().to_string(), Some("budget:read")), "", "everything");
     }
 
     #[test]

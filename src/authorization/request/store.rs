@@ -26,6 +26,13 @@ pub(super) fn insert_request(conn: &mut DbConnection, row: &RequestRow) -> Query
     diesel::insert_into(authorization_requests::table).values(row).execute(conn).map(drop)
 }
 
+/// Whether the human refused it.
+pub(in crate::authorization) fn is_denied(conn: &mut DbConnection, hash: &SecretHash) -> QueryResult<bool> {
+    let state: Option<String> =
+        authorization_requests::table.find(hash).select(authorization_requests::state).first(conn).optional()?;
+    Ok(state.as_deref() == Some("denied"))
+}
+
 pub(super) fn request(conn: &mut DbConnection, hash: &SecretHash) -> QueryResult<Option<RequestRow>> {
     authorization_requests::table.find(hash).first(conn).optional()
 }
@@ -48,8 +55,38 @@ pub(super) fn show_request(
     Ok(changed == 1)
 }
 
-/// Whether this call decided: check and change in one statement.
-pub(super) fn decide_request(
+/// Whether this call was the first to show it to anybody; from then on it is this account's to answer.
+pub(in crate::authorization) fn bind_request(
+    conn: &mut DbConnection,
+    hash: &SecretHash,
+    account: &AccountId,
+    now: Timestamp,
+) -> QueryResult<bool> {
+    let unseen = authorization_requests::table
+        .find(hash)
+        .filter(authorization_requests::state.eq("asked"))
+        .filter(authorization_requests::account_id.is_null())
+        .filter(authorization_requests::expires_at.gt(now));
+    Ok(diesel::update(unseen).set(authorization_requests::account_id.eq(Some(account))).execute(conn)? == 1)
+}
+
+/// Whether it is this account's to answer now.
+pub(in crate::authorization) fn is_open_for(
+    conn: &mut DbConnection,
+    hash: &SecretHash,
+    account: &AccountId,
+    now: Timestamp,
+) -> QueryResult<bool> {
+    let own = authorization_requests::table
+        .find(hash)
+        .filter(authorization_requests::state.eq("asked"))
+        .filter(authorization_requests::account_id.eq(Some(account)))
+        .filter(authorization_requests::expires_at.gt(now));
+    Ok(own.count().get_result::<i64>(conn)? == 1)
+}
+
+/// Whether this call decided, for an account whose request it is or can become: check and change in one statement.
+pub(in crate::authorization) fn decide_request(
     conn: &mut DbConnection,
     hash: &SecretHash,
     (to, account): (&str, &AccountId),
@@ -58,7 +95,8 @@ pub(super) fn decide_request(
     let open = authorization_requests::table
         .find(hash)
         .filter(authorization_requests::state.eq("asked"))
-        .filter(authorization_requests::expires_at.gt(now));
+        .filter(authorization_requests::expires_at.gt(now))
+        .filter(authorization_requests::account_id.is_null().or(authorization_requests::account_id.eq(Some(account))));
     let changed = diesel::update(open)
         .set((
             authorization_requests::state.eq(to),

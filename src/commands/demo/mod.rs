@@ -216,7 +216,6 @@ fn config(folder: &Path, base_url: &str, platform_url: &str) -> Result<Config, F
         ("wire.generic_cimd_loopback", "true".to_owned()),
         ("mail.smtp_url", String::new()),
         ("mail.folder", path("mail")),
-        ("login.oidc.issuer", String::new()),
         ("static_driver.key", String::new()),
         ("static_driver.platform_url", platform_url.to_owned()),
     ] {

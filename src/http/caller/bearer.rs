@@ -17,6 +17,7 @@ use crate::authorization::{self, AccessError, Scope, Scopes, VerifiedProof, Veri
 use crate::clock::Timestamp;
 use crate::http::problem::{Problem, table};
 use crate::http::request_log::AccountOfRequest;
+use crate::takeover;
 
 /// What an operation needs: all of these scopes and, before what cannot be taken back, a log-in as the operator wants it.
 pub(crate) trait Needs: 'static {
@@ -38,7 +39,7 @@ macro_rules! needs {
 needs! {
     ResourcesRead: ResourcesRead; step up false;
     ResourcesWrite: ResourcesWrite; step up false;
-    ResourcesRemove: ResourcesWrite; step up true;
+    ResourcesRemove: ResourcesDelete; step up true;
     BudgetRead: BudgetRead; step up false;
     DashboardLink: DashboardLink; step up false;
 }
@@ -117,8 +118,17 @@ async fn check<N: Needs>(request: &HttpRequest) -> Result<(VerifiedToken, Timest
         other => refused(other.to_string()),
     })?;
     enough(&believed.scopes, N::SCOPES, &challenge, scheme)?;
+    if app.oauth.bound_tokens_to_write && scheme == Scheme::Bearer && changes::<N>() {
+        let problem = Problem::new(&table::BOUND_TOKEN, "The access token is not bound to a key.");
+        return Err(challenge.error(problem, Scheme::Dpop, "invalid_token"));
+    }
     if N::STEP_UP && !app.step_up.is_met(&believed.log_in, now) {
         let problem = Problem::new(&table::STEP_UP, "The log-in behind the access token does not suffice for this.");
+        return Err(challenge.step_up(problem, scheme, &app.step_up));
+    }
+    if changes::<N>() && !cautious::<N>(&app, &believed).await? {
+        let problem =
+            Problem::new(&table::STEP_UP, "The orchestrator told of a risk: the person must log in again first.");
         return Err(challenge.step_up(problem, scheme, &app.step_up));
     }
     if let Some(proof) = proof {
@@ -127,6 +137,18 @@ async fn check<N: Needs>(request: &HttpRequest) -> Result<(VerifiedToken, Timest
     }
     request.extensions_mut().insert(AccountOfRequest(believed.account_id.clone()));
     Ok((believed, now))
+}
+
+/// Whether the operation makes, changes or removes resources.
+fn changes<N: Needs>() -> bool {
+    N::SCOPES.iter().any(|scope| matches!(scope, Scope::ResourcesWrite | Scope::ResourcesDelete))
+}
+
+/// Whether the log-in is enough after what the orchestrator told of its person.
+async fn cautious<N: Needs>(app: &App, token: &VerifiedToken) -> Result<bool, Problem> {
+    let (account, orchestrator) = (token.account_id.clone(), token.orchestrator_id.clone());
+    let asked = app.db.read(move |conn| takeover::precautions(conn, &account, &orchestrator)).await?;
+    Ok(asked.allow(&token.log_in, N::STEP_UP))
 }
 
 /// That the caller holds the key of a bound token (RFC 9449 §7).

@@ -31,6 +31,10 @@ pub(crate) struct Body<T> {
 #[derive(Debug)]
 pub(crate) struct Event<T>(pub(crate) T);
 
+/// A security event token (RFC 8417), as text.
+#[derive(Debug)]
+pub(crate) struct SecurityEventToken(pub(crate) String);
+
 /// A form body.
 #[derive(Debug)]
 pub(crate) struct Form<T>(pub(crate) T, pub(crate) Vec<u8>);
@@ -100,6 +104,16 @@ impl<T: DeserializeOwned + 'static> FromRequest for Event<T> {
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let bytes = bytes(request, payload, &["application/cloudevents+json", "application/json"]);
         Box::pin(async move { Ok(Self(parse(&bytes.await?)?)) })
+    }
+}
+
+impl FromRequest for SecurityEventToken {
+    type Error = Problem;
+    type Future = Reading<Self>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let bytes = bytes(request, payload, &["application/secevent+jwt"]);
+        Box::pin(async move { Ok(Self(String::from_utf8_lossy(&bytes.await?).trim().to_owned())) })
     }
 }
 

@@ -10,7 +10,7 @@ mod meter;
 mod proof;
 
 pub(crate) use bearer::{BudgetRead, Caller, DashboardLink, ResourcesRead, ResourcesRemove, ResourcesWrite};
-pub(crate) use body::{Body, Event, Form};
+pub(crate) use body::{Body, Event, Form, SecurityEventToken};
 pub(crate) use browser::{BrowserMark, Present, SameSite, User, session_cookie};
 pub(crate) use challenge::{Challenge, Scheme};
 pub(crate) use human::{FreshlyLoggedIn, LoggedIn, NotHuman};

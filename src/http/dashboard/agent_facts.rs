@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde_json::Value;
 use url::Url;
 
-use super::consent::effects;
+use super::effects::powers;
 use super::pages::{Act, AgentStanding, AgentView};
 use crate::account::{self, Agent};
 use crate::audit::{self, RecordedFact};
@@ -71,28 +71,17 @@ pub(super) fn names(
 }
 
 /// Everything about agents that their rows say.
-pub(super) fn views(
-    conn: &mut DbConnection,
-    agents: &[Agent],
-    untick: bool,
-    now: Timestamp,
-) -> Result<Vec<AgentView>, DbError> {
+pub(super) fn views(conn: &mut DbConnection, agents: &[Agent], now: Timestamp) -> Result<Vec<AgentView>, DbError> {
     let Some(account) = agents.first().map(|agent| agent.key.account_id.clone()) else { return Ok(Vec::new()) };
     let ids: Vec<AgentId> = agents.iter().map(|agent| agent.id.clone()).collect();
     let spent = budget::spent_by_agents(conn, &account, &ids)?;
-    agents.iter().map(|agent| view(conn, agent, &spent, untick, now)).collect()
+    agents.iter().map(|agent| view(conn, agent, &spent, now)).collect()
 }
 
-fn view(
-    conn: &mut DbConnection,
-    agent: &Agent,
-    spent: &[AgentMonth],
-    untick: bool,
-    now: Timestamp,
-) -> Result<AgentView, DbError> {
+fn view(conn: &mut DbConnection, agent: &Agent, spent: &[AgentMonth], now: Timestamp) -> Result<AgentView, DbError> {
     let orchestrator = orchestrator_of(conn, agent)?;
     let Face { name, host, unverified } = face(conn, agent, &orchestrator)?;
-    let powers = authorization::powers(conn, agent, now)?;
+    let allowed = authorization::powers(conn, agent, now)?;
     let made = resource::made_since(conn, &agent.key, Timestamp::from_seconds(0))?;
     let acts = audit::count_by_actor(conn, &agent.key.account_id, &actor(&agent.id))?;
     let month = Period::month_of(now).start;
@@ -107,7 +96,7 @@ fn view(
         unverified,
         orchestrator: orchestrator.name.to_string(),
         standing: standing(agent),
-        powers: effects(&powers, untick),
+        powers: powers(&allowed),
         cap: agent.cap,
         made,
         changes: (acts - made).max(0),

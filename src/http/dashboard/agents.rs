@@ -7,8 +7,8 @@ use actix_web::{HttpResponse, ResponseError as _};
 use serde::Deserialize;
 
 use super::agent_facts::{self, act, actor};
-use super::authorize::in_words;
 use super::change::{not_an_amount, typed_amount};
+use super::effects::limit_words;
 use super::onward::Onward;
 use super::pages::{AgentPage, AgentStanding, AgentsPage, CapForm, Frame, MessagePage, Notice, respond};
 use crate::account::{self, Account, Agent};
@@ -67,7 +67,7 @@ pub(super) async fn list(app: Data<App>, user: User, query: Query<ListQuery>) ->
     let id = account.id.clone();
     let rows = app.db.read(move |conn| {
         let agents = account::agents_of(conn, &id, before.as_ref(), ROWS)?;
-        agent_facts::views(conn, &agents, false, now)
+        agent_facts::views(conn, &agents, now)
     });
     let rows = rows.await?;
     let full = i64::try_from(rows.len()).is_ok_and(|count| count == ROWS);
@@ -87,7 +87,7 @@ async fn page(app: &App, user: &User, id: &str, before: Option<String>) -> Resul
         let acts = audit::by_actor(conn, (&owner, &actor(&id)), before.as_deref().unwrap_or(""), ACTS)?;
         let consent = authorization::consent_of(conn, &agent)?;
         let currency = orchestrator::by_id(conn, &opened_by)?.map(|found| found.currency);
-        let view = agent_facts::views(conn, &[agent], true, now)?.pop();
+        let view = agent_facts::views(conn, &[agent], now)?.pop();
         Ok(view.map(|view| (view, acts, consent, currency)))
     });
     let Some((agent, acts, consent, currency)) = found.await? else { return Ok(None) };
@@ -96,10 +96,7 @@ async fn page(app: &App, user: &User, id: &str, before: Option<String>) -> Resul
         .transpose()
         .map_err(|error| Problem::new(&table::INTERNAL, "Something broke here.").because(error))?;
     let full = i64::try_from(acts.len()).is_ok_and(|count| count == ACTS);
-    let mut words = limits.as_ref().map(in_words).unwrap_or_default();
-    if let Some(month) = limits.and_then(|limits| limits.per_month) {
-        words.insert(0, format!("At most {month} in a calendar month."));
-    }
+    let words = limits.as_ref().map(|limits| limit_words(limits, &app.edition())).unwrap_or_default();
     Ok(Some(AgentPage {
         frame: frame(app, &account),
         limits: words,

@@ -13,6 +13,7 @@ use crate::http::caller::{Form, FreshlyLoggedIn, LoggedIn, NotHuman, SameSite, U
 use crate::http::problem::{Problem, table};
 use crate::money::{Amount, Currency, Money, Rate};
 use crate::payment::budget::{self, Budget, ChangeBudgetError, ResumedBy};
+use crate::takeover::{self, CloseError, RaiseError};
 
 #[derive(Debug, Deserialize)]
 pub(super) struct CapForm {
@@ -21,6 +22,9 @@ pub(super) struct CapForm {
     sure: Option<String>,
 }
 
+/// Where a claim leads to.
+pub(in crate::http) const CLAIMED: &str = "/dashboard?done=claimed";
+
 /// What was done. The way back to the page names it, so that a page without script can say so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -28,6 +32,7 @@ pub(super) enum Done {
     Cap,
     Stopped,
     Resumed,
+    Claimed,
 }
 
 impl Done {
@@ -40,6 +45,7 @@ impl Done {
             Self::Cap => "/dashboard?done=cap",
             Self::Stopped => "/dashboard?done=stopped",
             Self::Resumed => "/dashboard?done=resumed",
+            Self::Claimed => CLAIMED,
         }
     }
 
@@ -50,7 +56,7 @@ impl Done {
             (Self::Cap, _) => Some(format!("The cap is {} now.", Money { amount, currency })),
             (Self::Stopped, true) => Some("New spending is stopped. Every purchase is refused from now on.".to_owned()),
             (Self::Resumed, false) => Some("Spending is allowed again, up to the cap.".to_owned()),
-            (Self::Stopped, false) | (Self::Resumed, true) => None,
+            (Self::Stopped, false) | (Self::Resumed, true) | (Self::Claimed, _) => None,
         }
     }
 }
@@ -198,34 +204,51 @@ pub(super) async fn raise_cap(
     };
     let highest = facts.highest_cap(&account);
     let (id, orchestrator) = (account.id.clone(), account.opened_by.clone());
-    let raised =
-        app.db.write(account.id.as_str(), move |conn| budget::raise(conn, &id, &orchestrator, (ceiling, highest), now));
+    let raised = app.db.write(account.id.as_str(), move |conn| {
+        takeover::raise_cap(conn, (&id, &orchestrator), (ceiling, highest), now)
+    });
     match raised.await {
         Ok(()) => done(&app, &user, asked, Done::Cap).await,
-        Err(ChangeBudgetError::WouldLower(present)) => {
-            Ok(again(typed, format!("The cap is {present} already. To lower it, use the other form.")))
+        Err(error) => Ok(again(typed, not_raised(error)?)),
+    }
+}
+
+/// What the owner is told.
+fn not_raised(error: RaiseError) -> Result<String, Problem> {
+    match error {
+        RaiseError::Budget(ChangeBudgetError::WouldLower(present)) => {
+            Ok(format!("The cap is {present} already. To lower it, use the other form."))
         }
-        Err(ChangeBudgetError::TooHigh(highest)) => {
-            Ok(again(typed, format!("Until the account is claimed, its cap is at most {highest}.")))
+        RaiseError::Budget(ChangeBudgetError::TooHigh(highest)) => {
+            Ok(format!("Until the account is claimed, its cap is at most {highest}."))
         }
-        Err(ChangeBudgetError::Db(error)) => Err(error.into()),
-        Err(other) => Err(Problem::new(&table::INTERNAL, "The cap.").because(other)),
+        RaiseError::Cooling(until) => Ok(format!(
+            "Somebody changed how this account is recovered, so no cap is raised until {until}. If that was not you, stop \
+             spending, and ask the provider."
+        )),
+        RaiseError::Budget(ChangeBudgetError::Db(error)) => Err(error.into()),
+        RaiseError::Budget(other) => Err(Problem::new(&table::INTERNAL, "The cap.").because(other)),
     }
 }
 
 async fn turn(app: &App, user: User, asked: Asked, stopped: bool) -> Result<HttpResponse, Problem> {
-    let (id, now) = (user.session.account.id.clone(), user.now);
-    let lane = id.to_string();
+    let (account, now) = (user.session.account.clone(), user.now);
+    let lane = account.id.to_string();
     let turned = app.db.write(&lane, move |conn| {
         if stopped {
-            budget::stop_spending(conn, &id, now)
-        } else {
-            budget::resume_spending(conn, &id, ResumedBy::Owner, now)
+            budget::stop_spending(conn, &account.id, now)?;
+        } else if !takeover::take_back(conn, &account, now)? {
+            budget::resume_spending(conn, &account.id, ResumedBy::Owner, now)?;
         }
+        Ok::<_, CloseError>(())
     });
     match turned.await {
         Ok(()) => done(app, &user, asked, if stopped { Done::Stopped } else { Done::Resumed }).await,
-        Err(ChangeBudgetError::Db(error)) => Err(error.into()),
+        Err(CloseError::Db(error) | CloseError::Budget(ChangeBudgetError::Db(error))) => Err(error.into()),
+        // What was begun with it is not done yet, or somebody else closed the case: worth trying again.
+        Err(other @ (CloseError::Lift(_) | CloseError::Closed)) => {
+            Err(Problem::new(&table::UNAVAILABLE, "Not yet: try again in a moment.").because(other))
+        }
         Err(other) => Err(Problem::new(&table::INTERNAL, "The switch.").because(other)),
     }
 }

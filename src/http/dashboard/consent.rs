@@ -6,11 +6,12 @@ use actix_web::{HttpResponse, ResponseError as _};
 use serde::Deserialize;
 use subtle::ConstantTimeEq as _;
 
+use super::effects::{Wishes, asks, difference, groups};
 use super::onward::Onward;
-use super::pages::{CONTENT_SECURITY_POLICY, ConsentPage, Effect, Frame, MessagePage, respond};
+use super::pages::{CONTENT_SECURITY_POLICY, ConsentPage, Frame, MessagePage, Voucher, respond};
 use crate::account::{self, Account};
 use crate::app::App;
-use crate::authorization::{self, Answered, ConsentError, NewCode, Question, RequestState, Scope, Scopes};
+use crate::authorization::{self, Answered, Before, ConsentError, Limits, NewCode, Question, RequestState, Scope};
 use crate::db::DbError;
 use crate::http::caller::{FreshlyLoggedIn, LoggedIn, NotHuman, SameSite, User};
 use crate::http::problem::{Problem, table};
@@ -76,6 +77,7 @@ pub(super) async fn show_question(
         Ok(human) if human.session.account.id != question.request.account_id => {
             Ok(mismatch(&app, &question, &human.session.account))
         }
+        Ok(human) if !human.session.account.is_claimed() => Ok(claim_before(&app, &question)),
         Ok(human) => Ok(ask(&app, &question, &human.session.account, &query).await?),
     }
 }
@@ -96,6 +98,9 @@ pub(super) async fn allow(
         Ok(question) => question,
         Err(page) => return Ok(page),
     };
+    if !user.session.account.is_claimed() {
+        return Ok(claim_before(&app, &question));
+    }
     let takes_code = question.settings.as_ref().is_some_and(|settings| app.confirmation.takes_code(settings));
     let code = takes_code
         .then(|| NewCode::generate(&question.holder(), question.request.code_challenge.as_ref(), user.now))
@@ -291,6 +296,20 @@ fn mismatch(app: &App, question: &Question, account: &Account) -> HttpResponse {
     respond(&page, StatusCode::FORBIDDEN)
 }
 
+/// Somebody else's orchestrator is let in by the owner of an account, and nobody has proved yet to be that.
+fn claim_before(app: &App, question: &Question) -> HttpResponse {
+    let name = question.orchestrator.name.as_str();
+    let text = "This account was opened for you, and you have not claimed it yet. Until then nobody else can be let in. \
+                Nothing was linked.";
+    let steps = [
+        "Claim the account, under /claim or from your dashboard.".to_owned(),
+        format!("Then ask your agent to begin again: {name} asks you once more."),
+    ];
+    let mut page = message(app, "Claim your account first.".to_owned(), text, &steps);
+    page.frame.user = Some(name_of(&question.owner));
+    respond(&page, StatusCode::FORBIDDEN)
+}
+
 fn not_linked(app: &App, question: &Question, error: &account::LinkError) -> MessagePage {
     tracing::warn!(request = %question.request.id, error = %error, "an account was not linked");
     let name = question.orchestrator.name.as_str();
@@ -310,17 +329,33 @@ async fn ask(app: &App, question: &Question, account: &Account, query: &StateQue
     let monthly = if spends { Some(ceiling(app, question).await?) } else { None };
     let callback = settings.and_then(|settings| settings.callback_url.as_ref());
     let origin = settings.and_then(|settings| app.confirmation.origin(settings));
+    let issuer: Option<url::Url> = question.orchestrator.issuer.as_str().parse().ok();
+    let wishes = Wishes {
+        scopes: &request.scopes,
+        required: &request.scopes,
+        before: &Before { allowed: question.allowed.clone().unwrap_or_default(), ..Before::default() },
+        limits: &Limits::default(),
+        monthly,
+        untick: false,
+        edition: &app.edition(),
+    };
     let page = ConsentPage {
         frame: Frame { provider: app.provider_name(), user: Some(name_of(account)) },
         asker: question.orchestrator.name.to_string(),
+        voucher: Voucher::Provider(issuer.as_ref().and_then(|url| url.host_str()).map(str::to_owned)),
         client: (request.client != request.orchestrator_id.as_str()).then(|| request.client.clone()),
-        proven: None,
         warnings: Vec::new(),
+        changed_since: None,
         email: Some(asked_email(question)),
         account: name_of(&question.owner),
         monthly,
-        limits: Vec::new(),
-        effects: effects(&request.scopes, false),
+        spends_until: None,
+        creates: None,
+        asks: asks(&request.scopes),
+        groups: groups(&wishes),
+        plan: None,
+        difference: difference(&wishes, Vec::new(), Vec::new()),
+        now: app.clock.now(),
         asked_at: request.created_at,
         until: request.expires_at,
         returns_to: callback.and_then(|url| url.host_str()).map(str::to_owned),
@@ -336,7 +371,7 @@ async fn ask(app: &App, question: &Question, account: &Account, query: &StateQue
 }
 
 /// The page. Its form may lead to `origin`, which its policy must say: browsers apply it to what the form leads to.
-pub(super) fn shown(page: &ConsentPage, origin: Option<&str>) -> HttpResponse {
+pub(super) fn shown(page: &impl askama::Template, origin: Option<&str>) -> HttpResponse {
     let mut answer = respond(page, StatusCode::OK);
     let policy = origin
         .map(|origin| CONTENT_SECURITY_POLICY.replace("form-action 'self'", &format!("form-action 'self' {origin}")));
@@ -365,16 +400,4 @@ pub(super) async fn cap_of(app: &App, owner: &Account, orchestrator: &Orchestrat
         }
         Err(error) => Err(error.into()),
     }
-}
-
-/// What scopes allow, in words; those that can be unticked carry their names.
-pub(super) fn effects(scopes: &Scopes, untick: bool) -> Vec<Effect> {
-    let known = [
-        (Scope::ResourcesWrite, "Create and remove", "resources of this account"),
-        (Scope::ResourcesRead, "See", "the resources of this account and how they are used"),
-        (Scope::BudgetRead, "See", "the budget and the ledger"),
-        (Scope::DashboardLink, "Make", "one-use links that log a browser in to your dashboard"),
-    ];
-    let allowed = known.into_iter().filter(|(scope, ..)| scopes.contains(*scope));
-    allowed.map(|(scope, verb, rest)| Effect { verb, rest, scope: untick.then(|| scope.as_str()) }).collect()
 }

@@ -3,14 +3,15 @@
 use std::collections::{BTreeMap, HashMap};
 
 use chrono::NaiveDate;
-use serde_json::Value;
 
 use super::agent_facts;
 use super::pages::{
     Activity, CapForm, Ceiling, CeilingKind, DaySpend, Frame, Ledger, LedgerRow, OverviewPage, Place, Provisional,
     ResourceCharge, ResourceRow, Resources,
 };
-use crate::account::{Account, AccountState};
+use super::sidecars::reads_mailbox;
+use super::trail::activity;
+use crate::account::{Account, AccountState, Owner};
 use crate::app::App;
 use crate::audit::{self, RecordedFact};
 use crate::clock::Timestamp;
@@ -18,8 +19,7 @@ use crate::db::DbError;
 use crate::http::caller::{LoggedIn, User};
 use crate::http::problem::Problem;
 use crate::ids::AccountId;
-use crate::login::{Method, UnknownMethod};
-use crate::money::{Amount, Currency, Money};
+use crate::money::{Amount, Money};
 use crate::orchestrator::{self, Orchestrator};
 use crate::payment;
 use crate::payment::budget::{self, Budget};
@@ -27,6 +27,7 @@ use crate::payment::charge::ChargeState;
 use crate::payment::hold::CounterKind;
 use crate::payment::ledger_entry::LedgerEntry;
 use crate::resource::{self, Resource};
+use crate::sidecar;
 
 const LEDGER_ROWS: i64 = 10;
 const RESOURCE_ROWS: i64 = 50;
@@ -43,6 +44,7 @@ pub(super) struct Facts {
     entries: Vec<LedgerEntry>,
     place: Place,
     can_resume: bool,
+    sidecars: usize,
     trail: Vec<RecordedFact>,
     /// What the agents of the trail are called, by how it names them.
     agents: HashMap<String, String>,
@@ -57,6 +59,8 @@ pub(super) async fn load(app: &App, user: &User, ledger: (Place, i64)) -> Result
     let (account, now) = (&user.session.account, user.now);
     let can_resume = user.session.proves_human(LoggedIn::WITHIN, now).is_ok();
     let (id, opened_by) = (account.id.clone(), account.opened_by.clone());
+    // An agent with a link of its own must not learn of what waits for its human.
+    let reads_mailbox = can_resume.then(|| reads_mailbox(&user.session, now));
     let (place, before) = ledger;
     let facts = app.db.read(move |conn| {
         let budget = budget::view(conn, &id, &opened_by, now)?;
@@ -69,6 +73,10 @@ pub(super) async fn load(app: &App, user: &User, ledger: (Place, i64)) -> Result
         let spent = payment::spent_since(conn, &id, budget.own.period.start)?;
         let entries = payment::entries_before(conn, &id, before, LEDGER_ROWS)?;
         let trail = audit::latest(conn, &id, TRAIL_ROWS)?;
+        let sidecars = match reads_mailbox {
+            Some(reads_mailbox) => sidecar::waiting(conn, Owner { account: &id, reads_mailbox })?,
+            None => 0,
+        };
         let agents = agent_facts::names(conn, &id, &trail)?;
         Ok::<_, DbError>(Facts {
             budget,
@@ -78,6 +86,7 @@ pub(super) async fn load(app: &App, user: &User, ledger: (Place, i64)) -> Result
             entries,
             place,
             can_resume,
+            sidecars,
             trail,
             agents,
             now,
@@ -120,7 +129,11 @@ impl Facts {
                 opened_by: self.orchestrator.name.to_string(),
                 opened_at: account.created_at,
                 lower_cap: self.orchestrator.opening_ceiling() < self.orchestrator.monthly_ceiling,
+                highest: self.orchestrator.opening_ceiling(),
+                buys_until: app.desk.unclaimed.buys_for.map(|buys_for| account.created_at.plus(buys_for)),
+                max_resources: app.desk.unclaimed.max_resources,
             }),
+            sidecars: self.sidecars,
             notice: None,
             used: None,
             cap_form: CapForm::default(),
@@ -229,102 +242,4 @@ fn log_ins(latest: &RecordedFact, facts: &[RecordedFact]) -> Activity {
         made => format!("{} made, {used} used", links(made)),
     };
     Activity { at: latest.at, who: "This dashboard:".to_owned(), what }
-}
-
-fn how(method: &str) -> &'static str {
-    match method.parse() {
-        Ok(Method::MailLink) => "by a link in a mail",
-        Ok(Method::Upstream) => "at the provider's own log-in",
-        Ok(Method::Passkey) => "with a passkey",
-        Ok(Method::DeepLink) | Err(UnknownMethod) => "",
-    }
-}
-
-/// A fact of the trail in plain words.
-fn activity(fact: &RecordedFact, account: &AccountId, orchestrator: &Orchestrator, currency: Currency) -> Activity {
-    let text = |name: &str| fact.detail.get(name).and_then(Value::as_str).unwrap_or("").to_owned();
-    let money = |name: &str| {
-        let amount = fact.detail.get(name).and_then(Value::as_i64).and_then(|minor| Amount::from_minor(minor).ok());
-        amount.map(|amount| Money { amount, currency }.to_string()).unwrap_or_default()
-    };
-    // Whoever holds a log-in link can be at the dashboard: the trail says what is known, and not more.
-    let here = fact.actor == format!("user:{account}");
-    // What only somebody who logged in can do.
-    let owner_only = matches!(
-        fact.action.as_str(),
-        "session.began"
-            | "account.linked"
-            | "link.widened"
-            | "link.denied"
-            | "budget.raised"
-            | "spending.resumed"
-            | "agent.resumed"
-            | "resource.remove_wanted"
-    ) || fact.action.starts_with("passkey.");
-    let who = if text("by") == "link" && here {
-        "A link of a mail".to_owned()
-    } else if fact.action == "session.began" || (here && owner_only) {
-        "The owner".to_owned()
-    } else if here {
-        "This dashboard".to_owned()
-    } else if fact.action == "dashboard.opened" {
-        "Somebody".to_owned()
-    } else if fact.actor.starts_with("client:") {
-        "A program".to_owned()
-    } else if fact.actor == "system" || fact.actor == "house" {
-        "Portreeve".to_owned()
-    } else if fact.action == "account.linked" || fact.action == "link.asked" {
-        text("orchestrator")
-    } else if fact.actor == "operator" {
-        "The provider".to_owned()
-    } else {
-        orchestrator.name.to_string()
-    };
-    let what = match fact.action.as_str() {
-        "account.opened" => "opened the account".to_owned(),
-        "link.asked" => "asked to act for this account".to_owned(),
-        "account.frozen" => "froze the account".to_owned(),
-        "resource.linked" => "took a resource over into a project".to_owned(),
-        "resource.change_wanted" => format!("asked to change {} to {}", text("from"), text("to")),
-        "resource.changed" => format!("changed {}", text("name")),
-        "resource.change_refused" => format!("could not change {}: {}", text("name"), text("reason")),
-        "resource.credentials_rotated" => format!("made new credentials for {}", text("name")),
-        "resource.rotation_refused" => {
-            format!("could not make new credentials for {}: {}", text("name"), text("reason"))
-        }
-        "account.linked" if here => format!("allowed {} to act for this account", text("orchestrator")),
-        "account.linked" => "was linked to this account by the provider's rule".to_owned(),
-        "consent.given" => format!("allowed {} to act for this account", text("client_name")),
-        "consent.refused" => format!("refused {}", text("client_name")),
-        "consent.revoked" => format!("ended what a program was allowed: {}", text("reason")),
-        "link.widened" => format!("allowed {} to do more", text("orchestrator")),
-        "link.denied" => format!("refused {}", text("orchestrator")),
-        "resource.bought" if fact.detail.get("amount").and_then(Value::as_i64) == Some(0) => {
-            format!("chose {}", text("title"))
-        }
-        "resource.bought" => format!("bought {} for {}", text("title"), money("amount")),
-        "resource.ready" => format!("made {} ready", text("name")),
-        "resource.failed" => format!("could not buy {}: {}", text("name"), text("reason")),
-        "resource.removed" => format!("removed {}", text("name")),
-        "resource.remove_wanted" => format!("asked to remove {}", text("name")),
-        "agent.paused" => "paused an agent".to_owned(),
-        "agent.resumed" => "let an agent go on".to_owned(),
-        "agent.revoked" => "ended what an agent may do".to_owned(),
-        "agent.undone" => "asked to undo what an agent bought within the hour".to_owned(),
-        "agent.narrowed" => format!("took {} from an agent", text("dropped")),
-        "agent.cap_lowered" => format!("lowered the cap of an agent to {}", money("after")),
-        "resource.needs_attention" => format!("needs a human for {}", text("name")),
-        "hold.settled" => format!("settled {} as {}", money("amount"), text("as")),
-        "budget.raised" => format!("raised the cap from {} to {}", money("before"), money("after")),
-        "passkey.added" => format!("added the passkey {}", text("name")),
-        "passkey.removed" => format!("removed the passkey {}", text("name")),
-        "budget.lowered" => format!("lowered the cap from {} to {}", money("before"), money("after")),
-        "spending.stopped" => "stopped new spending".to_owned(),
-        "spending.resumed" => "allowed new spending again".to_owned(),
-        "dashboard.link_made" => "made a log-in link to this dashboard".to_owned(),
-        "dashboard.opened" => "opened this dashboard with a log-in link".to_owned(),
-        "session.began" => format!("logged in {}", how(&text("method"))),
-        other => other.replace(['.', '_'], " "),
-    };
-    Activity { at: fact.at, who, what }
 }

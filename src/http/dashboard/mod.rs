@@ -9,19 +9,34 @@ mod agents;
 mod authorize;
 mod change;
 mod consent;
+mod device;
+mod effects;
 mod facts;
 mod log_in;
 mod overview;
 mod owner;
 mod part;
+mod question;
 mod safety;
+mod sidecars;
+mod trail;
 
 use actix_web::web::{self, ServiceConfig};
+
+use crate::app::App;
+pub(super) use change::CLAIMED;
 
 pub(super) use part::take_whole;
 
 /// Routes.
-pub(super) fn configure(config: &mut ServiceConfig) {
+pub(super) fn configure(config: &mut ServiceConfig, app: &App) {
+    if app.device.is_some() {
+        config
+            .service(web::resource("/device").get(device::show).post(device::look))
+            .service(web::resource("/device/ask").post(device::go_on))
+            .service(web::resource("/device/deny").post(device::deny))
+            .service(web::resource("/device/answered").get(device::answered));
+    }
     config
         .service(web::resource("/d/{token}").get(log_in::show_link).post(log_in::use_link))
         .service(web::resource("/link/{id}").get(consent::show_question))
@@ -45,10 +60,16 @@ pub(super) fn configure(config: &mut ServiceConfig) {
         .service(web::resource("/dashboard/close").get(owner::show_close).post(owner::close))
         .service(web::resource("/dashboard/resources/{id}").get(owner::show_resource))
         .service(web::resource("/dashboard/resources/{id}/remove").post(owner::remove_resource))
+        .service(web::resource("/consent/{handle}/instead").post(authorize::answer_instead))
         .service(web::resource("/dashboard").get(overview::show_overview))
         .service(web::resource("/dashboard/logout").post(log_in::log_out))
         .service(web::resource("/dashboard/cap").post(change::lower_cap))
         .service(web::resource("/dashboard/cap/raise").post(change::raise_cap))
+        .service(web::resource("/dashboard/sidecars").get(sidecars::list))
+        .service(web::resource("/dashboard/sidecars/{id}").get(sidecars::show))
+        .service(web::resource("/dashboard/sidecars/{id}/merge").post(sidecars::merge))
+        .service(web::resource("/dashboard/sidecars/{id}/move").post(sidecars::move_some))
+        .service(web::resource("/dashboard/sidecars/{id}/discard").post(sidecars::discard))
         .service(web::resource("/dashboard/stop").post(change::stop))
         .service(web::resource("/dashboard/resume").post(change::resume));
 }

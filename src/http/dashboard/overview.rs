@@ -13,6 +13,9 @@ use crate::app::App;
 use crate::http::caller::User;
 use crate::http::problem::Problem;
 
+/// After a claim.
+const CLAIMED_NOW: &str = "This account is yours now. Everything from before ended; what you ticked goes on.";
+
 #[derive(Debug, Deserialize)]
 pub(super) struct OverviewQuery {
     /// Shows the ledger before this sequence.
@@ -36,6 +39,9 @@ pub(super) async fn show_overview(
     let facts = facts::load(&app, &user, ledger).await?;
     let mut page: OverviewPage = facts.page(&app, &user.session.account);
     page.notice = query.done.and_then(|done| done.told(&facts.budget)).map(Notice::Done);
+    if query.done == Some(Done::Claimed) && user.session.account.is_claimed() {
+        page.notice = Some(Notice::Done(CLAIMED_NOW.to_owned()));
+    }
     Ok(varied(match ledger {
         (Place::Below, _) => respond(&LedgerPart(&page), StatusCode::OK),
         (Place::Newest | Place::Older, _) => respond(&page, StatusCode::OK),

@@ -13,7 +13,7 @@ use crate::clock::Timestamp;
 use crate::http::caller::{BrowserMark, Form, Present, SameSite};
 use crate::http::dashboard::pages::{AccountChoice, Frame, LogInLinkPage, MessagePage, respond};
 use crate::http::problem::Problem;
-use crate::login::{self, LogInError, Proof, Proven, Step, StepError, StepKind};
+use crate::login::{self, LogInError, Proof, Proven, Step, StepError, StepKind, Taking};
 use crate::orchestrator;
 use crate::secret::{Secret, SecretHash};
 
@@ -118,15 +118,16 @@ pub(super) async fn take(
         return Ok(unreferred(respond(&page(&app, &token, &waiting, true), StatusCode::UNPROCESSABLE_ENTITY)));
     };
     let (hash, session, now) = (SecretHash::of(&token), Secret::generate("ses")?, app.clock.now());
-    let (session_hash, kind, onward) = (session.hash(), waiting.kind, waiting.proven.onward.clone());
+    let (session_hash, onward) = (session.hash(), waiting.proven.onward.clone());
+    let step = Taking { token: hash, kind: waiting.kind, began_at: waiting.asked_at, here: waiting.here };
     let proof = waiting.proven.proof;
     let entered = app.db.write(HOUSE, move |conn| {
         let sessions = (&session_hash, present.0.as_ref());
-        login::log_in(conn, (&proof, &account), Some((&hash, kind)), sessions, now)
+        login::log_in(conn, (&proof, &account), Some(&step), sessions, now)
     });
     match entered.await {
         Ok(()) => Ok(logged_in(&app, &session, &onward)),
-        Err(LogInError::Step(StepError::Gone)) => Ok(unreferred(gone(&app))),
+        Err(LogInError::Step(StepError::Gone) | LogInError::NotTheirs) => Ok(unreferred(gone(&app))),
         Err(error) => Err(log_in_problem(error)),
     }
 }

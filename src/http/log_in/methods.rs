@@ -6,13 +6,13 @@ use actix_web::{HttpResponse, ResponseError as _};
 use serde::Deserialize;
 
 use super::passkeys::passkey_problem;
-use crate::account::AccountState;
 use crate::app::App;
+use crate::db::DbError;
 use crate::http::caller::{FreshlyLoggedIn, LoggedIn, NotHuman, SameSite};
 use crate::http::dashboard::onward::Onward;
 use crate::http::dashboard::pages::{Frame, MethodsPage, Notice, PasskeyRow, respond};
-use crate::http::problem::Problem;
-use crate::login::{self, PasskeyError, Session, WaysIn};
+use crate::http::problem::{Problem, table};
+use crate::login::{self, ConnectError, PasskeyError, Session, WaysIn};
 
 /// What was done, told once. Anybody can write an address: nothing is claimed that could hurt when it is not so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -20,6 +20,8 @@ use crate::login::{self, PasskeyError, Session, WaysIn};
 enum Done {
     Added,
     Removed,
+    Connected,
+    Disconnected,
 }
 
 #[derive(Debug, Deserialize)]
@@ -29,7 +31,14 @@ pub(super) struct MethodsQuery {
 
 async fn page(app: &App, session: &Session) -> Result<MethodsPage, Problem> {
     let (account, id) = (&session.account, session.account.id.clone());
-    let known = app.db.read(move |conn| login::passkeys(conn, &id)).await?;
+    let issuer = app.upstream.as_ref().map(|(upstream, _)| upstream.issuer().to_owned());
+    let (known, connected) = app
+        .db
+        .read(move |conn| {
+            let connected = issuer.map(|issuer| login::is_connected(conn, &id, &issuer)).transpose()?;
+            Ok::<_, DbError>((login::passkeys(conn, &id)?, connected == Some(true)))
+        })
+        .await?;
     let rows = known.into_iter().map(|known| PasskeyRow {
         action: format!("/dashboard/passkeys/{}/remove", known.credential_id),
         name: known.name,
@@ -41,12 +50,17 @@ async fn page(app: &App, session: &Session) -> Result<MethodsPage, Problem> {
         frame: Frame { provider: app.provider_name(), user: Some(name) },
         email: account.email.clone().filter(|_| app.post.mailer.is_on()),
         upstream: app.upstream.as_ref().map(|(_, name)| name.clone()),
+        connected,
         passkeys: rows.collect(),
-        can_add: app.relying_party.is_some() && matches!(account.state, AccountState::Active { .. }),
-        unclaimed: account.state == AccountState::Provisional,
+        can_add: app.relying_party.is_some() && account.is_claimed(),
+        unclaimed: !account.is_claimed(),
         no_host_name: app.relying_party.is_none(),
         notice: None,
     })
+}
+
+fn ways(app: &App) -> WaysIn {
+    WaysIn { mail: app.post.mailer.is_on(), upstream: app.upstream.is_some() }
 }
 
 /// Lists them.
@@ -63,8 +77,47 @@ pub(super) async fn show(
     page.notice = query.done.map(|done| match done {
         Done::Added => Notice::Done("The passkey was added. From now on you can log in with it.".to_owned()),
         Done::Removed => Notice::Done("The passkey was removed. It opens nothing any more.".to_owned()),
+        Done::Connected => Notice::Done("Connected. From now on you can log in there as well.".to_owned()),
+        Done::Disconnected => Notice::Done("Disconnected. Whoever is you there can no longer log in here.".to_owned()),
     });
     Ok(respond(&page, StatusCode::OK))
+}
+
+/// Disconnects the person of the upstream issuer; never the last way in.
+pub(super) async fn disconnect(
+    app: Data<App>,
+    _from: SameSite,
+    human: Result<FreshlyLoggedIn, NotHuman>,
+) -> Result<HttpResponse, Problem> {
+    let human = match human {
+        Ok(human) => human,
+        Err(refused) => {
+            let back: Onward = "/dashboard/log-in".parse().unwrap_or_default();
+            return Ok(refused.back_to(back).error_response());
+        }
+    };
+    let Some((upstream, _)) = &app.upstream else {
+        return Err(Problem::new(&table::NOT_FOUND, "There is nothing at this path."));
+    };
+    let (account, issuer, now) = (human.session.account.id.clone(), upstream.issuer().to_owned(), human.now);
+    let (lane, ways) = (account.to_string(), ways(&app));
+    let (text, status) =
+        match app.db.write(&lane, move |conn| login::disconnect(conn, &account, &issuer, ways, now)).await {
+            Ok(()) => {
+                return Ok(HttpResponse::SeeOther()
+                    .insert_header((header::LOCATION, "/dashboard/log-in?done=disconnected"))
+                    .insert_header((header::CACHE_CONTROL, "no-store"))
+                    .finish());
+            }
+            Err(ConnectError::Db(error)) => return Err(error.into()),
+            Err(ConnectError::LastWayIn) => {
+                ("This is the only way in to your account. Add a passkey first.", StatusCode::CONFLICT)
+            }
+            Err(_) => ("Nobody there is connected (any more).", StatusCode::NOT_FOUND),
+        };
+    let mut page = page(&app, &human.session).await?;
+    page.notice = Some(Notice::Refused(text.to_owned()));
+    Ok(respond(&page, status))
 }
 
 /// Removes a passkey; never the last way in.
@@ -83,7 +136,7 @@ pub(super) async fn remove(
     };
     let (account, id, now) = (human.session.account.id.clone(), id.into_inner(), human.now);
     let lane = account.to_string();
-    let ways = WaysIn { mail: app.post.mailer.is_on(), upstream: app.upstream.is_some() };
+    let ways = ways(&app);
     match app.db.write(&lane, move |conn| login::remove_passkey(conn, &account, &id, ways, now)).await {
         Ok(()) => Ok(HttpResponse::SeeOther()
             .insert_header((header::LOCATION, "/dashboard/log-in?done=removed"))

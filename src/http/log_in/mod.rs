@@ -5,7 +5,7 @@
 
 mod link;
 mod methods;
-mod passkeys;
+pub(super) mod passkeys;
 mod start;
 mod upstream;
 
@@ -32,6 +32,8 @@ pub(super) fn configure(config: &mut ServiceConfig) {
         .service(web::resource("/login/passkey/begin").post(passkeys::begin_asking))
         .service(web::resource("/login/passkey/finish").post(passkeys::finish_asking))
         .service(web::resource("/dashboard/log-in").get(methods::show))
+        .service(web::resource("/dashboard/log-in/connect").get(upstream::connect))
+        .service(web::resource("/dashboard/log-in/disconnect").post(methods::disconnect))
         .service(web::resource("/dashboard/passkeys/begin").post(passkeys::begin_adding))
         .service(web::resource("/dashboard/passkeys/finish").post(passkeys::finish_adding))
         .service(web::resource("/dashboard/passkeys/{id}/remove").post(methods::remove));
@@ -78,7 +80,7 @@ fn unreferred(mut answer: HttpResponse) -> HttpResponse {
 }
 
 /// A fault of ours; a step that is gone is answered before, with a page.
-fn step_problem(error: StepError) -> Problem {
+pub(super) fn step_problem(error: StepError) -> Problem {
     match error {
         StepError::Db(error) => error.into(),
         StepError::Seal(error) => error.into(),

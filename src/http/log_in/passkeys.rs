@@ -24,11 +24,11 @@ pub(super) struct Finished<Credential> {
     credential: Credential,
 }
 
-fn relying_party(app: &App) -> Result<&RelyingParty, Problem> {
+pub(in crate::http) fn relying_party(app: &App) -> Result<&RelyingParty, Problem> {
     app.relying_party.as_ref().ok_or_else(|| Problem::new(&table::NOT_FOUND, "There are no passkeys here."))
 }
 
-pub(super) fn passkey_problem(error: PasskeyError) -> Problem {
+pub(in crate::http) fn passkey_problem(error: PasskeyError) -> Problem {
     match error {
         PasskeyError::Db(error) => error.into(),
         PasskeyError::Stored(error) => error.into(),
@@ -46,7 +46,7 @@ fn sentence(text: &str) -> String {
 const METHODS: &str = "/dashboard/log-in";
 
 /// Writes the step, and tells the browser what it is asked.
-async fn asked(
+pub(in crate::http) async fn asked(
     app: &App,
     browser: &BrowserMark,
     kind: StepKind,
@@ -64,7 +64,7 @@ async fn asked(
 }
 
 /// What the step knows, if it began in this browser.
-async fn begun<Facts: DeserializeOwned>(
+pub(in crate::http) async fn begun<Facts: DeserializeOwned>(
     app: &App,
     browser: &BrowserMark,
     (token, kind): (&SecretHash, StepKind),

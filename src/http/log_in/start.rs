@@ -91,13 +91,7 @@ pub(super) async fn ask_by_mail(
     let caller = limits.address(&request);
     if let Err(limited) = limits.take(&[(Limit::AddressLogIns, &caller), (Limit::EmailLogIns, address.as_str())]) {
         let said = MessagePage::too_often(page.frame, limited.seconds());
-        let mut answer = respond(&said, StatusCode::TOO_MANY_REQUESTS);
-        for (name, value) in limited.headers() {
-            if let Ok(value) = header::HeaderValue::from_str(&value) {
-                answer.headers_mut().insert(name, value);
-            }
-        }
-        return Ok(answer);
+        return Ok(limited.told_in(respond(&said, StatusCode::TOO_MANY_REQUESTS)));
     }
     let (now, onward) = (app.clock.now(), wanted.onward().to_string());
     let proven = Proven { proof: Proof::of_mailbox(&address), onward };

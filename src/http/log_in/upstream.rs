@@ -2,18 +2,20 @@
 
 use actix_web::http::{StatusCode, header};
 use actix_web::web::{Data, Query};
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::{HttpRequest, HttpResponse, ResponseError as _};
 use serde::Deserialize;
 
 use super::{Wanted, log_in_problem, logged_in, step_problem, told, unreferred};
 use crate::app::{App, HOUSE};
-use crate::http::caller::{BrowserMark, Present, SameSite};
+use crate::http::caller::{BrowserMark, FreshlyLoggedIn, NotHuman, Present, SameSite, User};
 use crate::http::dashboard::onward::Onward;
 use crate::http::dashboard::pages::{Frame, MessagePage, respond};
 use crate::http::limit::{Limit, Limits};
 use crate::http::problem::{Problem, table};
+use crate::ids::AccountId;
 use crate::login::{
-    self, Journey, LogInError, NewStep, Proof, Proven, SESSION_LIFETIME, StepError, StepKind, Upstream,
+    self, ConnectError, Journey, LogInError, NewStep, Proof, Proven, SESSION_LIFETIME, StepError, StepKind, Upstream,
+    Upstreamer,
 };
 use crate::secret::{Secret, SecretHash};
 
@@ -45,14 +47,48 @@ pub(super) async fn depart(
     browser: BrowserMark,
     query: Query<Wanted>,
 ) -> Result<HttpResponse, Problem> {
-    let (upstream, _) = issuer(&app)?;
     limits.take(&[(Limit::AddressLogIns, &limits.address(&request))])?;
-    let (state, now, onward) = (Secret::generate("st")?, app.clock.now(), query.onward().to_string());
-    let (url, journey) = match upstream.depart(&state, query.within(), &onward, now).await {
-        Ok(begun) => begun,
+    leave(&app, &browser, &query, None).await
+}
+
+/// The same for the human of a claimed account, who logged in just now: whoever comes back is connected to it.
+pub(super) async fn connect(
+    app: Data<App>,
+    _from: SameSite,
+    limits: Data<Limits>,
+    request: HttpRequest,
+    browser: BrowserMark,
+    human: Result<FreshlyLoggedIn, NotHuman>,
+) -> Result<HttpResponse, Problem> {
+    let account = match human {
+        Ok(human) => human.session.account,
+        Err(refused) => return Ok(refused.error_response()),
+    };
+    if !account.is_claimed() {
+        return Ok(not_connected(&app, &ConnectError::NotClaimed));
+    }
+    limits.take(&[(Limit::AddressLogIns, &limits.address(&request))])?;
+    let seconds = u32::try_from(FreshlyLoggedIn::WITHIN.num_seconds()).unwrap_or(0);
+    let wanted = Wanted { to: Some(METHODS.to_owned()), max_age: Some(seconds) };
+    leave(&app, &browser, &wanted, Some(account.id)).await
+}
+
+async fn leave(
+    app: &App,
+    browser: &BrowserMark,
+    wanted: &Wanted,
+    connects: Option<AccountId>,
+) -> Result<HttpResponse, Problem> {
+    let (upstream, _) = issuer(app)?;
+    let (state, now, onward) = (Secret::generate("st")?, app.clock.now(), wanted.onward().to_string());
+    let (url, journey) = match upstream.depart(&state, wanted.within(), &onward, now).await {
+        Ok((url, mut journey)) => {
+            journey.connects = connects;
+            (url, journey)
+        }
         Err(error) => {
             tracing::warn!(error = %error, "nobody can log in at the upstream issuer");
-            return Ok(failed(&app, told(&error), &onward, StatusCode::BAD_GATEWAY));
+            return Ok(failed(app, told(&error), &onward, StatusCode::BAD_GATEWAY));
         }
     };
     let step = NewStep::new((StepKind::Upstream, Some(&state)), &browser.secret, &journey, &app.log_in_sealer, now);
@@ -88,6 +124,7 @@ pub(super) async fn arrive(
     app: Data<App>,
     browser: BrowserMark,
     present: Present,
+    user: Option<User>,
     back: Query<Back>,
 ) -> Result<HttpResponse, Problem> {
     let (upstream, _) = issuer(&app)?;
@@ -111,6 +148,9 @@ pub(super) async fn arrive(
             return Ok(failed(&app, told(&error), onward, StatusCode::BAD_GATEWAY));
         }
     };
+    if let Some(account) = &journey.connects {
+        return connected(&app, account, &person, user).await;
+    }
     let proof = Proof::Upstream(person);
     let looked = proof.clone();
     let accounts = app.db.read(move |conn| looked.accounts(conn)).await?;
@@ -135,6 +175,47 @@ pub(super) async fn arrive(
         }
         _ => choose(&app, &browser, Proven { proof, onward: onward.to_owned() }).await,
     }
+}
+
+/// The page of the ways in.
+const METHODS: &str = "/dashboard/log-in";
+
+/// Connects who came back, if the human of the account still is who logged in just now.
+async fn connected(
+    app: &App,
+    account: &AccountId,
+    person: &Upstreamer,
+    user: Option<User>,
+) -> Result<HttpResponse, Problem> {
+    let own = user.filter(|user| user.session.account.id == *account);
+    let Some(user) = own.filter(|user| user.session.proves_human(FreshlyLoggedIn::WITHIN, user.now).is_ok()) else {
+        return Ok(failed(app, "That took too long: log in and connect once more.", METHODS, StatusCode::FORBIDDEN));
+    };
+    let (id, person, now, lane) = (account.clone(), person.clone(), user.now, account.to_string());
+    match app.db.write(&lane, move |conn| login::connect(conn, &id, &person, now)).await {
+        Ok(()) => Ok(HttpResponse::SeeOther()
+            .insert_header((header::LOCATION, format!("{METHODS}?done=connected")))
+            .insert_header((header::CACHE_CONTROL, "no-store"))
+            .finish()),
+        Err(ConnectError::Db(error)) => Err(error.into()),
+        Err(refused) => Ok(not_connected(app, &refused)),
+    }
+}
+
+fn not_connected(app: &App, why: &ConnectError) -> HttpResponse {
+    let text = match why {
+        ConnectError::NotClaimed => "A way to log in can be added when you have claimed the account.",
+        _ => "Another person there is connected to this account. Disconnect them first.",
+    };
+    let page = MessagePage {
+        frame: Frame::anonymous(app.provider_name()),
+        heading: "Nobody was connected.".to_owned(),
+        text: text.to_owned(),
+        steps: vec!["Go back to your ways to log in.".to_owned()],
+        request_id: None,
+        log_in: None,
+    };
+    unreferred(respond(&page, StatusCode::CONFLICT))
 }
 
 /// Several accounts: which one is asked on the page of a link that ends in this browser.

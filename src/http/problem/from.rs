@@ -15,7 +15,7 @@ use crate::payment::token::PaymentTokenError;
 use crate::resource::usage::UsageError;
 use crate::resource::{
     AdvanceError, AllowanceError, BuyError, InformationNeeded, OpenCredentialsError, PayError, RemoveError,
-    ResourceState,
+    ResourceState, RotateError, UnclaimedError,
 };
 
 impl From<DbError> for Problem {
@@ -196,10 +196,20 @@ impl From<BuyError> for Problem {
             BuyError::Constraint(error) => Self::new(&table::NOT_ALONE, format!("{error}.")),
             BuyError::Information(InformationNeeded(needed)) => Self::information_needed(&needed),
             BuyError::Pay(error) => error.into(),
+            error @ BuyError::Distrusted => {
+                Self::new(&table::ACCOUNT_UNUSABLE, "Nothing is bought through this orchestrator.").because(error)
+            }
             BuyError::KeyReused(_) => key_reused(),
             BuyError::Barred(barred) => barred.into(),
             BuyError::Advance(error) => error.into(),
-            BuyError::Allowance(AllowanceError::Db(error)) | BuyError::Db(error) => error.into(),
+            BuyError::Unclaimed(UnclaimedError::Db(error))
+            | BuyError::Allowance(AllowanceError::Db(error))
+            | BuyError::Db(error) => error.into(),
+            BuyError::Unclaimed(error) => Self::claim_needed(format!("{error}.")),
+            BuyError::Allowance(
+                error
+                @ (AllowanceError::NotPlanned | AllowanceError::PlanUsedUp { .. } | AllowanceError::Dearer { .. }),
+            ) => outside_plan(&error),
             BuyError::Allowance(error) => {
                 Self::new(&table::NOT_ALLOWED, format!("{error}.")).next("tell_human", table::NOT_ALLOWED.human)
             }
@@ -209,12 +219,39 @@ impl From<BuyError> for Problem {
 }
 
 impl Problem {
+    /// Only the human can do something about it, by claiming the account.
+    fn claim_needed(detail: String) -> Self {
+        Self::new(&table::CLAIM_NEEDED, detail)
+            .with("claim_url", "/claim")
+            .next("tell_human", table::CLAIM_NEEDED.human)
+    }
+
+    /// The same refusal of a cap that cannot be raised before the account is claimed.
+    #[must_use]
+    pub(crate) fn leading_to_claim(self) -> Self {
+        self.with("claim_url", "/claim").with("raise_url", "/claim").next(
+            "tell_human",
+            "The account is not claimed yet: claim it at claim_url, and then raise the cap. Or remove what is no longer needed, or wait for the next period.",
+        )
+    }
+
     /// What has to be said about the buyer, in `information`.
     fn information_needed(needed: &[PersonalField]) -> Self {
         let names: Vec<&str> = needed.iter().map(|field| field.as_str()).collect();
         let detail = format!("The service needs to know about its buyer: {}.", names.join(", "));
         Self::new(&table::INFORMATION_NEEDED, detail).with("needed", json!(names))
     }
+}
+
+/// What is outside a plan, and why, in a word.
+fn outside_plan(error: &AllowanceError) -> Problem {
+    let problem = Problem::new(&table::OUTSIDE_PLAN, format!("{error}."));
+    let problem = match error {
+        AllowanceError::PlanUsedUp { allowed } => problem.with("reason", "used_up").with("allowed", *allowed),
+        AllowanceError::Dearer { .. } => problem.with("reason", "dearer"),
+        _ => problem.with("reason", "not_planned"),
+    };
+    problem.next("tell_human", table::OUTSIDE_PLAN.human)
 }
 
 fn key_reused() -> Problem {
@@ -255,6 +292,21 @@ impl From<RemoveError> for Problem {
             RemoveError::Advance(error) => error.into(),
             RemoveError::Db(error) => error.into(),
             other @ RemoveError::Inconsistent(_) => internal(&other),
+        }
+    }
+}
+
+impl From<RotateError> for Problem {
+    fn from(error: RotateError) -> Self {
+        match error {
+            RotateError::NotFound => Self::new(&table::NOT_FOUND, "The account has no such resource."),
+            RotateError::NotReady(state) => {
+                Self::new(&table::BUSY, "The resource is not ready.").with("state", json!(state.as_str()))
+            }
+            RotateError::KeyReused(_) => key_reused(),
+            RotateError::Advance(error) => error.into(),
+            RotateError::Db(error) => error.into(),
+            other @ RotateError::Inconsistent(_) => internal(&other),
         }
     }
 }

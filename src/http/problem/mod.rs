@@ -41,7 +41,7 @@ impl Problem {
         Self { doc, detail: detail.into(), members: Map::new(), next, headers: Vec::new(), cause: None }
     }
 
-    /// With another member. `raise_url` and `error_uri` are paths of ours, and are completed when the answer is written.
+    /// With another member. `raise_url`, `error_uri` and `claim_url` are paths of ours, and are completed when the answer is written.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.members.insert(name.to_owned(), value.into());
@@ -85,7 +85,7 @@ impl Problem {
     #[must_use]
     pub fn body(&self, base_url: &str, request_id: &str) -> Value {
         let mut body = self.members.clone();
-        for link in ["raise_url", "error_uri"] {
+        for link in ["raise_url", "error_uri", "claim_url"] {
             if let Some(Value::String(path)) = body.get_mut(link) {
                 path.insert_str(0, base_url);
             }

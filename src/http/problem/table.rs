@@ -37,6 +37,9 @@ problems! {
     INVALID_PROOF: "invalid_dpop_proof" 401 "The DPoP proof does not hold",
         "The proof is malformed, is about another request, token or time, is signed with another key than the token's, or was used before.",
         agent "Sign a new proof for exactly this request (RFC 9449 section 4.2) and send it again.", human "", retry false;
+    BOUND_TOKEN: "bound_token_needed" 401 "A token that is bound to a key is needed",
+        "What may spend takes a token that is bound to a key of yours here, so that a stolen token is of no use.",
+        agent "Get a token with a DPoP proof (RFC 9449 section 5), and send a proof with every call.", human "", retry false;
     STEP_UP: "insufficient_user_authentication" 401 "A fresher or stronger log-in is needed",
         "What is asked for cannot be taken back, and the log-in behind the access token is too old or too weak for it. The challenge says what is needed.",
         agent "Ask your human to log in again at the orchestrator as the challenge says, then get a new token with the new identity token (POST /v1/accounts).",
@@ -66,6 +69,14 @@ problems! {
     CONSENT_NEEDED: "consent_needed" 403 "The person must consent first",
         "The person may already have an account here. It is never linked by its e-mail address: its owner has to say so.",
         agent "Send your human to error_uri.", human "Log in to your existing account and allow the orchestrator to use it.", retry false;
+    CLAIM_NEEDED: "claim_needed" 403 "The account has to be claimed first",
+        "Nobody has claimed this account yet, and it has as much as an account may have until then, or was opened too long ago to buy anything more. Nothing was bought.",
+        agent "Stop. Do not retry. Show your human claim_url: only they can claim the account, and after that you can go on if they let you.",
+        human "Claim the account: open claim_url, prove that it is yours, and choose which agents go on.", retry false;
+    OUTSIDE_PLAN: "outside_plan" 403 "The plan that the human allowed does not have this",
+        "The human allowed an exact plan. This is not in it, all of its kind were made, or its price rose above what the human saw; `reason` says which. Nothing was bought.",
+        agent "Stop. Make what the plan has, or ask your human for a new plan (POST /oauth/par with authorization_details of type plan).",
+        human "Allow a plan that has it, if you want it.", retry false;
     ACCOUNT_UNUSABLE: "account_unusable" 403 "The account cannot be used",
         "The account is frozen or closed, or the orchestrator may not open accounts.",
         agent "Stop and tell your human.", human "Ask the provider's support.", retry false;
@@ -99,6 +110,9 @@ problems! {
     NEEDS_HUMAN: "resource_needs_attention" 409 "A human has to look at the resource",
         "What became of the resource or of its money could not be settled by the provider's programs. Its `state_reason` says more.",
         agent "Do not repeat the call: tell your human, who can ask the provider.", human "Ask the provider's support about this resource: its state says `needs_attention`.", retry false;
+    ROTATION_REFUSED: "rotation_refused" 409 "The credentials were not replaced",
+        "The provider's platform does not make new credentials for this resource. Those before still work.",
+        agent "Read the reason. Go on with the credentials that you have, or tell your human.", human "Ask the provider's support about this resource.", retry false;
     NOT_READY: "resource_not_ready" 409 "The resource is not in use",
         "Usage was reported for a resource that is not ready: it was removed, or never came to be.",
         agent "Refuse the call that this usage is for.", human "", retry false;

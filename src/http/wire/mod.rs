@@ -4,6 +4,7 @@ pub(crate) mod catalog;
 pub(crate) mod docs;
 pub(crate) mod oauth;
 pub(crate) mod provisioning;
+pub(crate) mod security_events;
 pub(crate) mod v1;
 pub(crate) mod well_known;
 

@@ -1,7 +1,7 @@
 //! Discovery: documents made once at start from one set of facts, so that they agree.
 
 use actix_web::http::header;
-use actix_web::web::{self, Data};
+use actix_web::web::{self, Bytes, Data};
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Value, json};
 
@@ -13,17 +13,20 @@ use crate::signing::{Algorithm, KeyPurpose, SignatureAlgorithm, SigningError};
 /// RFC 7523 §2.1.
 const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 
+/// RFC 8628 §3.4.
+pub(crate) const DEVICE_CODE: &str = "urn:ietf:params:oauth:grant-type:device_code";
+
 /// The path-inserted metadata document of `/v1` (RFC 9728 §3.1).
 pub(crate) const RESOURCE_METADATA: &str = "/.well-known/oauth-protected-resource/v1";
 
 /// Every discovery document, as bytes.
 #[derive(Debug)]
 pub(crate) struct Discovery {
-    resource: String,
-    server: String,
-    jwks: String,
-    linkset: String,
-    llms: String,
+    resource: Bytes,
+    server: Bytes,
+    jwks: Bytes,
+    linkset: Bytes,
+    llms: Bytes,
 }
 
 impl Discovery {
@@ -33,11 +36,11 @@ impl Discovery {
     /// When the metadata cannot be signed.
     pub(crate) fn new(app: &App) -> Result<Self, SigningError> {
         Ok(Self {
-            resource: resource_metadata(app)?.to_string(),
-            server: server_metadata(app).to_string(),
-            jwks: app.ring.jwks().to_string(),
-            linkset: linkset(app).to_string(),
-            llms: llms(app),
+            resource: resource_metadata(app)?.to_string().into(),
+            server: server_metadata(app).to_string().into(),
+            jwks: app.ring.jwks().to_string().into(),
+            linkset: linkset(app).to_string().into(),
+            llms: llms(app).into(),
         })
     }
 }
@@ -56,7 +59,7 @@ fn resource_metadata(app: &App) -> Result<Value, SigningError> {
         "scopes_supported": scopes(),
         "bearer_methods_supported": ["header"],
         "dpop_signing_alg_values_supported": PROOF_ALGORITHMS.map(SignatureAlgorithm::as_str),
-        "authorization_details_types_supported": ["provision", "spend"],
+        "authorization_details_types_supported": ["plan", "provision", "spend"],
         "resource_name": app.provider_name(),
         "resource_documentation": format!("{base}/llms.txt"),
     });
@@ -102,12 +105,19 @@ fn server_metadata(app: &App) -> Value {
         "authorization_response_iss_parameter_supported": true,
         "require_pushed_authorization_requests": false,
         "dpop_signing_alg_values_supported": PROOF_ALGORITHMS.map(SignatureAlgorithm::as_str),
-        "authorization_details_types_supported": ["provision", "spend"],
+        "authorization_details_types_supported": ["plan", "provision", "spend"],
         "protected_resources": [app.audience],
         "service_documentation": format!("{base}/llms.txt"),
     });
-    if let (Value::Object(metadata), true) = (&mut metadata, app.oauth.dynamic_registration) {
-        metadata.insert("registration_endpoint".to_owned(), json!(at("register")));
+    let Value::Object(members) = &mut metadata else { return metadata };
+    if app.oauth.dynamic_registration {
+        members.insert("registration_endpoint".to_owned(), json!(at("register")));
+    }
+    if app.device.is_some() {
+        members.insert("device_authorization_endpoint".to_owned(), json!(at("device")));
+        if let Some(Value::Array(grants)) = members.get_mut("grant_types_supported") {
+            grants.push(json!(DEVICE_CODE));
+        }
     }
     metadata
 }
@@ -182,7 +192,7 @@ fn serve(
     config: &mut web::ServiceConfig,
     path: &'static str,
     content_type: &'static str,
-    pick: fn(&Discovery) -> &String,
+    pick: fn(&Discovery) -> &Bytes,
 ) {
     let answer = move |discovery: Data<Discovery>, _request: HttpRequest| async move {
         HttpResponse::Ok()

@@ -94,7 +94,7 @@ pub fn raise(
     if !store::raise_budget(conn, account, orchestrator, ceiling, now)? {
         return Err(ChangeBudgetError::WouldLower(Money { amount: before.ceiling, currency: before.currency }));
     }
-    if !stopped {
+    if !stopped && before.stopped_at.is_none() {
         store::raise_open_counters(conn, account, orchestrator, ceiling, now)?;
     }
     let detail = json!({"before": before.ceiling, "after": ceiling, "currency": before.currency});

@@ -17,6 +17,8 @@ use crate::secret::SecretHash;
 pub(super) struct StoredBudget {
     pub(super) currency: Currency,
     pub(super) ceiling: Amount,
+    /// Since when nothing new is spent through its orchestrator.
+    pub(super) stopped_at: Option<Timestamp>,
 }
 
 /// A payment token that was accepted before.
@@ -49,6 +51,8 @@ pub struct CounterFacts {
     pub kind: CounterKind,
     /// Of what.
     pub currency: Currency,
+    /// How much of the limit was used up in another account, before what it limits came here.
+    carried: Amount,
 }
 
 /// The most that one metered resource may cost in a calendar month.
@@ -91,11 +95,11 @@ pub(super) fn budget(
     account: &AccountId,
     orchestrator: &OrchestratorId,
 ) -> Result<StoredBudget, DbError> {
-    let (currency, ceiling) = budgets::table
+    let (currency, ceiling, stopped_at) = budgets::table
         .find((account, orchestrator))
-        .select((budgets::currency, budgets::ceiling))
-        .first::<(Currency, Amount)>(conn)?;
-    Ok(StoredBudget { currency, ceiling })
+        .select((budgets::currency, budgets::ceiling, budgets::stopped_at))
+        .first::<(Currency, Amount, Option<Timestamp>)>(conn)?;
+    Ok(StoredBudget { currency, ceiling, stopped_at })
 }
 
 /// Spent and held of one counter; a counter that was never needed has none of either.
@@ -225,6 +229,7 @@ pub(super) fn close_open_counters(conn: &mut DbConnection, account: &AccountId, 
 pub(super) fn reopen_counters(conn: &mut DbConnection, account: &AccountId, now: Timestamp) -> QueryResult<()> {
     let set: Vec<(OrchestratorId, Amount)> = budgets::table
         .filter(budgets::account_id.eq(account))
+        .filter(budgets::stopped_at.is_null())
         .select((budgets::orchestrator_id, budgets::ceiling))
         .load(conn)?;
     for (orchestrator, ceiling) in set {
@@ -332,7 +337,7 @@ pub fn open_counters(
     } else {
         let stopped = lock_account(conn, account)?.is_some();
         let set = budget(conn, account, orchestrator)?;
-        let ceiling = if stopped { Amount::ZERO } else { set.ceiling };
+        let ceiling = if stopped || set.stopped_at.is_some() { Amount::ZERO } else { set.ceiling };
         new_counter(conn, account, CounterKind::Budget, orchestrator.as_str(), (set.currency, ceiling), month, now)?
     });
     if let Some(token) = limits.token {
@@ -354,7 +359,7 @@ pub fn open_counters(
     for (kind, subject, limit) in [plan, agent].into_iter().flatten() {
         open.push(if let Some(found) = find_counter(conn, account, kind, subject, month)? {
             if kind == CounterKind::Plan {
-                set_plan_ceiling(conn, account, &found.id, limit.1)?;
+                set_plan_ceiling(conn, account, &found.id, limit.1.saturating_sub(found.carried))?;
             }
             found
         } else {
@@ -387,10 +392,10 @@ fn find_counter(
         .filter(counters::kind.eq(kind.as_str()))
         .filter(counters::subject.eq(subject))
         .filter(counters::period_start.eq(period.start))
-        .select((counters::id, counters::currency))
-        .first::<(CounterId, Currency)>(conn)
+        .select((counters::id, counters::currency, counters::carried))
+        .first::<(CounterId, Currency, Amount)>(conn)
         .optional()?;
-    Ok(found.map(|(id, currency)| CounterFacts { id, kind, currency }))
+    Ok(found.map(|(id, currency, carried)| CounterFacts { id, kind, currency, carried }))
 }
 
 fn new_counter(
@@ -413,7 +418,7 @@ fn new_counter(
         ceiling,
     };
     open_counter(conn, &counter)?;
-    Ok(CounterFacts { id, kind, currency })
+    Ok(CounterFacts { id, kind, currency, carried: Amount::ZERO })
 }
 
 #[derive(Queryable)]
@@ -572,4 +577,50 @@ pub fn remember_token(
 /// When the database fails.
 pub fn is_stopped(conn: &mut DbConnection, account: &AccountId) -> Result<bool, DbError> {
     Ok(stopped_at(conn, account)?.is_some())
+}
+
+/// Whether new spending through this orchestrator is stopped. The owner's own stop is another matter: [`is_stopped`].
+///
+/// # Errors
+/// When the database fails.
+pub fn is_stopped_through(
+    conn: &mut DbConnection,
+    account: &AccountId,
+    orchestrator: &OrchestratorId,
+) -> Result<bool, DbError> {
+    let stopped = budgets::table.find((account, orchestrator)).filter(budgets::stopped_at.is_not_null());
+    Ok(stopped.count().get_result::<i64>(conn)? > 0)
+}
+
+/// Whether this call stopped spending through the orchestrator; its open counters are closed.
+pub(super) fn set_stopped_through(
+    conn: &mut DbConnection,
+    account: &AccountId,
+    orchestrator: &OrchestratorId,
+    now: Timestamp,
+) -> Result<bool, DbError> {
+    let going = budgets::table.find((account, orchestrator)).filter(budgets::stopped_at.is_null());
+    if diesel::update(going).set(budgets::stopped_at.eq(Some(now))).execute(conn)? == 0 {
+        return Ok(false);
+    }
+    lower_open_counters(conn, account, orchestrator, Amount::ZERO, now)?;
+    Ok(true)
+}
+
+/// Whether this call allowed spending through the orchestrator again. While the owner has stopped all of it, its counters
+/// stay closed.
+pub(super) fn set_going_through(
+    conn: &mut DbConnection,
+    account: &AccountId,
+    orchestrator: &OrchestratorId,
+    now: Timestamp,
+) -> Result<bool, DbError> {
+    let stopped = budgets::table.find((account, orchestrator)).filter(budgets::stopped_at.is_not_null());
+    if diesel::update(stopped).set(budgets::stopped_at.eq(None::<Timestamp>)).execute(conn)? == 0 {
+        return Ok(false);
+    }
+    if stopped_at(conn, account)?.is_none() {
+        reopen_counters(conn, account, now)?;
+    }
+    Ok(true)
 }

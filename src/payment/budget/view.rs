@@ -89,7 +89,8 @@ pub fn view(
             period,
         });
     }
-    Ok(Budget { own, tokens, stopped_at: store::stopped_at(conn, account)?, as_of: now })
+    let stopped_at = store::stopped_at(conn, account)?.or(stored.stopped_at);
+    Ok(Budget { own, tokens, stopped_at, as_of: now })
 }
 
 #[cfg(test)]

@@ -142,7 +142,8 @@ fn charge(
         let cost = Money { amount: cost, currency };
         return if known == fingerprint { Ok(Recorded { duplicate: true, cost }) } else { Err(UsageError::Conflict) };
     }
-    let locked = store::lock(conn, resource)?;
+    // Its owner took it into another account after it was looked up: the same event, sent again, finds it there.
+    let locked = store::lock(conn, resource)?.ok_or(UsageError::NotReady(ResourceState::Changing))?;
     if !matches!(locked.state, ResourceState::Ready | ResourceState::Changing) {
         return Err(UsageError::NotReady(locked.state));
     }

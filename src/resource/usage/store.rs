@@ -41,22 +41,28 @@ pub(super) struct Locked {
     pub(super) old_credentials_until: Option<Timestamp>,
 }
 
-/// The resource, locked, so that usage and removal, and two reports, do not pass each other.
-pub(super) fn lock(conn: &mut DbConnection, resource: &Resource) -> QueryResult<Locked> {
-    let row: (String, String, String, i64, Option<Timestamp>) =
-        diesel::update(resources::table.find((&resource.account_id, &resource.id)))
-            .set(resources::changed_at.eq(resources::changed_at))
-            .returning((
-                resources::state,
-                resources::service,
-                resources::plan,
-                resources::generation,
-                resources::old_credentials_until,
-            ))
-            .get_result(conn)?;
-    let (word, service, plan, generation, old_credentials_until) = row;
+/// State, service, plan, generation, until when old credentials count, since when it is held back.
+type LockedRow = (String, String, String, i64, Option<Timestamp>, Option<Timestamp>);
+
+/// The resource, locked, so that usage and removal, and two reports, do not pass each other. `None`: it belongs to another
+/// account since it was looked up.
+pub(super) fn lock(conn: &mut DbConnection, resource: &Resource) -> QueryResult<Option<Locked>> {
+    let row: Option<LockedRow> = diesel::update(resources::table.find((&resource.account_id, &resource.id)))
+        .set(resources::changed_at.eq(resources::changed_at))
+        .returning((
+            resources::state,
+            resources::service,
+            resources::plan,
+            resources::generation,
+            resources::old_credentials_until,
+            resources::quarantined_at,
+        ))
+        .get_result(conn)
+        .optional()?;
+    let Some((word, service, plan, generation, old_credentials_until, quarantined_at)) = row else { return Ok(None) };
     let state = ResourceState::from_word(&word).ok_or_else(|| corrupt("resources.state"))?;
-    Ok(Locked { state, service, plan, generation, old_credentials_until })
+    let state = if quarantined_at.is_some() { ResourceState::Suspended } else { state };
+    Ok(Some(Locked { state, service, plan, generation, old_credentials_until }))
 }
 
 /// Another plan counts what is used from nothing, at its own prices.

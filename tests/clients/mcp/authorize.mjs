@@ -1,12 +1,12 @@
 // 401 → protected-resource metadata → authorization-server metadata → registration, or a metadata document as the client's
 // id → PKCE → a human who allows it → token → call, with the unmodified `@modelcontextprotocol/sdk`.
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
-import { createServer } from "node:http";
 import { auth, extractWWWAuthenticateParams } from "@modelcontextprotocol/sdk/client/auth.js";
+import { start } from "../mcp-client/demo.mjs";
+import { documented, tls } from "../mcp-client/document.mjs";
 import { human } from "../openid/human.mjs";
 
-const demo = JSON.parse(readFileSync(process.argv[2], "utf8"));
+const demo = await start({ SSL_CERT_FILE: tls("ca.pem") });
 const api = `${demo.base_url}/v1`;
 const ada = human(demo.base_url, demo.session);
 const redirectUrl = "http://127.0.0.1:45222/callback";
@@ -59,25 +59,10 @@ async function goes(clientMetadataUrl) {
 const registered = await goes(undefined);
 assert.ok(registered.startsWith("client_"), registered);
 
-// The SDK takes https addresses only for metadata documents, so the document's client is made known to it beforehand.
-const host = createServer((_request, answer) => {
-  const body = JSON.stringify({ ...metadata, client_id: document });
-  answer.writeHead(200, { "content-type": "application/json" }).end(body);
-});
-await new Promise((resolve) => host.listen(0, "127.0.0.1", resolve));
-const document = `http://127.0.0.1:${host.address().port}/client.json`;
-const mine = provider(undefined);
-mine.saveClientInformation({ client_id: document });
-const { resourceMetadataUrl, scope } = extractWWWAuthenticateParams(await fetch(`${api}/budget`));
-assert.equal(await auth(mine, { serverUrl: api, resourceMetadataUrl, scope }), "REDIRECT");
-const { html } = await ada.asked(mine.kept.url);
-assert.ok(html.includes("MCP inspector") && html.includes("a program on this computer"));
-const again = provider(undefined);
-again.saveClientInformation({ client_id: document });
-await auth(again, { serverUrl: api, resourceMetadataUrl, scope });
-const back = await ada.allows(again.kept.url);
-const more = { authorizationCode: back.searchParams.get("code"), iss: back.searchParams.get("iss") };
-assert.equal(await auth(again, { serverUrl: api, resourceMetadataUrl, scope, ...more }), "AUTHORIZED");
+// Its id is the address of its metadata: it chooses that by itself, because the server takes such.
+const host = await documented(metadata);
+assert.equal(await goes(host.url), host.url);
 host.close();
+await demo.stop();
 
 console.log("@modelcontextprotocol/sdk: 401, metadata, registration, metadata document, PKCE, token, call and refresh agree");

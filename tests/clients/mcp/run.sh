@@ -1,4 +1,9 @@
 #!/usr/bin/env bash
-# Drives the running demo with the unmodified authorization code of npm `@modelcontextprotocol/sdk`.
+# Drives a demo of its own with the unmodified authorization code of npm `@modelcontextprotocol/sdk`. The demo trusts one
+# more authority: the one behind this test's own https server.
 set -euo pipefail
-exec node authorize.mjs "$PORTREEVE_DEMO_JSON"
+TLS_FOLDER=$(mktemp -d "${TMPDIR:-/tmp}/portreeve-mcp.XXXXXX")
+trap 'rm -rf "$TLS_FOLDER"' EXIT
+bash ../mcp-client/tls.sh "$TLS_FOLDER"
+export TLS_FOLDER
+node authorize.mjs

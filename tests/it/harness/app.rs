@@ -207,18 +207,18 @@ impl TestApp {
         resource::resume_due(&self.app().desk, self.app().clock.as_ref()).await.expect("the workers' turn");
     }
 
-    /// The mails so far, by the time they were asked for, as soon as there are `count`; each as its text. Without those that
-    /// tell of a new agent.
+    /// The mails of log-ins so far, by the time they were asked for, as soon as there are `count`; each as its text.
     pub(crate) async fn mails(&self, count: usize) -> Vec<String> {
-        self.letters(count, |text| !text.contains(NEW_AGENT)).await
+        self.mails_about("Subject: Log in to", count).await
     }
 
     /// The mails that tell of a new agent, likewise.
     pub(crate) async fn mails_of_agents(&self, count: usize) -> Vec<String> {
-        self.letters(count, |text| text.contains(NEW_AGENT)).await
+        self.mails_about(NEW_AGENT, count).await
     }
 
-    async fn letters(&self, count: usize, wanted: fn(&str) -> bool) -> Vec<String> {
+    /// The same of those that say `what`.
+    pub(crate) async fn mails_about(&self, what: &str, count: usize) -> Vec<String> {
         let folder = self.folder.path().join("mail");
         for _ in 0..200 {
             login::deliver_due(&self.app().post, self.app().clock.as_ref()).await.expect("the mail's turn");
@@ -228,10 +228,10 @@ impl TestApp {
             files.sort();
             let read = |path| std::fs::read_to_string(path).expect("a mail");
             // Quoted-printable: a soft line break, and `=` itself.
-            let mails = files.iter().map(|path| read(path).replace("=\r\n", "").replace("=3D", "="));
-            let mails: Vec<String> = mails.filter(|text| wanted(text)).collect();
-            if count <= mails.len() {
-                return mails;
+            let texts = files.iter().map(|path| read(path).replace("=\r\n", "").replace("=3D", "="));
+            let said: Vec<String> = texts.filter(|text| text.contains(what)).collect();
+            if count <= said.len() {
+                return said;
             }
             // A worker of the provider itself may have claimed one.
             tokio::time::sleep(Duration::from_millis(25)).await;
@@ -441,6 +441,8 @@ fn config(
         ("wire.account_requests_per_hour", "0"),
         ("wire.token_exchanges_per_hour", "0"),
         ("wire.resource_creates_per_hour", "0"),
+        ("claim.max_resources", "0"),
+        ("claim.buys_for_days", "0"),
     ];
     for (key, value) in own.into_iter().chain(settings.iter().copied()) {
         layers.add_flag(key, value, "test").expect("a setting");

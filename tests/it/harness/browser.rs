@@ -3,13 +3,27 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
+use diesel::prelude::*;
 use portreeve::app::HOUSE;
+use portreeve::db::DbError;
+use portreeve::db::schema::accounts;
 use portreeve::fetch::Outgoing;
+use portreeve::ids::AccountId;
 use portreeve::login::{self, Authentication, Method, NewSession};
 use portreeve::secret::Secret;
 
 use super::app::{Agent, TestApp};
 use super::client::{Answer, Client};
+
+/// The account is its human's, without the way there.
+pub(crate) async fn was_claimed(app: &TestApp, account: &str) {
+    let id: AccountId = account.parse().expect("an account id");
+    let set = app.app().db.write(HOUSE, move |conn| {
+        let unclaimed = accounts::table.find(id).filter(accounts::state.eq("provisional"));
+        Ok::<_, DbError>(diesel::update(unclaimed).set(accounts::state.eq("active")).execute(conn)?)
+    });
+    set.await.expect("the account is claimed");
+}
 
 /// Somebody at a browser.
 pub(crate) struct Browser {
@@ -35,8 +49,14 @@ impl Browser {
         self.form(link, &[], "").await.expect_status(303);
     }
 
-    /// With a session of the account's owner, who logged in just now.
+    /// With a session of the account's owner, who claimed it some time ago and logged in just now.
     pub(crate) async fn of_owner(agent: &Agent<'_>) -> Self {
+        was_claimed(agent.app, &agent.account).await;
+        Self::of_human(agent).await
+    }
+
+    /// With a session of somebody who logged in by mail just now, whoever the account belongs to.
+    pub(crate) async fn of_human(agent: &Agent<'_>) -> Self {
         let (app, session) = (agent.app, Secret::generate("ses").expect("randomness"));
         let new = NewSession {
             hash: session.hash(),

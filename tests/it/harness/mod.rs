@@ -33,6 +33,8 @@ macro_rules! on_both {
 }
 
 pub(crate) mod app;
+pub(crate) mod authenticator;
+pub(crate) mod beside;
 pub(crate) mod browser;
 pub(crate) mod client;
 pub(crate) mod databases;

@@ -99,7 +99,8 @@ impl<'a> OAuthClient<'a> {
     /// A code, with what the human leaves ticked.
     pub(crate) async fn code_for(&self, agent: &Agent<'_>, change: &[(&str, &str)], ticks: &[&str]) -> String {
         assert_eq!(agent.app.base, self.app.base, "client and human are at the same provider");
-        let page = self.page(change).await;
+        // Whatever they decided before.
+        let page = self.page(&[change, &[("prompt", "consent")]].concat()).await;
         let browser = Browser::of_owner(agent).await;
         browser.get(&page).await.expect_status(200);
         let ticks: Vec<(&str, &str)> = ticks.iter().map(|scope| ("scope", *scope)).collect();

@@ -42,7 +42,7 @@ impl<'a> Tenant<'a> {
     pub(crate) async fn of(wire: &WireAgent<'a>, user: &User) -> Self {
         let app = wire.app;
         let agent = app.agent_of(user).await;
-        let everything = "resources:read resources:write budget:read dashboard:link";
+        let everything = "resources:read resources:write resources:delete budget:read dashboard:link";
         let wire = wire.with_bearer(&wire_token(app, &agent.token, everything));
         Self { agent, wire }
     }

@@ -3,7 +3,6 @@
 use askama::Template;
 
 use super::ceiling::CapForm;
-use super::consent::Effect;
 use super::format;
 use super::frame::{Frame, Notice};
 use crate::clock::Timestamp;
@@ -18,6 +17,22 @@ pub enum AgentStanding {
     Paused(Timestamp),
     /// Not until the owner allows it anew.
     Ended(Timestamp),
+}
+
+/// One thing that an agent may do.
+#[derive(Debug, Clone, Copy)]
+pub struct Power {
+    /// In words: `see the budget`.
+    pub text: &'static str,
+    /// As it is named when it is taken away.
+    pub scope: &'static str,
+}
+
+impl Power {
+    fn title(&self) -> String {
+        let mut letters = self.text.chars();
+        letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+    }
 }
 
 /// An agent, as its owner reads it.
@@ -36,7 +51,7 @@ pub struct AgentView {
     /// Whether it may act.
     pub standing: AgentStanding,
     /// What it may do.
-    pub powers: Vec<Effect>,
+    pub powers: Vec<Power>,
     /// The most that it may spend in a calendar month, where its owner said so.
     pub cap: Option<Money>,
     /// What it spent this month; each currency apart.
@@ -100,8 +115,8 @@ impl AgentView {
         if self.powers.is_empty() {
             return "Nothing".to_owned();
         }
-        let each: Vec<String> = self.powers.iter().map(|power| format!("{} {}", power.verb, power.rest)).collect();
-        each.join("; ")
+        let each: Vec<&str> = self.powers.iter().map(|power| power.text).collect();
+        each.join(", ")
     }
 
     fn month_text(&self) -> String {

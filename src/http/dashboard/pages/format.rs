@@ -103,6 +103,16 @@ pub(super) fn ago(at: Timestamp, now: Timestamp) -> Moment {
     }
 }
 
+/// `just now`, `20 seconds ago`, `3 minutes ago`: for what is no older than an hour or so.
+pub(super) fn age(at: Timestamp, now: Timestamp) -> String {
+    let seconds = usize::try_from(now.since(at).num_seconds()).unwrap_or(0);
+    match seconds {
+        0..10 => "just now".to_owned(),
+        10..120 => format!("{seconds} seconds ago"),
+        _ => format!("{} ago", plural(seconds / 60, "minute")),
+    }
+}
+
 /// `1 call`, `2 calls`.
 pub(super) fn plural(count: usize, one: &str) -> String {
     if count == 1 { format!("1 {one}") } else { format!("{count} {one}s") }
@@ -128,6 +138,22 @@ mod tests {
         assert_eq!(about(usd(123_450), Currency::USD), "$1,235");
         assert_eq!(about(usd(7_849), kwd), "8 KWD");
         assert_eq!(about(usd(7_849), yen), "¥7,849");
+    }
+
+    #[test]
+    fn what_was_asked_just_now_says_how_long_ago() {
+        let now = at("2026-11-15T14:03:00Z");
+        let ages: Vec<_> = [-5, 0, 9, 20, 119, 125, 600].map(|ago| age(now.minus(TimeDelta::seconds(ago)), now)).into();
+        let wanted = [
+            "just now",
+            "just now",
+            "just now",
+            "20 seconds ago",
+            "119 seconds ago",
+            "2 minutes ago",
+            "10 minutes ago",
+        ];
+        assert_eq!(ages, wanted);
     }
 
     #[test]

@@ -82,6 +82,7 @@ pub struct PasskeyRow {
 }
 
 /// `/dashboard/log-in`: the ways in.
+#[expect(clippy::struct_excessive_bools, reason = "facts of a page, each by itself")]
 #[derive(Debug, Clone, Template)]
 #[template(path = "methods.html")]
 pub struct MethodsPage {
@@ -91,6 +92,8 @@ pub struct MethodsPage {
     pub email: Option<String>,
     /// What people call the provider's own log-in, if there is one.
     pub upstream: Option<String>,
+    /// Whether somebody there is connected.
+    pub connected: bool,
     /// The passkeys.
     pub passkeys: Vec<PasskeyRow>,
     /// Whether one can be added.

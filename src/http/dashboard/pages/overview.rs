@@ -27,6 +27,18 @@ pub struct Provisional {
     pub opened_at: Timestamp,
     /// Whether its ceiling is lower than that of a claimed account.
     pub lower_cap: bool,
+    /// To what the cap may be raised until then.
+    pub highest: Amount,
+    /// Until when anything can be bought.
+    pub buys_until: Option<Timestamp>,
+    /// How many resources there may be.
+    pub max_resources: Option<u32>,
+}
+
+impl Provisional {
+    fn until(&self) -> Option<format::Moment> {
+        self.buys_until.map(format::day)
+    }
 }
 
 /// `GET /dashboard`. The sentence tells of the ceiling that binds, with that ceiling's own figures, so that it adds up.
@@ -51,6 +63,8 @@ pub struct OverviewPage {
     pub can_resume: bool,
     /// Set while nobody has claimed the account.
     pub provisional: Option<Provisional>,
+    /// How many separate accounts wait for the human to decide on them.
+    pub sidecars: usize,
     /// What came of the last action.
     pub notice: Option<Notice>,
     /// What the user just used without leaving the page: the keyboard stays there.
@@ -115,6 +129,11 @@ impl OverviewPage {
 
     fn money(&self, amount: impl Borrow<Amount>) -> String {
         format::money(*amount.borrow(), self.currency)
+    }
+
+    /// The cap is as high as it can be before the account is claimed: only claiming leads further.
+    fn must_be_claimed(&self) -> bool {
+        self.provisional.as_ref().is_some_and(|provisional| provisional.highest <= self.budget.limit)
     }
 
     /// Spent and held are at or over the cap: nothing more can be bought.

@@ -8,7 +8,7 @@ use chrono::{Days, NaiveDate, TimeDelta};
 use super::*;
 use crate::clock::{Period, Timestamp};
 use crate::http::assets::{HTMX, asset_url};
-use crate::money::{Amount, Currency};
+use crate::money::{Amount, Currency, Money};
 
 const HOSTILE: &str = "<script>alert(1)</script>\"'&<img src=x onerror=alert(1)>";
 
@@ -70,6 +70,7 @@ fn sample() -> OverviewPage {
         stopped_at: None,
         can_resume: false,
         provisional: None,
+        sidecars: 0,
         notice: None,
         used: None,
         cap_form: CapForm::default(),
@@ -105,11 +106,22 @@ fn sample() -> OverviewPage {
     }
 }
 
+fn unclaimed(opened_by: &str, lower_cap: bool) -> Provisional {
+    let now = at("2026-11-15T14:05:00Z");
+    Provisional {
+        opened_by: opened_by.into(),
+        opened_at: now,
+        lower_cap,
+        highest: usd(10_000),
+        buys_until: Some(now.plus(TimeDelta::days(30))),
+        max_resources: Some(10),
+    }
+}
+
 fn empty() -> OverviewPage {
     let page = sample();
     let budget = Ceiling { spent: usd(0), held: usd(0), ..page.budget.clone() };
-    let provisional =
-        Provisional { opened_by: "Harbour".into(), opened_at: page.now.minus(TimeDelta::minutes(2)), lower_cap: true };
+    let provisional = Provisional { opened_at: page.now.minus(TimeDelta::minutes(2)), ..unclaimed("Harbour", true) };
     OverviewPage {
         budget,
         ceilings: Vec::new(),
@@ -173,7 +185,7 @@ fn first_day() -> OverviewPage {
 fn filled_with(text: &str) -> OverviewPage {
     let mut page = stopped();
     page.frame = Frame { provider: text.into(), user: Some(text.into()) };
-    page.provisional = Some(Provisional { opened_by: text.into(), opened_at: page.now, lower_cap: true });
+    page.provisional = Some(unclaimed(text, true));
     page.notice = Some(Notice::Refused(text.into()));
     page.cap_form = CapForm { typed: text.into(), problem: Some(text.into()), sure: Some(text.into()) };
     page.ceilings =
@@ -239,22 +251,44 @@ fn rendered(page: &impl Template) -> String {
     page.render().unwrap()
 }
 
+fn effect(text: &str, scope: Option<&'static str>, ticked: bool, note: Option<Note>) -> Effect {
+    Effect { text: text.into(), scope, ticked, note }
+}
+
 fn consent(text: &str) -> ConsentPage {
+    let asked_at = Timestamp::from_seconds(1_800_000_000);
+    let row = PlanRow { count: 2, name: text.into(), price: text.into(), most: "$18.00".into() };
     ConsentPage {
         frame: frame(),
         asker: text.into(),
+        voucher: Voucher::Domain(text.into()),
         client: Some(text.into()),
-        proven: Some(text.into()),
         warnings: vec!["Nobody checked its name."],
+        changed_since: Some(asked_at),
         email: Some(text.into()),
         account: text.into(),
-        monthly: None,
-        limits: vec![text.into()],
-        effects: vec![
-            Effect { verb: "See", rest: "the budget", scope: Some("budget:read") },
-            Effect { verb: "See", rest: "the resources", scope: None },
+        monthly: Some(Money { amount: usd(4_000), currency: Currency::USD }),
+        spends_until: Some(asked_at),
+        creates: Some("2 resources".into()),
+        asks: "look at your account",
+        groups: vec![
+            Group { title: "See", effects: vec![effect(text, None, false, Some(Note::Needed))] },
+            Group { title: "Create", effects: vec![effect(text, Some("resources:write"), true, Some(Note::New))] },
+            Group {
+                title: "Delete",
+                effects: vec![effect(text, Some("resources:delete"), false, Some(Note::Refused))],
+            },
+            Group { title: "Spend", effects: vec![effect(text, None, false, Some(Note::With("Create")))] },
         ],
-        asked_at: Timestamp::from_seconds(1_800_000_000),
+        plan: Some(PlanTable {
+            rows: vec![row],
+            total: "$18.00".into(),
+            lower: Some(Money { amount: usd(1_000), currency: Currency::USD }),
+            catalog_version: 42,
+        }),
+        difference: Some(Difference { new: vec![text.into()], before: vec![text.into(), text.into()] }),
+        now: asked_at.plus(TimeDelta::seconds(20)),
+        asked_at,
         until: Timestamp::from_seconds(1_800_000_600),
         returns_to: Some(text.into()),
         action: "/consent/oreq_x".into(),
@@ -262,13 +296,203 @@ fn consent(text: &str) -> ConsentPage {
     }
 }
 
+fn claim(text: &str, passkey: bool) -> ClaimPage {
+    let now = at("2026-11-15T14:05:00Z");
+    let agent = |opened| ClaimAgent {
+        id: "orch_x".into(),
+        name: text.into(),
+        opened,
+        since: now,
+        programs: vec![text.into()],
+        last_token_at: Some(now),
+        effects: vec!["see the budget and the ledger".into()],
+        resources: 2,
+        spent: usd(4_120),
+    };
+    ClaimPage {
+        frame: frame(),
+        opened_by: text.into(),
+        opened_at: now,
+        spent: usd(4_120),
+        cap: usd(10_000),
+        currency: Currency::USD,
+        period: Period::month_of(now),
+        agents: vec![agent(true), agent(false)],
+        clients: vec![text.into()],
+        resources: vec![ClaimResource { name: text.into(), plan: text.into(), spent: usd(900) }],
+        loses: Some(text.into()),
+        passkey,
+        to: "/dashboard".into(),
+        problem: Some(text.into()),
+    }
+}
+
+fn claim_start(text: &str, second: Second) -> ClaimStartPage {
+    ClaimStartPage {
+        frame: frame(),
+        opened_by: Some(text.into()),
+        email: text.into(),
+        mail: true,
+        mail_done: false,
+        elsewhere: false,
+        second,
+        to: "/claim".into(),
+        query: "?to=%2Fclaim&max_age=300".into(),
+        max_age: 300,
+    }
+}
+
+#[test]
+fn nothing_is_ticked_on_the_page_of_a_claim_and_the_numbers_come_first() {
+    let html = rendered(&claim("Harbour", false));
+    assert_eq!((html.matches("type=\"checkbox\"").count(), html.contains("checked")), (3, false));
+    let heading = text_of(html.split("<h1>").nth(1).unwrap().split("</h1>").next().unwrap());
+    assert_eq!(
+        heading,
+        "Harbour opened this account for you. It has 1 resource and spent $41.20 of $100.00 in November 2026."
+    );
+    assert!(!html.contains("autofocus") && !html.contains("passkeys.js"));
+    assert!(rendered(&claim("Harbour", true)).contains("data-passkey=\"claim\""));
+}
+
+#[test]
+fn whoever_came_from_the_asserting_issuer_needs_no_mail_and_everybody_else_two_proofs() {
+    let acme = |opened, done| Second::Upstream { name: "Acme ID".into(), opened, another: false, done };
+    let text = |second| rendered(&claim_start("Harbour", second));
+    assert!(
+        !text(acme(true, false)).contains("name=\"email\"")
+            && text(acme(true, false)).contains("Continue with Acme ID")
+    );
+    let both = text(acme(false, false));
+    assert!(both.contains("name=\"email\"") && both.contains("Continue with Acme ID"));
+    assert!(!text(acme(false, true)).contains("Continue with Acme ID"));
+    assert!(text(Second::Passkey).contains("your device makes a passkey"));
+    assert!(text(Second::Nothing).contains("cannot be claimed yet"));
+    let elsewhere = ClaimStartPage { mail_done: true, elsewhere: true, ..claim_start("Harbour", Second::Passkey) };
+    assert!(rendered(&elsewhere).contains("asked for in another browser"));
+}
+
+fn consent_waits(text: &str) -> ConsentWaitsPage {
+    let now = Timestamp::from_seconds(1_800_000_000);
+    ConsentWaitsPage {
+        frame: frame(),
+        asker: text.into(),
+        now,
+        asked_at: now,
+        other_asked_at: now.minus(TimeDelta::minutes(3)),
+        other: "/consent/oreq_y".into(),
+        action: "/consent/oreq_x".into(),
+    }
+}
+
 #[test]
 fn consent_can_be_given_in_part_and_no_is_as_near_as_yes() {
     let html = rendered(&consent("Codex Seven"));
-    assert_eq!(html.matches("type=\"checkbox\"").count(), 1);
-    assert!(html.contains("formaction=\"/consent/oreq_x/deny\">Deny</button>") && html.contains(">Allow</button>"));
+    assert_eq!(html.matches("type=\"checkbox\"").count(), 2, "what is needed and what goes with another has no tick");
+    assert_eq!(html.matches(" checked>").count(), 1, "what was refused begins unticked");
+    assert!(html.contains("<button class=\"button large\" formaction=\"/consent/oreq_x/deny\">Deny</button>"));
+    assert!(html.contains("<button class=\"button large\">Allow</button>"), "the same size and colour");
+    assert!(html.find(">Deny<") < html.find(">Allow<"), "Enter presses the first: to deny");
     assert!(!html.contains("autofocus"), "neither is chosen for the human");
     assert_eq!(html.matches("<form").count(), 2, "the answer, and the log-out");
+    assert_eq!(html.matches("<img").count(), 0, "never a logo");
+    let text = text_of(&html);
+    let wanted = "could spend up to $40.00 a month here until 15 Jan 2027, and create 2 resources.";
+    assert!(text.contains(wanted) && text.contains("asked 20 seconds ago"), "{text}");
+    let groups: Vec<_> =
+        ["See", "Create", "Delete", "Spend"].map(|title| html.find(&format!("<legend>{title}<"))).into();
+    assert!(groups.iter().all(Option::is_some) && groups.is_sorted(), "{groups:?}");
+}
+
+#[test]
+fn a_question_that_waits_offers_both() {
+    let text = text_of(&rendered(&consent_waits("Codex Seven")));
+    assert!(text.contains("Answer the older one") && text.contains("asked 3 minutes ago"), "{text}");
+    let now = Timestamp::from_seconds(1_800_000_000);
+    let newer = ConsentWaitsPage { other_asked_at: now.plus(TimeDelta::seconds(1)), ..consent_waits("Codex Seven") };
+    assert!(text_of(&rendered(&newer)).contains("Answer the newer one"));
+}
+
+fn not_mine(text: &str, disputed: Option<bool>, closed: bool) -> NotMinePage {
+    NotMinePage {
+        frame: Frame::anonymous(text),
+        action: format!("/not-mine/{text}"),
+        opened_by: text.to_owned(),
+        opened_at: at("2026-11-15T14:03:00Z"),
+        closed,
+        disputed: disputed.map(|frozen| Disputed { case: text.to_owned(), at: at("2026-11-16T09:12:00Z"), frozen }),
+    }
+}
+
+fn device(asker: Option<&str>) -> DevicePage {
+    let question = asker.map(|asker| DeviceQuestion {
+        asker: asker.into(),
+        proven: Some(asker.into()),
+        checked: false,
+        address: asker.into(),
+        effects: vec!["see the budget".into()],
+        asked_at: Timestamp::from_seconds(1_800_000_000),
+        now: Timestamp::from_seconds(1_800_000_130),
+        code: "BCDF-GHJK".into(),
+    });
+    let problem = question.is_none().then_some("There is no such code.");
+    DevicePage { frame: frame(), question, typed: HOSTILE.into(), problem }
+}
+
+#[test]
+fn a_device_is_shown_with_its_age_and_neither_answer_is_chosen() {
+    let html = rendered(&device(Some("Codex Seven")));
+    assert!(html.contains("2 minutes ago") && html.contains("formaction=\"/device/deny\">Deny</button>"), "{html}");
+    assert!(!html.contains("autofocus"));
+}
+
+fn sidecar(text: &str, things: usize) -> SidecarPage {
+    let money = |minor| Money { amount: usd(minor), currency: Currency::USD };
+    let thing = |at| SidecarThing {
+        id: format!("res_{at}"),
+        name: text.into(),
+        service: text.into(),
+        plan: text.into(),
+        state: "ready".into(),
+        created_at: Timestamp::from_seconds(1_800_000_000),
+        spent: money(900),
+        ticked: at == 1,
+    };
+    SidecarPage {
+        frame: frame(),
+        id: "acct_x".into(),
+        orchestrator: text.into(),
+        email: text.into(),
+        opened_at: Timestamp::from_seconds(1_800_000_000),
+        spent: money(900),
+        held: money(i64::try_from(things).unwrap()),
+        cap: money(2_500),
+        own_cap: money(10_000),
+        things: (0..things).map(thing).collect(),
+        groups: vec![group("Create", "resources:write"), group("See", "budget:read")],
+        notice: Some(Notice::Refused(text.into())),
+    }
+}
+
+fn group(title: &'static str, scope: &'static str) -> Group {
+    Group { title, effects: vec![Effect { text: "things".into(), scope: Some(scope), ticked: true, note: None }] }
+}
+
+fn sidecars(text: &str, proven: bool) -> SidecarsPage {
+    let spent = Money { amount: usd(900), currency: Currency::USD };
+    let opened_at = Timestamp::from_seconds(1_800_000_000);
+    let row = SidecarRow { id: "acct_x".into(), orchestrator: text.into(), opened_at, things: 2, spent };
+    SidecarsPage { frame: frame(), claimed: true, proven, rows: vec![row], notice: None }
+}
+
+#[test]
+fn what_spends_and_what_cannot_be_undone_is_for_the_human_to_tick() {
+    let html = rendered(&sidecar("Quay", 2));
+    assert!(html.contains("value=\"budget:read\" checked") && html.contains("value=\"resources:write\">"));
+    assert!(html.contains("name=\"sure\" value=\"yes\">") && html.contains("value=\"res_1\" checked"));
+    assert!(!html.contains("autofocus"), "nothing is chosen for the human");
+    let empty = rendered(&sidecar("Quay", 0));
+    assert!(!empty.contains("/move") && empty.contains("/merge") && empty.contains("/discard"));
 }
 
 fn every_page() -> Vec<(&'static str, String)> {
@@ -291,9 +515,22 @@ fn every_page() -> Vec<(&'static str, String)> {
         ("overview-first-day", rendered(&first_day())),
         ("overview-hostile", rendered(&filled_with(HOSTILE))),
         ("overview-long", rendered(&filled_with(&"averylongwordwithoutanyspace".repeat(4)))),
+        ("sidecar", rendered(&sidecar("Quay", 3))),
+        ("sidecar-empty", rendered(&sidecar("Quay", 0))),
+        ("sidecar-hostile", rendered(&sidecar(HOSTILE, 1))),
+        ("sidecars", rendered(&sidecars("Quay", true))),
+        ("sidecars-hostile", rendered(&sidecars(HOSTILE, true))),
+        ("sidecars-unproven", rendered(&sidecars("Quay", false))),
+        ("overview-sidecars", rendered(&OverviewPage { sidecars: 2, ..sample() })),
         ("link", rendered(&link(false))),
         ("link-gone", rendered(&link(true))),
         ("link-hostile", rendered(&LinkPage { frame: Frame::anonymous(HOSTILE), action: HOSTILE.into(), gone: false })),
+        ("not-mine", rendered(&not_mine("Harbour", None, false))),
+        ("not-mine-stopped", rendered(&not_mine("Harbour", Some(true), false))),
+        ("not-mine-stopped-claimed", rendered(&not_mine("Harbour", Some(false), false))),
+        ("not-mine-closed", rendered(&not_mine("Harbour", None, true))),
+        ("not-mine-hostile", rendered(&not_mine(HOSTILE, None, false))),
+        ("not-mine-hostile-stopped", rendered(&not_mine(HOSTILE, Some(true), false))),
         ("not-found", rendered(&MessagePage::not_found(nobody()))),
         ("forbidden", rendered(&MessagePage::forbidden(frame()))),
         ("broken", rendered(&MessagePage::broken(frame(), "req_01j9z3x5k8m2n4p6q8r0s2t4v6"))),
@@ -306,6 +543,18 @@ fn every_page() -> Vec<(&'static str, String)> {
         ("problems", rendered(&ProblemIndexPage { frame: nobody(), problems: vec![problem(), second] })),
         ("consent", rendered(&consent("Codex Seven"))),
         ("consent-hostile", rendered(&consent(HOSTILE))),
+        ("claim", rendered(&claim("Harbour", true))),
+        ("claim-hostile", rendered(&claim(HOSTILE, false))),
+        ("claim-start", rendered(&claim_start("ada@example.com", Second::Passkey))),
+        ("claim-start-hostile", {
+            let second = Second::Upstream { name: HOSTILE.into(), opened: false, another: true, done: true };
+            rendered(&claim_start(HOSTILE, second))
+        }),
+        ("device", rendered(&device(None))),
+        ("device-asked", rendered(&device(Some("Codex Seven")))),
+        ("device-hostile", rendered(&device(Some(HOSTILE)))),
+        ("consent-waits", rendered(&consent_waits("Codex Seven"))),
+        ("consent-waits-hostile", rendered(&consent_waits(HOSTILE))),
         ("consent-needed", rendered(&ConsentNeededPage { frame: nobody() })),
         ("home", rendered(&home("Acme Cloud", four_services()))),
         ("home-hostile", rendered(&home(HOSTILE, vec![service(HOSTILE, HOSTILE, HOSTILE)]))),
@@ -371,11 +620,19 @@ fn whoever_did_not_log_in_is_offered_the_log_in_and_no_button_that_resumes() {
 #[test]
 fn an_unclaimed_account_is_told_of_a_lower_cap_only_when_there_is_one() {
     let told = |lower_cap| {
-        let provisional = Provisional { opened_by: "Harbour".into(), opened_at: sample().now, lower_cap };
-        text_of(&rendered(&OverviewPage { provisional: Some(provisional), ..sample() }))
+        text_of(&rendered(&OverviewPage { provisional: Some(unclaimed("Harbour", lower_cap)), ..sample() }))
     };
-    assert!(told(true).contains("so a lower cap holds") && !told(false).contains("lower cap holds"));
-    assert!(told(false).contains("Nobody has proved to own it yet, and only the platform"));
+    assert!(told(true).contains("Until then a lower cap holds") && !told(false).contains("lower cap holds"));
+    assert!(told(false).contains("at most 10 resources, nothing new can be bought from 15 Dec"), "{}", told(false));
+    // A cap that is as high as it may be is raised by claiming, and not by a form.
+    let page = |highest| {
+        let provisional = Provisional { highest: usd(highest), ..unclaimed("Harbour", true) };
+        rendered(&OverviewPage { provisional: Some(provisional), can_resume: true, ..sample() })
+    };
+    for (highest, form) in [(10_000, false), (10_001, true)] {
+        assert_eq!(page(highest).contains("action=\"/dashboard/cap/raise\""), form);
+        assert_eq!(page(highest).contains("href=\"/claim\">Claim to raise the cap</a>"), !form);
+    }
 }
 
 #[test]
@@ -408,18 +665,23 @@ fn a_refused_cap_keeps_what_was_typed_and_says_why() {
     assert!(html.contains("<details name=\"control\" id=\"cap\" open>"), "the form is open");
 }
 
-/// The page without the two scripts that the dashboard loads.
+/// The page without the scripts of ours.
 fn without_our_scripts(html: &str) -> String {
-    [HTMX, "dashboard.js"].iter().fold(html.to_owned(), |html, script| {
+    [HTMX, "dashboard.js", "passkeys.js"].iter().fold(html.to_owned(), |html, script| {
         html.replace(&format!("<script src=\"{}\" defer></script>", asset_url(script)), "")
     })
 }
 
 #[test]
-fn only_the_dashboard_loads_script_and_only_ours() {
+fn only_the_dashboard_and_what_makes_a_passkey_load_script_and_only_ours() {
     for (name, html) in every_page() {
         let loaded = html.matches("<script").count();
-        assert_eq!(loaded, if name.starts_with("overview") { 2 } else { 0 }, "{name}");
+        let ours = match name {
+            "claim" => 1,
+            _ if name.starts_with("overview") => 2,
+            _ => 0,
+        };
+        assert_eq!(loaded, ours, "{name}");
         assert!(!without_our_scripts(&html).contains("<script"), "{name}");
     }
 }
@@ -507,7 +769,7 @@ fn every_page_has_one_heading_of_the_first_rank_and_unique_ids() {
 
 #[test]
 fn every_page_names_only_files_that_are_served() {
-    let known = ["portreeve.css", "favicon.svg", HTMX, "dashboard.js"].map(asset_url);
+    let known = ["portreeve.css", "favicon.svg", HTMX, "dashboard.js", "passkeys.js"].map(asset_url);
     for (name, html) in every_page() {
         for url in html.split("\"/assets/").skip(1).filter_map(|part| part.split('"').next()) {
             assert!(known.contains(&format!("/assets/{url}")), "{name}: {url}");

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
 use super::client::client_parts;
+use super::plan::priced;
 use crate::app::{App, HOUSE};
 use crate::authorization::{
     self, Client, ClientError, Params, REQUEST_URI, Target, TargetError, read_request, resolve_client,
@@ -40,10 +41,14 @@ pub(crate) struct AuthorizeParameters {
     code_challenge: Option<String>,
     /// `S256`.
     code_challenge_method: Option<String>,
-    /// Limits (RFC 9396) of the types `spend` and `provision`.
+    /// Limits (RFC 9396) of the types `spend` and `provision`, or a `plan`.
     authorization_details: Option<String>,
-    /// `login`: the human logs in again. Nothing is given without a human.
+    /// `login`: the human logs in again; `consent`: they are asked whatever they decided before. Nothing is given without
+    /// a human.
     prompt: Option<String>,
+    /// The scopes without which the client works as well, parted by spaces: the human can untick these. A parameter of
+    /// our own; without it the human can untick any.
+    optional_scopes: Option<String>,
     /// How many seconds ago the human may have logged in.
     max_age: Option<String>,
     /// The thumbprint of the key that must be proven with the code (RFC 9449 §10).
@@ -122,7 +127,8 @@ pub(crate) async fn authorize(
         Ok(target) => target,
         Err(error) => return Ok(no_target(&app, &error)),
     };
-    let request = match read_request(&params, &client, &target, &app.audience) {
+    let read = read_request(&params, &client, &target, &app.audience);
+    let request = match read.and_then(|request| priced(&app, request)) {
         Ok(request) => request,
         Err(refusal) => {
             let error = [("error", refusal.code), ("error_description", refusal.description.as_str())];

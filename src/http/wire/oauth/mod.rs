@@ -2,7 +2,9 @@
 
 pub(crate) mod authorize;
 pub(crate) mod client;
+pub(crate) mod device;
 pub(crate) mod par;
+mod plan;
 pub(crate) mod refusal;
 pub(crate) mod register;
 pub(crate) mod token;
@@ -19,6 +21,9 @@ pub(crate) fn configure(config: &mut ServiceConfig, app: &App) {
         .service(web::resource("/oauth/par").post(par::push))
         .service(web::resource("/oauth/revoke").post(tokens_of::revoke))
         .service(web::resource("/oauth/introspect").post(tokens_of::introspect));
+    if app.device.is_some() {
+        config.service(web::resource("/oauth/device").post(device::begin));
+    }
     if app.oauth.dynamic_registration {
         config.service(web::resource("/oauth/register").post(register::register));
     }

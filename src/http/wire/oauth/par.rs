@@ -7,10 +7,11 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::client::{ClientFields, authenticated};
+use super::plan::priced;
 use super::refusal::{TokenRefusal, bad};
 use crate::app::{App, HOUSE};
-use crate::authorization::{self, PUSHED_LIFETIME, Params, ProofError, REQUEST_URI, Target, read_request};
-use crate::http::caller::Form;
+use crate::authorization::{self, GrantError, PUSHED_LIFETIME, Params, ProofError, REQUEST_URI, Target, read_request};
+use crate::http::caller::{BoundTo, Form};
 use crate::http::limit::{Limit, Limits};
 use crate::http::problem::Problem;
 use crate::secret::Secret;
@@ -27,32 +28,32 @@ pub(crate) struct PushedResponse {
 /// Pushes an authorization request. The parameters are those of `/oauth/authorize`.
 #[utoipa::path(post, path = "/oauth/par", tag = "oauth",
     request_body(content = super::authorize::AuthorizeParameters, content_type = "application/x-www-form-urlencoded"),
+    params(("DPoP" = Option<String>, Header, description = "A proof (RFC 9449 §10.1): the code is bound to its key.")),
     responses((status = 201, body = PushedResponse), (status = 400, description = "RFC 6749 §4.1.2.1 error"),
         (status = 401, description = "`invalid_client`"), (status = 429), (status = 503)))]
 pub(crate) async fn push(
     app: Data<App>,
     limits: Data<Limits>,
     http: HttpRequest,
+    bound_to: Result<BoundTo, Problem>,
     form: Result<Form<ClientFields>, Problem>,
 ) -> Result<HttpResponse, TokenRefusal> {
-    let Form(fields, bytes) = form?;
+    let (BoundTo(proof), Form(fields, bytes)) = (bound_to?, form?);
     limits.take(&[(Limit::AddressRequests, &limits.address(&http))])?;
     let now = app.clock.now();
     let client = authenticated(&app, &http, fields, now).await?;
     let params = Params::parse(&bytes).ok_or_else(|| bad("invalid_request", "The request is longer than 16 KiB."))?;
     let target = Target::of(&params, &client.client)
         .map_err(|error| bad("invalid_request", &format!("`redirect_uri`: {error}.")))?;
-    let request = read_request(&params, &client.client, &target, &app.audience)?;
+    let mut request = priced(&app, read_request(&params, &client.client, &target, &app.audience)?)?;
+    request.bind(proof.as_ref())?;
     let handle = Secret::generate("oreq").map_err(Problem::from)?;
     let (hash, statement) = (handle.hash(), client.proof);
     let kept = app.db.write(HOUSE, move |conn| {
-        statement.map_or(Ok(()), |statement| statement.use_up(conn))?;
-        Ok::<_, ProofError>(authorization::keep(conn, &hash, &request, false, now)?)
+        authorization::use_up(conn, statement.as_ref(), proof.as_ref())?;
+        Ok::<_, GrantError>(authorization::keep(conn, &hash, &request, false, now)?)
     });
-    kept.await.map_err(|error| match error {
-        ProofError::Db(error) => Problem::from(error).into(),
-        used => TokenRefusal::invalid_client(used),
-    })?;
+    kept.await?;
     let answer = PushedResponse {
         request_uri: format!("{REQUEST_URI}{}", handle.expose()),
         expires_in: PUSHED_LIFETIME.num_seconds(),

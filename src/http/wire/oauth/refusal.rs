@@ -163,7 +163,7 @@ pub(crate) fn bad(error: &'static str, description: &str) -> TokenRefusal {
 
 /// What an exchange ends with.
 pub(crate) fn not_exchanged(app: &App, error: ExchangeError) -> TokenRefusal {
-    let uri = matches!(error, ExchangeError::NeedsConsent).then(|| format!("{}/consent/needed", app.base_url));
+    let uri = error.explained_at().map(|page| format!("{}{page}", app.base_url));
     match error {
         ExchangeError::ClientReplayed => TokenRefusal::invalid_client(error),
         error => match error.oauth() {

@@ -31,6 +31,8 @@ pub(crate) async fn register(
         .map_err(|error| TokenRefusal::new(StatusCode::BAD_REQUEST, error.code(), format!("{error}.")))?;
     // Neither for itself nor by assertion: nobody vouches for it.
     metadata.grant_types.retain(|grant| matches!(grant, GrantType::AuthorizationCode | GrantType::RefreshToken));
+    // What it would ask for first is no bound that anybody set: with one, it could never ask its human for more.
+    metadata.scope = None;
     let now = app.clock.now();
     let new = NewClient { metadata, origin: ClientOrigin::Registration, account_id: None, introspects: false };
     let registered = new.prepare(now).map_err(Problem::from)?;

@@ -22,6 +22,7 @@ use crate::http::problem::Problem;
 use crate::http::wire::provisioning::envelope::{Refusal, Typed};
 use crate::http::wire::provisioning::tokens::{self, WireTokenResponse};
 use crate::http::wire::v1::accounts::{exchange_parts, token_type};
+use crate::http::wire::well_known::DEVICE_CODE;
 use crate::secret::{Secret, sha256_base64url};
 use secrecy::{ExposeSecret as _, SecretString};
 
@@ -48,6 +49,9 @@ pub(crate) struct TokenRequest {
     pub(crate) code_verifier: Option<SecretString>,
     /// That of the authorization request, when it is sent.
     redirect_uri: Option<String>,
+    /// The device code (RFC 8628 §3.4).
+    #[schema(value_type = Option<String>)]
+    device_code: Option<SecretString>,
     /// The refresh token.
     #[schema(value_type = Option<String>)]
     pub(crate) refresh_token: Option<SecretString>,
@@ -155,7 +159,7 @@ pub(crate) async fn token(
         Some(JWT_BEARER | JWT_DPOP) => assertion(app, &http, request, bound_to, now).await,
         Some("authorization_code") => {
             let of_consent = match present(request.code.as_ref()) {
-                Some(code) => of_consent(app, &code, authorization::code_is_of_consent).await?,
+                Some(code) => of_consent(app, &code).await?,
                 None => false,
             };
             if !of_consent {
@@ -165,18 +169,29 @@ pub(crate) async fn token(
             redeem(app, asking(client, &mut request, bound_to), request, now).await
         }
         Some("refresh_token") => {
-            let token = present(request.refresh_token.as_ref());
-            let token = match token {
-                Some(token) if of_consent(app, &token, authorization::refresh_is_of_consent).await? => token,
-                _ => return tokens::refresh(app, &limits, &http, (request, &bytes)).await,
+            let known = match present(request.refresh_token.as_ref()) {
+                Some(token) => authorization::known_refresh(grant_parts(app), &token).await,
+                None => Ok(None),
+            };
+            let Some(known) = known.map_err(Problem::from)? else {
+                return tokens::refresh(app, &limits, &http, (request, &bytes)).await;
             };
             let client = authenticated(app, &http, request.client_fields(), now).await?;
             let asking = asking(client, &mut request, bound_to);
             Ok(given(
-                authorization::refresh_consent(grant_parts(app), asking, &token, now)
+                authorization::refresh_consent(grant_parts(app), asking, known, now)
                     .await
                     .inspect_err(|_| app.revocations.forget())?,
             ))
+        }
+        Some(DEVICE_CODE) if app.device.is_some() => {
+            let client = authenticated(app, &http, request.client_fields(), now).await?;
+            let code = present(request.device_code.as_ref());
+            let code = code.ok_or_else(|| bad("invalid_request", "`device_code` is missing."))?;
+            let asking = asking(client, &mut request, bound_to);
+            let polled = authorization::poll_device(grant_parts(app), asking, &code, now).await;
+            // A copy may have ended tokens that this process still believes in.
+            Ok(given(polled.inspect_err(|_| app.revocations.forget())?))
         }
         Some("client_credentials") => {
             let client = authenticated(app, &http, request.client_fields(), now).await?;
@@ -193,14 +208,11 @@ fn present(sent: Option<&SecretString>) -> Option<Secret> {
     sent.filter(|sent| !sent.expose_secret().is_empty()).map(|sent| Secret::presented(sent.expose_secret()))
 }
 
-/// Whether a code or token came of a human's consent to an OAuth client.
-async fn of_consent(
-    app: &App,
-    presented: &Secret,
-    look: fn(&mut crate::db::DbConnection, &crate::secret::SecretHash) -> Result<bool, crate::db::DbError>,
-) -> Result<bool, TokenRefusal> {
-    let hash = presented.hash();
-    Ok(app.db.read(move |conn| look(conn, &hash)).await.map_err(Problem::from)?)
+/// Whether a code came of a human's consent to an OAuth client.
+async fn of_consent(app: &App, code: &Secret) -> Result<bool, TokenRefusal> {
+    let hash = code.hash();
+    let found = app.db.read(move |conn| authorization::code_is_of_consent(conn, &hash)).await;
+    Ok(found.map_err(Problem::from)?)
 }
 
 fn grant_parts(app: &App) -> GrantParts<'_> {

@@ -13,6 +13,7 @@ use crate::authorization::{self, Access, AccessError, Scope};
 use crate::clock::Timestamp;
 use crate::http::request_log::AccountOfRequest;
 use crate::orchestrator::WireSettings;
+use crate::takeover;
 
 /// A call about an account: token, signature and version were checked, in this order.
 #[derive(Debug)]
@@ -50,6 +51,9 @@ pub(crate) async fn caller(
 ) -> Result<WireCaller, Refusal<Status>> {
     let now = app.clock.now();
     let access = bearer(app, request, now).await?;
+    if request.method() != actix_web::http::Method::GET {
+        cautious(app, &access, request).await?;
+    }
     let body = read_body::<Status>(payload).await?;
     let (_, settings, request_hash) = verify_signature_of(app, request, &body, &access.orchestrator.id, now).await?;
     check_version(request)?;
@@ -79,6 +83,17 @@ pub(crate) async fn bearer(app: &App, request: &HttpRequest, now: Timestamp) -> 
         })?;
     request.extensions_mut().insert(AccountOfRequest(access.account.id.clone()));
     Ok(access)
+}
+
+/// Nothing is changed after the orchestrator told of a risk, until its person logged in again: tokens of this wire do not
+/// say when that was.
+async fn cautious(app: &App, access: &Access, request: &HttpRequest) -> Result<(), Refusal<Status>> {
+    let (account, orchestrator) = (access.account.id.clone(), access.orchestrator.id.clone());
+    let asked = app.db.read(move |conn| takeover::precautions(conn, &account, &orchestrator)).await?;
+    if asked.allow(&access.log_in, request.path().ends_with("/remove")) {
+        return Ok(());
+    }
+    Err(forbidden("The orchestrator told of a risk: the person must log in again, or ask the provider."))
 }
 
 /// Whether the token allows `scope`: else 403 `forbidden`.

@@ -26,7 +26,7 @@ use crate::attestation::request_signature::{
 use crate::clock::Timestamp;
 use crate::db::DbError;
 use crate::http::limit::Limited;
-use crate::ids::OrchestratorId;
+use crate::ids::{OrchestratorId, WireSecretId};
 use crate::orchestrator::{self, Orchestrator, SignatureMode, WireSettings};
 use crate::secret::sha256_base64url;
 use crate::signing::parse_strict;
@@ -61,7 +61,7 @@ impl<E: Envelope> FromRequest for Signed<E> {
             let payload = payload.await.map_err(|error| Refusal::bad(error.to_string()))?;
             let app = request.app_data::<web::Data<App>>().cloned().ok_or_else(|| Refusal::broken("no app"))?;
             let body = read_body::<E>(payload).await?;
-            let (_, settings, _) = verify_signature(&app, &request, &body, app.clock.now()).await?;
+            let settings = verify_signature(&app, &request, &body, app.clock.now()).await?.settings;
             check_version(&request)?;
             Ok(Self { settings, envelope: PhantomData })
         })
@@ -125,6 +125,18 @@ pub(crate) fn parse_json<T: DeserializeOwned, E: Envelope>(content_type: &str, b
     })
 }
 
+/// Who signed a request, and with what.
+pub(crate) struct Signature {
+    /// Who.
+    pub(crate) orchestrator: Orchestrator,
+    /// How it speaks.
+    pub(crate) settings: WireSettings,
+    /// Names the request.
+    pub(crate) hash: String,
+    /// Which of its secrets fits.
+    pub(crate) secret: WireSecretId,
+}
+
 /// Finds out who signed the request, by whichever registered secret fits. No signature, a malformed, stale or wrong one,
 /// one of a suspended orchestrator: 401 `invalid_signature`, flat. No secret registered at all: 500 `server_error`, flat.
 ///
@@ -135,15 +147,19 @@ pub(crate) async fn verify_signature<E: Envelope>(
     request: &HttpRequest,
     body: &[u8],
     now: Timestamp,
-) -> Result<(Orchestrator, WireSettings, String), Refusal<E>> {
+) -> Result<Signature, Refusal<E>> {
     let unverified = unverified(app, request, body);
     let signed = app.wire_secrets.find_signer(&app.db, &unverified, now).await.map_err(unsigned)?;
     let (orchestrator, settings) = known(app, signed.orchestrator_id()).await?;
+    if orchestrator.distrusts_key(signed.secret_id().as_str()) {
+        return Err(refusal("the secret is distrusted"));
+    }
     let named = check_v2(app, &unverified, &signed, &settings, now).await?;
     let named = used(app, request, body, named, &settings).await?;
     // What names itself is that request whenever its first signature was made.
     let name = named.map_or_else(|| signed.signed_at().to_string(), |named| named.name().to_owned());
-    Ok((orchestrator, settings, request_hash(app, request, &name, body)))
+    let hash = request_hash(app, request, &name, body);
+    Ok(Signature { orchestrator, settings, hash, secret: signed.secret_id().clone() })
 }
 
 /// The same for an endpoint whose bearer token already says who must have signed: another orchestrator's signature is as
@@ -163,7 +179,7 @@ pub(crate) async fn verify_signature_of<E: Envelope>(
     if settings.signature_mode == SignatureMode::Unsigned && app.wire.generic_clients && !is_signed(request) {
         return Ok((orchestrator, settings, None));
     }
-    let (signer, settings, hash) = verify_signature(app, request, body, now).await?;
+    let Signature { orchestrator: signer, settings, hash, .. } = verify_signature(app, request, body, now).await?;
     if &signer.id == expected {
         Ok((signer, settings, Some(hash)))
     } else {

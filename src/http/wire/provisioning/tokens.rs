@@ -117,7 +117,7 @@ async fn signed_by(app: &App, http: &HttpRequest, bytes: &[u8], now: Timestamp) 
         return Ok(SignedBy::Nobody);
     }
     match verify_signature::<Flat>(app, http, bytes, now).await {
-        Ok((orchestrator, _, _)) => Ok(SignedBy::Orchestrator(orchestrator.id)),
+        Ok(signature) => Ok(SignedBy::Orchestrator(signature.orchestrator.id)),
         Err(refusal) if refusal.status == StatusCode::UNAUTHORIZED => Ok(SignedBy::Forged),
         Err(refusal) => Err(TokenRefusal::new(refusal.status, "server_error", refusal.message)),
     }

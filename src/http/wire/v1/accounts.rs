@@ -83,10 +83,11 @@ pub(crate) fn exchange_parts(app: &App) -> ExchangeParts<'_> {
 }
 
 fn refused(app: &App, error: ExchangeError) -> Problem {
-    let consent = matches!(error, ExchangeError::NeedsConsent);
+    let (consent, explained_at) = (matches!(error, ExchangeError::NeedsConsent), error.explained_at());
     let problem = Problem::from(error);
-    if consent {
-        return problem.with("error_uri", "/consent/needed").next("tell_human", table::CONSENT_NEEDED.human);
+    if let Some(page) = explained_at {
+        let human = if consent { table::CONSENT_NEEDED.human } else { table::ACCOUNT_UNUSABLE.human };
+        return problem.with("error_uri", page).next("tell_human", human);
     }
     if problem.doc.status == 401 {
         Challenge::new(app, &[]).error(problem, Scheme::Bearer, "invalid_token")

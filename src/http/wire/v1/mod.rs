@@ -5,4 +5,5 @@ pub(crate) mod budget;
 pub(crate) mod deep_links;
 pub(crate) mod page;
 pub(crate) mod resources;
+pub(crate) mod rotate;
 pub(crate) mod usage;

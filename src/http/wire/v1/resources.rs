@@ -24,8 +24,9 @@ use crate::ids::ResourceId;
 use crate::money::{Amount, Money};
 use crate::orchestrator;
 use crate::payment::budget;
+use crate::payment::hold::CounterKind;
 use crate::payment::token::{self, PaymentToken};
-use crate::resource::{self, By, Purchase, Resource, ResourceState, Shown, Wanted};
+use crate::resource::{self, BuyError, By, PayError, Purchase, Resource, ResourceState, Shown, Wanted};
 use crate::secret::Secret;
 use crate::unseen::unseen;
 
@@ -128,8 +129,31 @@ pub(crate) async fn create_resource(
         Some(presented) => Some(payer(&app, &caller, presented).await?),
         None => None,
     };
-    let wanted = resource::buy(&app.desk, purchase, token, keyed, caller.now).await?;
-    bought(&app, &caller, &wanted).await
+    match resource::buy(&app.desk, purchase, token, keyed, caller.now).await {
+        Ok(wanted) => bought(&app, &caller, &wanted).await,
+        Err(error) => refused(&app, &caller, error).await,
+    }
+}
+
+/// What is refused by a cap that stands as high as it may before the account is claimed leads to claiming it.
+async fn refused(app: &App, caller: &Caller<ResourcesWrite>, error: BuyError) -> Result<HttpResponse, Problem> {
+    let by_budget = matches!(&error, BuyError::Pay(PayError::Cap(cap)) if cap.kind == CounterKind::Budget);
+    let problem = Problem::from(error);
+    if !by_budget {
+        return Err(problem);
+    }
+    let (account, orchestrator, now) =
+        (caller.token.account_id.clone(), caller.token.orchestrator_id.clone(), caller.now);
+    let at_the_top = app.db.read(move |conn| {
+        let (Some(account), Some(orchestrator)) =
+            (account::by_id(conn, &account)?, orchestrator::by_id(conn, &orchestrator)?)
+        else {
+            return Ok(false);
+        };
+        let ceiling = budget::view(conn, &account.id, &orchestrator.id, now)?.own.ceiling;
+        Ok::<_, DbError>(!account.is_claimed() && orchestrator.opening_ceiling() <= ceiling)
+    });
+    Err(if at_the_top.await? { problem.leading_to_claim() } else { problem })
 }
 
 /// A retry finds what its first request made, also when the catalog or the payment token have moved on since.
@@ -273,7 +297,7 @@ async fn bought(app: &App, caller: &Caller<ResourcesWrite>, wanted: &Wanted) -> 
         .json(answer))
 }
 
-fn resource_id(path: &str) -> Result<ResourceId, Problem> {
+pub(super) fn resource_id(path: &str) -> Result<ResourceId, Problem> {
     path.parse().map_err(|_not_an_id| Problem::new(&table::NOT_FOUND, "The account has no such resource."))
 }
 
@@ -318,7 +342,7 @@ pub(crate) async fn list_resources(
 #[utoipa::path(delete, path = "/v1/resources/{id}", tag = "resources",
     params(("id" = String, Path)),
     responses((status = 200, body = ResourceView), (status = 401), (status = 403), (status = 404), (status = 409)),
-    security(("access_token" = ["resources:write"])))]
+    security(("access_token" = ["resources:delete"])))]
 pub(crate) async fn delete_resource(
     app: Data<App>,
     caller: Caller<ResourcesRemove>,

@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 
 use super::envelope::{Refusal, Typed};
 use super::person;
-use super::signed::{check_version, content_type, is_signed, read_body, verify_signature};
+use super::signed::{Signature, check_version, content_type, is_signed, read_body, verify_signature};
 use crate::account::{Barred, CountError};
 use crate::app::App;
 use crate::attestation::{Attestation, AttestationError, attest_signed, attest_unsigned};
@@ -187,12 +187,14 @@ async fn asker(
     now: Timestamp,
 ) -> Result<Asker, Refusal<Typed>> {
     if is_signed(request) {
-        let (orchestrator, settings, _) = verify_signature::<Typed>(app, request, bytes, now).await?;
+        let Signature { orchestrator, settings, secret, .. } =
+            verify_signature::<Typed>(app, request, bytes, now).await?;
         let account = body.orchestrator_account(&settings)?;
         let person = format!("{}/{account}", orchestrator.id);
         let id = orchestrator.id.to_string();
         let allowance = limits.take(&[(Limit::Orchestrator, &id), (Limit::AccountRequests, &person)])?;
         let attestation = attest_signed(&orchestrator, &account, &body.facts(bytes)?, now).map_err(disbelieved)?;
+        let attestation = attestation.signed_with(&secret);
         return Ok(Asker { orchestrator, settings, signed: true, client: id, attestation, allowance });
     }
     let client = match body.client_id()? {
@@ -236,6 +238,7 @@ fn refused(error: AccountRequestError) -> Refusal<Typed> {
             Barred::Paused => "The owner of the account paused this agent.",
             Barred::Revoked => "The owner of the account ended what this agent may do.",
         }),
+        AccountRequestError::Distrusted => disbelieved(AttestationError::Distrusted),
         AccountRequestError::MayNotOpen => forbidden("This orchestrator may not open accounts here."),
         AccountRequestError::Contended => {
             let message = "Too many requests about the same person: send the same request again.";

@@ -11,6 +11,7 @@ use crate::payment::hold::CounterKind;
 use crate::payment::token::PaymentTokenError;
 use crate::resource::{
     AdvanceError, BuyError, ChangeError, LinkError, OpenCredentialsError, PayError, RemoveError, Resource, RotateError,
+    UnclaimedError,
 };
 
 /// 400: the money cannot be had.
@@ -116,8 +117,13 @@ pub(super) fn purchase(error: BuyError, named: Named) -> Refusal<Status> {
     match error {
         BuyError::UnknownPlan => unknown_service("service_id"),
         BuyError::Constraint(error) => state(format!("{error}.")),
+        BuyError::Unclaimed(error) => unclaimed(error),
         BuyError::Information(error) => Refusal::bad(format!("{error}.")),
         BuyError::Pay(error) => error.into(),
+        BuyError::Distrusted => {
+            let message = "Nothing is bought through this orchestrator any more.";
+            Refusal::new(StatusCode::FORBIDDEN, "forbidden", message)
+        }
         BuyError::KeyReused(_) => key_reused(named),
         BuyError::Barred(barred) => barred_agent(barred),
         BuyError::Db(error) => error.into(),
@@ -144,6 +150,14 @@ impl From<OpenCredentialsError> for Refusal<Status> {
     }
 }
 
+/// 409: only the human can do something about it.
+fn unclaimed(error: UnclaimedError) -> Refusal<Status> {
+    match error {
+        UnclaimedError::Db(error) => error.into(),
+        told => state(format!("{told}. Its human claims it on the page /claim; show them that.")),
+    }
+}
+
 fn not_found() -> Refusal<Status> {
     Refusal::new(StatusCode::NOT_FOUND, "not_found", "There is no such resource.")
 }
@@ -158,6 +172,7 @@ pub(super) fn change(error: ChangeError) -> Refusal<Status> {
             Refusal::new(StatusCode::BAD_REQUEST, "destructive_update", format!("{error}."))
         }
         error @ ChangeError::Configuration(..) => Refusal::bad(format!("{error}.")),
+        ChangeError::Unclaimed(error) => unclaimed(error),
         ChangeError::Information(error) => Refusal::bad(format!("{error}.")),
         ChangeError::Constraint(error) => state(format!("{error}.")),
         ChangeError::Pay(error) => error.into(),

@@ -29,7 +29,7 @@ pub(crate) async fn remove_resource(
 ) -> Result<HttpResponse, Refusal<Status>> {
     let caller = caller(&app, &request, payload).await?;
     let id = own::id(&path)?;
-    allows(&caller.access, Scope::ResourcesWrite)?;
+    allows(&caller.access, Scope::ResourcesDelete)?;
     own::own(&app, &caller, &id).await?;
     let _: ActorRequest = body::read(&caller, &request, id.as_str())?;
     remove(&app, &caller, &id).await.map_err(|refusal| refusal.about(id.as_str()))

@@ -1,0 +1,13 @@
+DROP INDEX deep_links_by_account;
+DROP INDEX authorization_codes_by_account;
+ALTER TABLE resources DROP COLUMN quarantined_at;
+DROP INDEX budgets_by_orchestrator;
+ALTER TABLE budgets DROP COLUMN stopped_at;
+ALTER TABLE orchestrators DROP COLUMN distrusted_keys;
+DROP TABLE cases;
+DROP TABLE security_events;
+DROP TABLE security_streams;
+DROP TABLE precautions;
+DROP TABLE distrust_items;
+DROP TABLE distrusts;
+DROP TABLE delegations;

@@ -1,0 +1,10 @@
+UPDATE consents SET scope = REPLACE(scope, ' resources:delete', '');
+UPDATE grants SET scope = REPLACE(scope, ' resources:delete', '');
+UPDATE refresh_tokens SET scope = REPLACE(scope, ' resources:delete', '');
+UPDATE authorization_codes SET scope = REPLACE(scope, ' resources:delete', '');
+UPDATE account_requests SET scope = REPLACE(scope, ' resources:delete', '');
+UPDATE identity_links SET scopes = REPLACE(scopes, ' resources:delete', '') WHERE scopes IS NOT NULL;
+DROP TABLE allowance_lines;
+DROP TABLE scope_refusals;
+DROP TABLE consent_patience;
+DROP TABLE consent_turns;

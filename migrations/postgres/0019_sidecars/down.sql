@@ -1,0 +1,3 @@
+ALTER TABLE counters DROP COLUMN carried;
+DROP TABLE address_openings;
+DROP TABLE sidecars;

@@ -1,0 +1,3 @@
+DROP TABLE renewals;
+DROP TABLE session_proofs;
+DROP TABLE claims;
