@@ -3,28 +3,10 @@
 //
 //   node tests/browser/claim.mjs      (SHOTS=dir keeps pictures; PORTREEVE=program)
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
-import { createInterface } from "node:readline";
 import { Checks, LOOKS, accessible, launch, look, noSidewaysScroll, shot } from "./chromium.mjs";
+import { start } from "./demo.mjs";
 import { startIssuer } from "./issuer.mjs";
 import { mailed } from "./mail.mjs";
-
-const program = process.env.PORTREEVE ?? "target/release/portreeve";
-const often = { PORTREEVE__LIMITS__EMAIL_LOG_INS_PER_HOUR: "0", PORTREEVE__LIMITS__ADDRESS_LOG_INS_PER_HOUR: "0" };
-const started = [];
-process.on("exit", () => started.forEach((running) => running.kill("SIGINT")));
-
-async function demo(settings) {
-  const env = { ...process.env, ...often, ...settings };
-  const words = ["demo", "--listen", "127.0.0.1:0", "--localhost", "--json"];
-  const running = spawn(program, words, { env, stdio: ["ignore", "pipe", "inherit"] });
-  started.push(running);
-  for await (const line of createInterface({ input: running.stdout })) {
-    const told = JSON.parse(line);
-    if (told.event === "ready") return told;
-  }
-  throw new Error("the demo did not come up");
-}
 
 const checks = new Checks();
 const browser = await launch();
@@ -70,7 +52,7 @@ async function budget(place) {
   return answer.status;
 }
 
-const here = await demo({});
+const here = await start({}, { claimed: false, localhost: true });
 hosts.add(here.base_url);
 
 await checks.that("the dashboard leads to the claim, and whoever came by a link is told what is missing", async () => {
@@ -175,9 +157,9 @@ await checks.that("with the keyboard alone a person ticks an agent and claims wi
 
 const person = { sub: "1001", email: "" };
 const issuer = await startIssuer(person);
-const there = await demo({
+const there = await start({
   PORTREEVE__LOGIN__OIDC__ISSUER: issuer.url, PORTREEVE__LOGIN__OIDC__CLIENT_ID: "desk", PORTREEVE__LOGIN__OIDC__NAME: "Acme ID",
-});
+}, { claimed: false, localhost: true });
 hosts.add(there.base_url).add(issuer.url);
 person.email = there.email;
 
@@ -221,4 +203,4 @@ await checks.that("no browser complained", async () => assert.deepEqual(complain
 await browser.close();
 issuer.close();
 checks.end();
-started.forEach((running) => running.kill("SIGINT"));
+await Promise.all([here.stop(), there.stop()]);

@@ -3,28 +3,11 @@
 //   node tests/browser/consent.mjs      (SHOTS=dir keeps pictures; PORTREEVE=program)
 import assert from "node:assert/strict";
 import { createHash, randomBytes } from "node:crypto";
-import { execFileSync, spawn } from "node:child_process";
-import { createInterface } from "node:readline";
-import { join } from "node:path";
 import { Checks, LOOKS, accessible, launch, look, noSidewaysScroll, shot } from "./chromium.mjs";
+import { operator, start } from "./demo.mjs";
 import { logIn } from "./mail.mjs";
 
-const program = process.env.PORTREEVE ?? "target/release/portreeve";
-const env = {
-  ...process.env, PORTREEVE__LIMITS__EMAIL_LOG_INS_PER_HOUR: "0", PORTREEVE__LIMITS__ADDRESS_LOG_INS_PER_HOUR: "0",
-  PORTREEVE__OAUTH__PROMPTS_PER_DAY: "0",
-};
-const running = spawn(program, ["demo", "--listen", "127.0.0.1:0", "--localhost", "--json"], { env, stdio: ["ignore", "pipe", "inherit"] });
-process.on("exit", () => running.kill("SIGINT"));
-let demo;
-for await (const line of createInterface({ input: running.stdout })) {
-  const told = JSON.parse(line);
-  if (told.event === "ready") {
-    demo = told;
-    break;
-  }
-}
-assert.ok(demo, "the demo did not come up");
+const demo = await start({ PORTREEVE__OAUTH__PROMPTS_PER_DAY: "0" }, { localhost: true });
 const base = demo.base_url;
 const away = "https://pilot.example/callback";
 const checks = new Checks();
@@ -42,17 +25,7 @@ async function context(options) {
 }
 
 /** A client of the operator's. */
-function registered(name) {
-  const folder = demo.folder;
-  const settings = {
-    PORTREEVE__DATABASE__URL: `sqlite:${join(folder, "demo.db")}`,
-    PORTREEVE__KEYS__MASTER_KEY_FILE: join(folder, "portreeve.key"),
-    PORTREEVE__USAGE__METER_KEY_FILE: join(folder, "meter.key"),
-    PORTREEVE__CATALOG__FOLDER: join(folder, "catalog"),
-  };
-  const told = execFileSync(program, ["client", "add", name, "--redirect-uri", away], { env: { ...env, ...settings }, encoding: "utf8" });
-  return /client_[A-Za-z0-9_-]+/.exec(told)[0];
-}
+const registered = (name) => operator(demo, "client", "add", name, "--redirect-uri", away).client_id;
 
 /** A client that registers itself. */
 async function stranger(name, redirect) {
@@ -85,7 +58,7 @@ const line = async (where) => (await where.innerText()).replace(/\s+/g, " ").tri
 const heading = (page) => line(page.locator("h1"));
 const main = await context(look(LOOKS[0]));
 const page = await main.newPage();
-await logIn(page, demo, "/login?max_age=1");
+await logIn(page, demo, "/login?max_age=0");
 
 const everything = "resources:read resources:write resources:delete budget:read dashboard:link";
 const plan = JSON.stringify([
@@ -116,7 +89,7 @@ const local = await stranger("Shell Helper", "http://127.0.0.1/cb");
 states.push(["local", asks(local, "resources:read", { redirect_uri: "http://127.0.0.1:4711/cb" }), /Shell Helper asks to look/]);
 
 for (const kind of LOOKS) {
-  await logIn(page, demo, "/login?max_age=1"); // Only somebody who logged in within five minutes is asked.
+  await logIn(page, demo, "/login?max_age=0"); // Only somebody who logged in within five minutes is asked.
   for (const [name, path, wanted] of states) {
     await checks.that(`the page is accessible, fits, and says no as easily as yes: ${name}, ${kind.name}`, async () => {
       const dressed = await context({ ...look(kind), storageState: await main.storageState() });
@@ -171,4 +144,4 @@ await checks.that("no browser complained", async () => assert.deepEqual(complain
 
 await browser.close();
 checks.end();
-running.kill("SIGINT");
+await demo.stop();

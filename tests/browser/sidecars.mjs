@@ -2,27 +2,13 @@
 //
 //   node tests/browser/sidecars.mjs      (SHOTS=dir keeps pictures; PORTREEVE=program)
 import assert from "node:assert/strict";
-import { execFileSync, spawn } from "node:child_process";
 import { createHmac } from "node:crypto";
-import { createInterface } from "node:readline";
-import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { Checks, LOOKS, accessible, launch, look, noSidewaysScroll, shot } from "./chromium.mjs";
+import { said, start } from "./demo.mjs";
 import { logIn } from "./mail.mjs";
 
-const program = process.env.PORTREEVE ?? "target/release/portreeve";
-const env = { ...process.env, PORTREEVE__LIMITS__EMAIL_LOG_INS_PER_HOUR: "0", PORTREEVE__LIMITS__ADDRESS_LOG_INS_PER_HOUR: "0" };
-const running = spawn(program, ["demo", "--listen", "127.0.0.1:0", "--json"], { env, stdio: ["ignore", "pipe", "inherit"] });
-process.on("exit", () => running.kill("SIGINT"));
-let demo;
-for await (const line of createInterface({ input: running.stdout })) {
-  const told = JSON.parse(line);
-  if (told.event === "ready") {
-    demo = told;
-    break;
-  }
-}
-assert.ok(demo, "the demo did not come up");
+const demo = await start();
 const base = demo.base_url;
 const checks = new Checks();
 const browser = await launch();
@@ -41,20 +27,8 @@ async function context(options) {
   return made;
 }
 
-/** The operator, beside the running demo. */
-function operator(...words) {
-  const settings = {
-    PORTREEVE__DATABASE__URL: `sqlite:${join(demo.folder, "demo.db")}`,
-    PORTREEVE__KEYS__MASTER_KEY_FILE: join(demo.folder, "portreeve.key"),
-    PORTREEVE__USAGE__METER_KEY_FILE: join(demo.folder, "meter.key"),
-    PORTREEVE__CATALOG__FOLDER: join(demo.folder, "catalog"),
-  };
-  return execFileSync(program, words, { env: { ...env, ...settings }, encoding: "utf8" });
-}
+const operator = (...words) => said(demo, ...words);
 
-// Claiming is another matter: here the account simply is.
-const claim = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1], timeout=20); c.execute(\"UPDATE accounts SET state = 'active'\"); c.commit()";
-execFileSync("python3", ["-c", claim, join(demo.folder, "demo.db")]);
 operator("orchestrator", "add", "Quay", "--issuer", "https://quay.example", "--client-id", "acme", "--email-domain", "example.test",
   "--existing-account", "sidecar", "--provisional-ceiling", "25.00 USD");
 operator("orchestrator", "wire", "set", "Quay", "--kind", "quay", "--profile", "2026-06-25", "--signatures", "hmac");
@@ -226,4 +200,4 @@ await checks.that("the browser never complained", async () => assert.deepEqual(c
 
 await browser.close();
 checks.end();
-running.kill("SIGINT");
+await demo.stop();

@@ -7,7 +7,7 @@ import {
 } from "@modelcontextprotocol/client";
 import { answers, asked, callback } from "../../browser/allow.mjs";
 import { launch } from "../../browser/chromium.mjs";
-import { operator, start } from "./demo.mjs";
+import { operator, start } from "../../browser/demo.mjs";
 import { documented, tls } from "./document.mjs";
 import { identityProvider } from "./idp.mjs";
 

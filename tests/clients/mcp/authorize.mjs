@@ -2,7 +2,7 @@
 // id → PKCE → a human who allows it → token → call, with the unmodified `@modelcontextprotocol/sdk`.
 import assert from "node:assert/strict";
 import { auth, extractWWWAuthenticateParams } from "@modelcontextprotocol/sdk/client/auth.js";
-import { start } from "../mcp-client/demo.mjs";
+import { start } from "../../browser/demo.mjs";
 import { documented, tls } from "../mcp-client/document.mjs";
 import { human } from "../openid/human.mjs";
 

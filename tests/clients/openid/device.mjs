@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import * as client from "openid-client";
 import { launch, look, LOOKS, accessible, noSidewaysScroll, shot } from "../../browser/chromium.mjs";
 import { logIn } from "../../browser/mail.mjs";
-import { operator, start } from "../mcp-client/demo.mjs";
+import { operator, start } from "../../browser/demo.mjs";
 
 const demo = await start({ PORTREEVE__OAUTH__DEVICE_FLOW: "true" });
 const base = demo.base_url;
