@@ -3,26 +3,13 @@
 //
 //   node tests/browser/agents.mjs      (SHOTS=dir keeps pictures; PORTREEVE=program)
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
 import { readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
-import { createInterface } from "node:readline";
 import { Checks, LOOKS, accessible, launch, look, noSidewaysScroll, shot } from "./chromium.mjs";
+import { start } from "./demo.mjs";
 import { logIn } from "./mail.mjs";
 
-const program = process.env.PORTREEVE ?? "target/release/portreeve";
-const env = { ...process.env, PORTREEVE__LIMITS__EMAIL_LOG_INS_PER_HOUR: "0", PORTREEVE__LIMITS__ADDRESS_LOG_INS_PER_HOUR: "0" };
-const running = spawn(program, ["demo", "--listen", "127.0.0.1:0", "--localhost", "--json"], { env, stdio: ["ignore", "pipe", "inherit"] });
-process.on("exit", () => running.kill("SIGINT"));
-let demo;
-for await (const line of createInterface({ input: running.stdout })) {
-  const told = JSON.parse(line);
-  if (told.event === "ready") {
-    demo = told;
-    break;
-  }
-}
-assert.ok(demo, "the demo did not come up");
+const demo = await start({}, { localhost: true });
 const base = demo.base_url;
 const checks = new Checks();
 const browser = await launch();
@@ -191,4 +178,4 @@ await checks.that("no browser complained", async () => assert.deepEqual(complain
 
 await browser.close();
 checks.end();
-running.kill("SIGINT");
+await demo.stop();
