@@ -20,7 +20,7 @@ use super::grant::Grant;
 use super::pkce::{CodeChallenge, CodeVerifier};
 use super::scope::Scopes;
 use super::wire_store::{self, CodeRow, RefreshRow};
-use super::{REFRESH_TOKEN_LIFETIME, consent_store, standing};
+use super::{REFRESH_TOKEN_LIFETIME, consent_store, standing, store};
 use crate::account::{self, Barred};
 use crate::clock::Timestamp;
 use crate::db::{Db, DbConnection, DbError};
@@ -273,9 +273,9 @@ fn prepare(
     Ok(Prepared { grant, given })
 }
 
-/// Writes the token down, and then asks whether it may be given on this account through its orchestrator.
-fn insert_usable(conn: &mut DbConnection, grant: &Grant, now: Timestamp) -> Result<(), GrantError> {
-    agent::enter(conn, grant, now)?;
+/// Writes the token of an agent that was let through down, and then asks whether it may be given on this account through its orchestrator.
+fn insert_usable(conn: &mut DbConnection, grant: &Grant) -> Result<(), GrantError> {
+    store::insert(conn, grant)?;
     match standing::refusal(conn, &grant.account_id, &grant.orchestrator_id)? {
         None => Ok(()),
         Some(why) => Err(GrantError::Grant(why)),
@@ -402,13 +402,13 @@ impl Spending {
     /// before, and then there is no token, or after, and then the token ends.
     fn spend(self, conn: &mut DbConnection, now: Timestamp) -> Result<(), GrantError> {
         // The agent before the consent, as everywhere.
-        agent::enter(conn, &self.grant, now)?;
+        agent::admit(conn, &self.grant, now)?;
         if !consent_store::use_it(conn, &self.consent, now)? {
             return Err(GrantError::Grant("the consent was taken back"));
         }
         use_up(conn, self.asking.client.proof.as_ref(), self.asking.proof.as_ref())?;
         client::used(conn, &self.asking.client.client, now)?;
-        insert_usable(conn, &self.grant, now)
+        insert_usable(conn, &self.grant)
     }
 }
 
@@ -580,7 +580,8 @@ pub async fn client_credentials(parts: GrantParts<'_>, asking: Asking, now: Time
             return Err(GrantError::Scope);
         }
         let grant = Grant { id, account_id, orchestrator_id, client, scopes, issued_at, expires_at, consent_id: None };
-        insert_usable(conn, &grant, now)?;
+        agent::admit(conn, &grant, now)?;
+        insert_usable(conn, &grant)?;
         Ok::<_, GrantError>(grant)
     });
     // Signed after it was written: only the account says through whom, and looking there before would be one more read.

@@ -283,9 +283,9 @@ diesel::table! {
         generation -> BigInt,
         old_credentials_until -> Nullable<BigInt>,
         allowance_id -> Nullable<Text>,
+        quarantined_at -> Nullable<BigInt>,
         client -> Nullable<Text>,
         unwanted_at -> Nullable<BigInt>,
-        quarantined_at -> Nullable<BigInt>,
     }
 }
 
