@@ -76,6 +76,7 @@ impl Portreeve {
         let target = Target::of(&params, client).unwrap();
         let request = read_request(&params, client, &target, &format!("{}/v1", self.base())).unwrap();
         let (handle, now, account) = (Secret::generate("oreq").unwrap(), SystemClock.now(), account.clone());
+        let whose = client.clone();
         let sealer = Sealer::new(&MasterKey::generate().unwrap(), "bench").unwrap();
         let patience = Patience { prompts_per_day: 0, wait: TimeDelta::zero() };
         let code = self.runtime.block_on(self.db.write("bench", move |conn| {
@@ -83,7 +84,7 @@ impl Portreeve {
             let (asked, owner) = (asked(conn, &handle.hash(), now)?.unwrap(), account::by_id(conn, &account)?.unwrap());
             let log_in = LogIn { at: Some(now), acr: None };
             let (code, answer) = Answer::allow(&asked, &owner, request.scopes.clone(), log_in, now).unwrap();
-            let turn = Turn::of(&asked, &handle, &owner.id, &sealer).unwrap();
+            let turn = Turn::of((&asked, &whose), &handle, &owner.id, &sealer).unwrap();
             allow_asked(conn, (&asked, &answer), (&turn, Trust::Known), patience, now).unwrap();
             Ok::<_, DbError>(code)
         }));

@@ -389,7 +389,10 @@ async fn give(
                 code.admit(conn, now)?;
                 code.insert(conn).map_err(DbError::from)?;
             }
-            Given::Tokens(issued) => issued.insert(conn, now)?,
+            Given::Tokens(issued) => {
+                issued.admit(conn, now)?;
+                issued.insert(conn).map_err(DbError::from)?;
+            }
         }
         if opened {
             let (id, orchestrator) = (&opening.account_id, &opening.orchestrator);

@@ -184,7 +184,7 @@ pub async fn redeem(
         if !wire_store::use_code(conn, &hash, now)? {
             return Err(RedeemError::Spent);
         }
-        issued.insert(conn, now)?;
+        issued.insert(conn)?;
         still_stands(conn, &row)?;
         let fact = Fact {
             actor: format!("orchestrator:{}", row.orchestrator_id),

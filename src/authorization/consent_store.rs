@@ -26,6 +26,7 @@ struct ConsentRow {
     created_at: Timestamp,
     _used_at: Timestamp,
     revoked_at: Option<Timestamp>,
+    _remembered: bool,
 }
 
 impl TryFrom<ConsentRow> for Consent {
@@ -52,7 +53,8 @@ impl TryFrom<ConsentRow> for Consent {
     }
 }
 
-pub(super) fn insert(conn: &mut DbConnection, consent: &Consent) -> Result<(), DbError> {
+/// `remembered`: nobody was asked for it, because others covered it.
+pub(super) fn insert(conn: &mut DbConnection, consent: &Consent, remembered: bool) -> Result<(), DbError> {
     let details = serde_json::to_string(&consent.details)
         .map_err(|error| diesel::result::Error::SerializationError(error.into()))?;
     diesel::insert_into(consents::table)
@@ -69,6 +71,7 @@ pub(super) fn insert(conn: &mut DbConnection, consent: &Consent) -> Result<(), D
             consents::acr.eq(consent.log_in.acr.as_deref()),
             consents::created_at.eq(consent.created_at),
             consents::used_at.eq(consent.created_at),
+            consents::remembered.eq(remembered),
         ))
         .execute(conn)?;
     Ok(())
@@ -146,23 +149,35 @@ pub(super) fn use_it(conn: &mut DbConnection, id: &ConsentId, now: Timestamp) ->
     hot_store::use_consent(conn, id, now)
 }
 
-/// Takes it back; whose it was, if this call did it. Tokens end in the same transaction.
+/// Takes it back; whose it was, if this call did it. Tokens end in the same transaction, and so does what the client was
+/// given there without a question: it may rest on this one.
 pub(super) fn revoke(conn: &mut DbConnection, id: &ConsentId, now: Timestamp) -> QueryResult<Option<AccountId>> {
     let standing = consents::table.find(id).filter(consents::revoked_at.is_null());
-    let account: Option<AccountId> = diesel::update(standing)
+    let place: Option<(AccountId, String, String)> = diesel::update(standing)
         .set(consents::revoked_at.eq(Some(now)))
-        .returning(consents::account_id)
+        .returning((consents::account_id, consents::client, consents::resource))
         .get_result(conn)
         .optional()?;
-    if account.is_some() {
-        let tokens = refresh_tokens::table
-            .filter(refresh_tokens::consent_id.eq(Some(id)))
-            .filter(refresh_tokens::revoked_at.is_null());
-        diesel::update(tokens).set(refresh_tokens::revoked_at.eq(Some(now))).execute(conn)?;
-        let of_it = grants::table.filter(grants::consent_id.eq(Some(id))).filter(grants::revoked_at.is_null());
-        diesel::update(of_it).set(grants::revoked_at.eq(Some(now))).execute(conn)?;
-    }
-    Ok(account)
+    let Some((account, client, resource)) = place else { return Ok(None) };
+    let rests_on_it = consents::table
+        .filter(consents::account_id.eq(&account))
+        .filter(consents::client.eq(client))
+        .filter(consents::resource.eq(resource))
+        .filter(consents::remembered.eq(true))
+        .filter(consents::revoked_at.is_null());
+    let mut ended: Vec<ConsentId> = diesel::update(rests_on_it)
+        .set(consents::revoked_at.eq(Some(now)))
+        .returning(consents::id)
+        .get_results(conn)?;
+    ended.push(id.clone());
+    let ended: Vec<Option<&str>> = ended.iter().map(|id| Some(id.as_str())).collect();
+    let tokens = refresh_tokens::table
+        .filter(refresh_tokens::consent_id.eq_any(ended.clone()))
+        .filter(refresh_tokens::revoked_at.is_null());
+    diesel::update(tokens).set(refresh_tokens::revoked_at.eq(Some(now))).execute(conn)?;
+    let of_it = grants::table.filter(grants::consent_id.eq_any(ended)).filter(grants::revoked_at.is_null());
+    diesel::update(of_it).set(grants::revoked_at.eq(Some(now))).execute(conn)?;
+    Ok(Some(account))
 }
 
 pub(super) fn living_of(conn: &mut DbConnection, client: &str, limit: i64) -> QueryResult<Vec<ConsentId>> {

@@ -156,6 +156,23 @@ enum SettleError {
     Db(#[from] DbError),
 }
 
+impl From<SettleError> for ExchangeError {
+    fn from(error: SettleError) -> Self {
+        match error {
+            SettleError::Open(OpenError::AlreadyUsed | OpenError::Changed)
+            | SettleError::Enter(EnterError::Narrowed) => Self::Contended,
+            SettleError::Open(OpenError::Distrusted) => AttestationError::Distrusted.into(),
+            SettleError::Enter(EnterError::Barred(barred)) => barred.into(),
+            SettleError::Proof(error) => error.into(),
+            SettleError::Statement(ProofError::Db(error))
+            | SettleError::Open(OpenError::Db(error))
+            | SettleError::Enter(EnterError::Db(error))
+            | SettleError::Db(error) => error.into(),
+            SettleError::Statement(_used) => Self::ClientReplayed,
+        }
+    }
+}
+
 impl From<ProofError> for ExchangeError {
     fn from(error: ProofError) -> Self {
         match error {
@@ -287,18 +304,9 @@ pub async fn exchange(
                 SettleError::Open(OpenError::AlreadyUsed | OpenError::Changed)
                 | SettleError::Enter(EnterError::Narrowed),
             ) => {}
-            Err(SettleError::Open(OpenError::Distrusted)) => return Err(AttestationError::Distrusted.into()),
-            Err(SettleError::Enter(EnterError::Barred(barred))) => return Err(barred.into()),
             // Another request of the same program came first.
             Err(SettleError::Enter(EnterError::Db(error))) if error.is_unique_violation() => {}
-            Err(SettleError::Proof(error)) => return Err(error.into()),
-            Err(
-                SettleError::Statement(ProofError::Db(error))
-                | SettleError::Open(OpenError::Db(error))
-                | SettleError::Enter(EnterError::Db(error))
-                | SettleError::Db(error),
-            ) => return Err(error.into()),
-            Err(SettleError::Statement(_used)) => return Err(ExchangeError::ClientReplayed),
+            Err(error) => return Err(error.into()),
         }
     }
     Err(ExchangeError::Contended)
@@ -479,9 +487,14 @@ async fn answer_again(
     now: Timestamp,
 ) -> Result<Exchanged, ExchangeError> {
     if past.is_retry(attestation, &request.request_hash, now) {
-        if let Some(proof) = request.proof.clone() {
-            let lane = attestation.orchestrator_id.as_str().to_owned();
-            parts.db.write(&lane, move |conn| dpop::use_proof(conn, &proof)).await?;
+        let statement = request.client.as_ref().and_then(|client| client.proof.clone());
+        if request.proof.is_some() || statement.is_some() {
+            let (lane, proof) = (attestation.orchestrator_id.as_str().to_owned(), request.proof.clone());
+            let used = parts.db.write(&lane, move |conn| {
+                statement.map_or(Ok(()), |statement| statement.use_up(conn)).map_err(SettleError::Statement)?;
+                Ok::<_, SettleError>(proof.map_or(Ok(()), |proof| dpop::use_proof(conn, &proof))?)
+            });
+            used.await?;
         }
         let opened = parts.sealer.open(&place(attestation), &past.sealed_answer)?;
         let answer = serde_json::from_slice(&opened)?;

@@ -86,7 +86,7 @@ pub use request::{
     Answer, AnswerError, Asked, AuthorizationRequest, Detail, DetailError, Limits, MostEach, PUSHED_LIFETIME, Params,
     PlanLine, REQUEST_URI, Refusal, Target, TargetError, WorstCase, asked, keep, limits_of, read_request, show,
 };
-pub use reset::{Program, allow_or_not, end_all, kept_scopes, own_clients, programs};
+pub use reset::{Program, allow_or_not, end_agents, end_all, kept_scopes, own_clients, programs};
 pub use revocation::{Ended, Revocations, TURN as REVOCATION_TURN, read_ended};
 pub use scope::{InvalidScope, Scope, Scopes};
 pub use step_up::StepUp;

@@ -126,7 +126,7 @@ fn replace(
     issued.admit(conn, now)?;
     if wire_store::replace_refresh(conn, hash, now)? {
         store::set_revoked(conn, &row.grant_id, now)?;
-        issued.insert(conn, now)?;
+        issued.insert(conn)?;
         standing(conn, &row.account_id, &row.orchestrator_id)?.map_err(RefreshError::Unusable)?;
         return Ok(Ok(()));
     }

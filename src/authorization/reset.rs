@@ -1,11 +1,15 @@
 //! Everything that programs hold on an account ends at once: what an account's human does when it becomes theirs.
 
+use super::agent_store;
 use super::reset_store as rows;
 use super::scope::Scopes;
-use crate::account::{self, Reach};
+use crate::account::{self, Agent, Reach};
 use crate::clock::Timestamp;
 use crate::db::{DbConnection, DbError};
-use crate::ids::{AccountId, OrchestratorId};
+use crate::ids::{AccountId, AgentId, OrchestratorId};
+
+/// How many agents are ended in one turn.
+const PIECE: i64 = 500;
 
 /// A program that acts on an account.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +36,34 @@ pub fn programs(conn: &mut DbConnection, account: &AccountId) -> Result<Vec<Prog
 /// When the database fails.
 pub fn own_clients(conn: &mut DbConnection, account: &AccountId) -> Result<Vec<String>, DbError> {
     Ok(rows::own_clients(conn, account)?)
+}
+
+/// Ends the agents of an account, so that a request of theirs that is under way does nothing any more: all but clients in
+/// `clients`, and programs of `orchestrators` for which nobody was asked. Call it before [`end_all`], inside the transaction that
+/// has locked the account.
+///
+/// # Errors
+/// When the database fails.
+pub fn end_agents(
+    conn: &mut DbConnection,
+    account: &AccountId,
+    (orchestrators, clients): (&[OrchestratorId], &[String]),
+    now: Timestamp,
+) -> Result<(), DbError> {
+    let mut before: Option<AgentId> = None;
+    loop {
+        let agents = account::agents_of(conn, account, before.as_ref(), PIECE)?;
+        for Agent { id, key, .. } in &agents {
+            let kept = orchestrators.contains(&key.orchestrator_id) && agent_store::consented(conn, key)?.is_empty();
+            if !kept && !clients.contains(&key.client) {
+                account::end_agent(conn, account, id, "claim", now)?;
+            }
+        }
+        before = agents.last().map(|agent| agent.id.clone());
+        if i64::try_from(agents.len()).is_ok_and(|count| count < PIECE) {
+            return Ok(());
+        }
+    }
 }
 
 /// Ends every code, consent, token and question on an account, and unbinds the clients that act in their own name, but

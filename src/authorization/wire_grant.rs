@@ -8,9 +8,10 @@ use super::access_token::{self, Extra};
 use super::agent::{self, EnterError};
 use super::grant::Grant;
 use super::scope::Scopes;
+use super::store;
 use super::wire_store::{self, RefreshRow};
 use crate::clock::Timestamp;
-use crate::db::{DbConnection, DbError};
+use crate::db::DbConnection;
 use crate::ids::{AccountId, GrantId, OrchestratorId};
 use crate::secret::{NoRandomness, Secret};
 use crate::signing::{KeyRing, SigningError};
@@ -122,10 +123,10 @@ pub(super) fn issue(
 }
 
 impl Issued {
-    /// Writes them down: from then on they work. Call it inside `Db::write`.
-    pub(super) fn insert(&self, conn: &mut DbConnection, now: Timestamp) -> Result<(), EnterError> {
-        agent::enter(conn, &self.grant, now)?;
-        Ok(wire_store::insert_refresh(conn, &self.refresh).map_err(DbError::from)?)
+    /// Writes them down for an agent that was let through: from then on they work. Call it inside `Db::write`.
+    pub(super) fn insert(&self, conn: &mut DbConnection) -> diesel::QueryResult<()> {
+        store::insert(conn, &self.grant)?;
+        wire_store::insert_refresh(conn, &self.refresh)
     }
 
     /// Lets its agent through, before anything else is locked for it.

@@ -75,6 +75,7 @@ impl From<diesel::result::Error> for ClaimError {
 pub fn claim(conn: &mut DbConnection, claim: &Claim, now: Timestamp) -> Result<(), ClaimError> {
     let id = &claim.account.id;
     account::claim(conn, id, claim.by.as_str(), now)?;
+    authorization::end_agents(conn, id, (&claim.keep, &claim.keep_clients), now)?;
     authorization::end_all(conn, id, &claim.keep_clients, now)?;
     login::end_all(conn, id, now)?;
     if !is_address_proven(claim) {

@@ -493,6 +493,7 @@ diesel::table! {
         created_at -> BigInt,
         used_at -> BigInt,
         revoked_at -> Nullable<BigInt>,
+        remembered -> Bool,
     }
 }
 
@@ -826,7 +827,7 @@ diesel::table! {
 }
 
 diesel::table! {
-    scope_refusals (account_id, client, resource, scope) {
+    scope_refusals (account_id, client, resource, scope, details_digest) {
         account_id -> Text,
         client -> Text,
         resource -> Text,

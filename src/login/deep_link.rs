@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::session::{self, Authentication, Method, NewSession};
 use super::store;
+use crate::account::{self, AdmitError, AgentKey, Barred};
 use crate::audit::{self, Fact};
 use crate::clock::Timestamp;
 use crate::db::{DbConnection, DbError};
@@ -21,12 +22,24 @@ pub enum DeepLinkError {
     /// Unknown, used or expired: which of them is nobody's business.
     #[error("the link was used, expired or never existed")]
     Spent,
+    /// The owner barred the agent, or the account was claimed a moment ago.
+    #[error(transparent)]
+    Barred(#[from] Barred),
     /// The key belongs to another request.
     #[error(transparent)]
     KeyReused(#[from] KeyReused),
     /// The database failed.
     #[error(transparent)]
     Db(#[from] DbError),
+}
+
+impl From<AdmitError> for DeepLinkError {
+    fn from(error: AdmitError) -> Self {
+        match error {
+            AdmitError::Barred(barred) => Self::Barred(barred),
+            AdmitError::Db(error) => Self::Db(error),
+        }
+    }
 }
 
 impl From<diesel::result::Error> for DeepLinkError {
@@ -38,8 +51,8 @@ impl From<diesel::result::Error> for DeepLinkError {
 /// A link about to be made; secret and sealed answer are made before the transaction.
 #[derive(Debug, Clone)]
 pub struct NewLink {
-    /// Whose dashboard.
-    pub account_id: AccountId,
+    /// For whose dashboard, by whom.
+    pub agent: AgentKey,
     /// Of the link's secret.
     pub hash: SecretHash,
     /// The request.
@@ -51,21 +64,24 @@ pub struct NewLink {
 /// Makes a link; a retry under the same key answers the sealed answer of the first. Call it inside `Db::write`.
 ///
 /// # Errors
-/// When the key was used for something else, or the database fails.
+/// When the agent was barred, the key was used for something else, or the database fails.
 pub fn make(conn: &mut DbConnection, link: &NewLink, now: Timestamp) -> Result<Option<String>, DeepLinkError> {
-    if let Some(done) = idempotency::find(conn, &link.account_id, &link.keyed, now)? {
+    let account = &link.agent.account_id;
+    if let Some(done) = idempotency::find(conn, account, &link.keyed, now)? {
         return Ok(done.same(&link.keyed)?.sealed_answer);
     }
     let key = NewKey {
-        account_id: &link.account_id,
+        account_id: account,
         keyed: &link.keyed,
         subject: None,
         sealed_answer: Some(&link.sealed_answer),
         lifetime: idempotency::LIFETIME,
     };
     idempotency::insert(conn, &key, now)?;
-    store::insert_link(conn, &link.hash, &link.account_id, now, now.plus(LIFETIME))?;
-    record(conn, &link.account_id, "dashboard.link_made", now)?;
+    // Whoever was barred since the token was looked at comes too late.
+    account::act(conn, &link.agent, now)?;
+    store::insert_link(conn, &link.hash, account, now, now.plus(LIFETIME))?;
+    record(conn, account, "dashboard.link_made", now)?;
     Ok(None)
 }
 

@@ -6,20 +6,19 @@ use super::buy::TRIES;
 use super::constraints::{self, Candidate, ConstraintError};
 use super::placement::Placement;
 use super::{Desk, Resource, ResourceState, store, wire_store};
+use crate::account::{self, AdmitError, AgentKey, Barred};
 use crate::audit::{self, Fact};
 use crate::catalog::{Edition, PlanRef};
 use crate::clock::Timestamp;
 use crate::db::{DbConnection, DbError};
 use crate::idempotency;
-use crate::ids::{AccountId, OrchestratorId, ResourceId};
+use crate::ids::ResourceId;
 
 /// What is to be linked, by whom.
 #[derive(Debug, Clone)]
 pub struct Link {
-    /// Whose.
-    pub account_id: AccountId,
-    /// Who takes it up.
-    pub orchestrator_id: OrchestratorId,
+    /// Whose it is, and who takes it up.
+    pub agent: AgentKey,
     /// Which.
     pub id: ResourceId,
     /// What it must be.
@@ -37,12 +36,24 @@ pub enum LinkError {
     /// orchestrator or is held by one: who asks does not learn which.
     #[error("the account has no such resource to link")]
     NotFound,
+    /// The owner barred the agent, or the account was claimed a moment ago.
+    #[error(transparent)]
+    Barred(#[from] Barred),
     /// The catalog forbids it in that project.
     #[error(transparent)]
     Constraint(#[from] ConstraintError),
     /// The database failed.
     #[error(transparent)]
     Db(#[from] DbError),
+}
+
+impl From<AdmitError> for LinkError {
+    fn from(error: AdmitError) -> Self {
+        match error {
+            AdmitError::Barred(barred) => Self::Barred(barred),
+            AdmitError::Db(error) => Self::Db(error),
+        }
+    }
 }
 
 impl From<diesel::result::Error> for LinkError {
@@ -56,7 +67,7 @@ impl From<diesel::result::Error> for LinkError {
 /// # Errors
 /// See [`LinkError`].
 pub async fn link(desk: &Desk, link: Link, now: Timestamp) -> Result<Resource, LinkError> {
-    let account = link.account_id.clone();
+    let account = link.agent.account_id.clone();
     let mut tries = TRIES;
     loop {
         let link = link.clone();
@@ -70,18 +81,20 @@ pub async fn link(desk: &Desk, link: Link, now: Timestamp) -> Result<Resource, L
 }
 
 fn take_up(conn: &mut DbConnection, link: &Link, now: Timestamp) -> Result<Resource, LinkError> {
-    let (account, id) = (&link.account_id, &link.id);
+    let AgentKey { account_id: account, orchestrator_id: orchestrator, .. } = &link.agent;
+    let id = &link.id;
+    account::act(conn, &link.agent, now)?;
     let resource = store::by_id(conn, account, id)?.ok_or(LinkError::NotFound)?;
     let same_plan =
         (resource.service.as_str(), resource.plan.as_str()) == (link.plan.service.as_str(), link.plan.plan.as_str());
     // Whoever bought it is who pays for it, under that orchestrator's ceilings and with its tokens.
-    let theirs = resource.orchestrator_id == link.orchestrator_id;
+    let theirs = resource.orchestrator_id == *orchestrator;
     let held = resource.quarantined_at.is_some();
     if !same_plan || !theirs || held || matches!(resource.state, ResourceState::Removed | ResourceState::Failed) {
         return Err(LinkError::NotFound);
     }
     match wire_store::holder(conn, account, id)? {
-        Some(holder) if holder == link.orchestrator_id => return Ok(resource),
+        Some(holder) if holder == *orchestrator => return Ok(resource),
         Some(_) => return Err(LinkError::NotFound),
         None => {}
     }
@@ -92,14 +105,14 @@ fn take_up(conn: &mut DbConnection, link: &Link, now: Timestamp) -> Result<Resou
         Ok(_) | Err(ConstraintError::Requires { .. }) => {}
         Err(refusal) => return Err(refusal.into()),
     }
-    wire_store::insert(conn, (account, id), &link.orchestrator_id, &link.placement, now)?;
+    wire_store::insert(conn, (account, id), orchestrator, &link.placement, now)?;
     wire_store::set_project(conn, (account, id), project)?;
     let fact = Fact {
         actor: format!("account:{account}"),
         action: "resource.linked",
         account_id: Some(account),
         subject: id.to_string(),
-        detail: serde_json::json!({"orchestrator": link.orchestrator_id, "project": project}),
+        detail: serde_json::json!({"orchestrator": orchestrator, "project": project}),
     };
     audit::append(conn, &fact, now)?;
     Ok(resource)

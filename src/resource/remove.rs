@@ -8,7 +8,7 @@ use serde_json::json;
 use super::constraints::{self, ConstraintError, Leaving};
 use super::store::{self, NewOperation};
 use super::{AdvanceError, Desk, Resource, ResourceState, advance};
-use crate::account::{self, AgentKey};
+use crate::account::{self, AdmitError, AgentKey, Barred};
 use crate::audit::{self, Fact};
 use crate::catalog::Edition;
 use crate::clock::Timestamp;
@@ -24,6 +24,9 @@ pub enum RemoveError {
     /// Work on it is not finished, or needs a human.
     #[error("the resource is being made or its outcome is unknown: {0:?}")]
     Busy(ResourceState),
+    /// The owner barred the agent, or the account was claimed a moment ago.
+    #[error(transparent)]
+    Barred(#[from] Barred),
     /// Something else needs it.
     #[error(transparent)]
     Constraint(#[from] ConstraintError),
@@ -36,6 +39,15 @@ pub enum RemoveError {
     /// The database failed.
     #[error(transparent)]
     Db(#[from] DbError),
+}
+
+impl From<AdmitError> for RemoveError {
+    fn from(error: AdmitError) -> Self {
+        match error {
+            AdmitError::Barred(barred) => Self::Barred(barred),
+            AdmitError::Db(error) => Self::Db(error),
+        }
+    }
 }
 
 impl From<diesel::result::Error> for RemoveError {
@@ -54,13 +66,11 @@ pub enum By {
 }
 
 impl By {
-    fn actor(&self, conn: &mut DbConnection, account: &AccountId) -> Result<String, DbError> {
+    /// Whoever was barred since the token was looked at comes too late.
+    fn actor(&self, conn: &mut DbConnection, account: &AccountId, now: Timestamp) -> Result<String, AdmitError> {
         Ok(match self {
             Self::Owner => format!("user:{account}"),
-            Self::Agent(key) => match account::agent_by_key(conn, key)? {
-                Some(agent) => format!("agent:{}", agent.id),
-                None => format!("account:{account}"),
-            },
+            Self::Agent(key) => format!("agent:{}", account::act(conn, key, now)?.id),
         })
     }
 }
@@ -98,6 +108,7 @@ fn begin(
 ) -> Result<bool, RemoveError> {
     // The account before the resource, as everywhere; and what is read before the lock may be another's past.
     store::lock_account(conn, account)?;
+    let actor = by.actor(conn, account, now)?;
     let resource = store::by_id(conn, account, id)?.ok_or(RemoveError::NotFound)?;
     if resource.quarantined_at.is_some() {
         return Err(RemoveError::Busy(ResourceState::Suspended));
@@ -108,7 +119,6 @@ fn begin(
         constraints::may_leave(conn, &Leaving { account, edition, id, plan: &plan }, None)??;
     }
     let taken_up = now.plus(TimeDelta::seconds(30));
-    let actor = by.actor(conn, account)?;
     if !begin_removal(conn, &resource, (operation, &actor), (now, taken_up))? {
         let resource = store::by_id(conn, account, id)?.ok_or(RemoveError::NotFound)?;
         return match resource.state {

@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use crate::consent_memory::{allows, denies, is_asked, is_not_asked};
 use crate::harness::app::{TestApp, user};
 use crate::harness::browser::Browser;
-use crate::harness::oauth::{OAuthClient, text};
+use crate::harness::oauth::{OAuthClient, REDIRECT, text};
 
 const ONE: [(&str, &str); 1] = [("scope", "budget:read")];
 const TWO: [(&str, &str); 1] = [("scope", "resources:read budget:read")];
@@ -124,6 +124,28 @@ on_both! {
         is_asked(&Browser::of_owner(&bob).await, &client.page(&ALWAYS).await).await;
         app.pass(TimeDelta::seconds(wait));
         is_asked(&Browser::of_owner(&ada).await, &client.page(&ALWAYS).await).await;
+        app.stop().await;
+    }
+
+    async fn whoever_registers_under_many_names_is_one_who_asks(db: TestDb) {
+        let app = TestApp::start_with(&db, &[("oauth.dynamic_registration", "true")]).await;
+        let ada = app.agent().await;
+        let browser = Browser::of_owner(&ada).await;
+        for name in ["One", "Two", "Three", "Four"] {
+            let said = serde_json::json!({"client_name": name, "redirect_uris": [REDIRECT]});
+            let told = app.stranger().post("/oauth/register", &said).await.expect_status(201).json();
+            let client = OAuthClient { app: &app, http: app.stranger(), id: text(&told, "client_id").to_owned(), secret: None };
+            let page = client.page(&ONE).await;
+            if name == "Four" {
+                let answer = is_not_asked(&browser, &page).await;
+                assert_eq!((text(&answer, "error"), answer["retry_after"].is_string()), ("access_denied", true));
+                // A program that the provider knows is another matter.
+                is_asked(&browser, &OAuthClient::public(&app).await.page(&ONE).await).await;
+            } else {
+                is_asked(&browser, &page).await;
+                denies(&browser, &page).await;
+            }
+        }
         app.stop().await;
     }
 

@@ -271,7 +271,7 @@ on_both! {
         app.stop().await;
     }
 
-    async fn what_costs_is_asked_again_for_a_client_that_nobody_checked(db: TestDb) {
+    async fn a_client_that_registered_itself_is_asked_about_each_time(db: TestDb) {
         let app = TestApp::start_with(&db, &[("oauth.dynamic_registration", "true")]).await;
         let ada = claimed(app.agent().await).await;
         let said = json!({"client_name": "Harbour Pilot", "redirect_uris": [REDIRECT]});
@@ -283,7 +283,70 @@ on_both! {
         assert!(html.contains("name not verified") && !html.contains("verified domain"), "{html}");
         allows(&browser, &page, &["resources:read", "resources:write", "budget:read"]).await;
         is_asked(&browser, &client.page(&[]).await).await;
-        is_not_asked(&browser, &client.page(&READ).await).await;
+        is_asked(&browser, &client.page(&READ).await).await;
+        app.stop().await;
+    }
+
+    async fn what_was_refused_since_is_not_given_within_other_limits_either(db: TestDb) {
+        let app = TestApp::start(&db).await;
+        let ada = app.agent().await;
+        let client = OAuthClient::public(&app).await;
+        let browser = Browser::of_owner(&ada).await;
+        allows(&browser, &client.page(&READ).await, &["resources:read", "budget:read"]).await;
+        app.pass(TimeDelta::seconds(1));
+        let asked = [READ[0], ("prompt", "consent")];
+        allows(&browser, &client.page(&asked).await, &["resources:read"]).await;
+        let spend = json!([{"type": "spend", "currency": "USD", "max_per_month": "90000.00"}]).to_string();
+        for details in [limited(1), spend] {
+            let html = is_asked(&browser, &client.page(&[ONE[0], ("authorization_details", &details)]).await).await;
+            assert!(html.contains("you refused this earlier"), "{html}");
+            app.pass(TimeDelta::minutes(11));
+            browser.get("/dashboard").await.expect_status(200);
+        }
+        app.stop().await;
+    }
+
+    async fn a_refusal_is_kept_beside_one_within_other_limits(db: TestDb) {
+        let app = TestApp::start(&db).await;
+        let ada = app.agent().await;
+        let client = OAuthClient::public(&app).await;
+        let browser = Browser::of_owner(&ada).await;
+        let (one, two) = (limited(1), limited(2));
+        for details in [&one, &two] {
+            denies(&browser, &client.page(&[ONE[0], ("authorization_details", details)]).await).await;
+        }
+        for details in [&one, &two] {
+            let again = is_not_asked(&browser, &client.page(&[ONE[0], ("authorization_details", details)]).await).await;
+            assert_eq!(text(&again, "error"), "access_denied");
+        }
+        app.stop().await;
+    }
+
+    async fn what_is_given_without_a_question_lasts_no_longer_than_what_it_rests_on(db: TestDb) {
+        let app = TestApp::start(&db).await;
+        let ada = claimed(app.agent().await).await;
+        let client = OAuthClient::public(&app).await;
+        let one = limited(1);
+        let narrower = [READ[0], ("authorization_details", one.as_str())];
+        let allowed = allows(&Browser::of_owner(&ada).await, &client.page(&READ).await, &["resources:read", "budget:read"]).await;
+        let first = given(&client, &allowed).await;
+        app.pass(TimeDelta::days(29));
+        let browser = Browser::of_owner(&ada).await;
+        let second = given(&client, &is_not_asked(&browser, &client.page(&narrower).await).await).await;
+        let first = client.refreshes(text(&first, "refresh_token")).await.expect_status(200).json();
+        client.post("/oauth/revoke", &[("token", text(&first, "refresh_token"))]).await.expect_status(200);
+        let refused = client.refreshes(text(&second, "refresh_token")).await;
+        assert_eq!(refused.json()["error"], "invalid_grant", "taken back with what it rests on");
+        is_asked(&browser, &client.page(&narrower).await).await;
+        let page = client.page(&[READ[0], ("prompt", "consent")]).await;
+        app.pass(TimeDelta::minutes(1));
+        browser.submits(&format!("{}/instead", page), &[]).await.expect_status(303);
+        allows(&browser, &page, &["resources:read", "budget:read"]).await;
+        app.pass(TimeDelta::days(179));
+        let browser = Browser::of_owner(&ada).await;
+        is_not_asked(&browser, &client.page(&narrower).await).await;
+        app.pass(TimeDelta::days(2));
+        is_asked(&Browser::of_owner(&ada).await, &client.page(&narrower).await).await;
         app.stop().await;
     }
 

@@ -21,7 +21,7 @@ CREATE TABLE consent_patience (
     PRIMARY KEY (account_id, client)
 );
 CREATE INDEX consent_patience_by_day ON consent_patience (day_start);
--- What a human refused a client, by scope: the last time.
+-- What a human refused a client, by scope and by the limits that were asked for: the last time.
 CREATE TABLE scope_refusals (
     account_id TEXT NOT NULL REFERENCES accounts (id),
     client TEXT NOT NULL,
@@ -30,9 +30,11 @@ CREATE TABLE scope_refusals (
     client_digest TEXT NOT NULL,
     details_digest TEXT NOT NULL,
     refused_at BIGINT NOT NULL,
-    PRIMARY KEY (account_id, client, resource, scope)
+    PRIMARY KEY (account_id, client, resource, scope, details_digest)
 );
 CREATE INDEX scope_refusals_by_age ON scope_refusals (refused_at);
+-- Whether nobody was asked for it, because others covered it: it ends with those.
+ALTER TABLE consents ADD COLUMN remembered BOOLEAN NOT NULL DEFAULT FALSE;
 -- The lines of a plan that a human allowed: how many of what, and how much one may cost in a month.
 CREATE TABLE allowance_lines (
     account_id TEXT NOT NULL,

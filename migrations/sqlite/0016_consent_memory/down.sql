@@ -1,3 +1,4 @@
+ALTER TABLE consents DROP COLUMN remembered;
 UPDATE consents SET scope = REPLACE(scope, ' resources:delete', '');
 UPDATE grants SET scope = REPLACE(scope, ' resources:delete', '');
 UPDATE refresh_tokens SET scope = REPLACE(scope, ' resources:delete', '');

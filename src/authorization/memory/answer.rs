@@ -93,7 +93,7 @@ pub fn answer_remembered(conn: &mut DbConnection, answer: &Answer, now: Timestam
         return Err(AnswerError::Closed);
     }
     if answer.is_new {
-        consent_store::insert(conn, consent)?;
+        consent_store::insert(conn, consent, true)?;
     } else if !consent_store::use_again(conn, &consent.id, &consent.log_in, now)? {
         return Err(AnswerError::Closed);
     }

@@ -46,7 +46,7 @@ pub(super) fn refusals(
         .load(conn)
 }
 
-/// From now on none of `decided` is refused but `refused`.
+/// From now on `refused` is refused within these limits, and nothing else of `decided` within any.
 pub(super) fn set_refusals(
     conn: &mut DbConnection,
     (account, client, resource): Place<'_>,
@@ -54,12 +54,15 @@ pub(super) fn set_refusals(
     (client_digest, details_digest): (&str, &str),
     now: Timestamp,
 ) -> QueryResult<()> {
-    let words: Vec<&str> = decided.iter().map(Scope::as_str).collect();
+    let words = |scopes: &Scopes| scopes.iter().map(Scope::as_str).collect::<Vec<_>>();
+    let allowed = scope_refusals::scope.eq_any(words(&decided.without(refused)));
+    let again =
+        scope_refusals::scope.eq_any(words(refused)).and(scope_refusals::details_digest.eq(details_digest.to_owned()));
     let old = scope_refusals::table
         .filter(scope_refusals::account_id.eq(account))
         .filter(scope_refusals::client.eq(client.to_owned()))
         .filter(scope_refusals::resource.eq(resource.to_owned()))
-        .filter(scope_refusals::scope.eq_any(words));
+        .filter(allowed.or(again));
     diesel::delete(old).execute(conn)?;
     for scope in refused.iter() {
         let row = RefusalRow {
@@ -216,14 +219,11 @@ pub(in crate::authorization) fn delete_ended_before(
         let idle = consent_patience::table.find((account, client)).filter(consent_patience::day_start.lt(day));
         diesel::delete(idle).execute(conn)?;
     }
-    let old: Vec<(AccountId, String, String, String)> = scope_refusals::table
-        .filter(scope_refusals::refused_at.lt(refused))
-        .limit(limit)
-        .select((scope_refusals::account_id, scope_refusals::client, scope_refusals::resource, scope_refusals::scope))
-        .load(conn)?;
-    for (account, client, resource, scope) in &old {
+    let old: Vec<RefusalRow> =
+        scope_refusals::table.filter(scope_refusals::refused_at.lt(refused)).limit(limit).load(conn)?;
+    for known in &old {
         let row = scope_refusals::table
-            .find((account, client, resource, scope))
+            .find((&known.account_id, &known.client, &known.resource, &known.scope, &known.details_digest))
             .filter(scope_refusals::refused_at.lt(refused));
         diesel::delete(row).execute(conn)?;
     }

@@ -3,6 +3,7 @@
 use chrono::TimeDelta;
 
 use super::store::{self, Place, TurnRow};
+use crate::authorization::client::{Client, ClientOrigin};
 use crate::authorization::request::{self, AnswerError, Asked};
 use crate::clock::Timestamp;
 use crate::db::{DbConnection, DbError};
@@ -28,6 +29,8 @@ pub struct Turn {
     pub(super) hash: SecretHash,
     account: AccountId,
     client: String,
+    /// Whose patience it takes: as many names as somebody likes are one asker.
+    asker: String,
     resource: String,
     sealed_handle: String,
     asked_at: Timestamp,
@@ -49,16 +52,22 @@ fn place_of(hash: &SecretHash) -> String {
 }
 
 impl Turn {
-    /// The turn of `asked`, whose handle is `handle`, with the human of `account`.
+    /// The turn of what `client` asks, whose handle is `handle`, with the human of `account`.
     ///
     /// # Errors
     /// When the handle cannot be sealed.
-    pub fn of(asked: &Asked, handle: &Secret, account: &AccountId, sealer: &Sealer) -> Result<Self, SealError> {
+    pub fn of(
+        (asked, client): (&Asked, &Client),
+        handle: &Secret,
+        account: &AccountId,
+        sealer: &Sealer,
+    ) -> Result<Self, SealError> {
         Ok(Self {
             sealed_handle: sealer.seal(&place_of(&asked.hash), handle.expose().as_bytes())?,
             hash: asked.hash.clone(),
             account: account.clone(),
             client: asked.request.client.clone(),
+            asker: asker(client),
             resource: asked.request.resource.clone(),
             asked_at: asked.created_at,
             expires_at: asked.expires_at,
@@ -70,7 +79,7 @@ impl Turn {
     }
 
     fn pair(&self) -> (&AccountId, &str) {
-        (&self.account, &self.client)
+        (&self.account, &self.asker)
     }
 
     pub(super) fn row(&self) -> TurnRow {
@@ -108,6 +117,15 @@ impl Waiting {
     pub fn handle(&self, sealer: &Sealer) -> Result<Secret, SealError> {
         let opened = sealer.open(&place_of(&self.hash), &self.sealed_handle)?;
         Ok(Secret::presented(&String::from_utf8_lossy(&opened)))
+    }
+}
+
+/// Who is behind a client: anybody can register as many as they like, or name as many documents of one host.
+fn asker(client: &Client) -> String {
+    match (client.origin, client.proven_host()) {
+        (ClientOrigin::Operator, _) | (ClientOrigin::Document, None) => client.id.clone(),
+        (ClientOrigin::Document, Some(host)) => host,
+        (ClientOrigin::Registration, _) => "registered".to_owned(),
     }
 }
 

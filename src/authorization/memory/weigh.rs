@@ -5,6 +5,7 @@ use chrono::TimeDelta;
 use super::cover::covers;
 use super::store::{self, RefusalRow};
 use crate::account::{Account, AccountState};
+use crate::authorization::agent;
 use crate::authorization::client::Trust;
 use crate::authorization::consent_grant::Consent;
 use crate::authorization::consent_store;
@@ -36,10 +37,10 @@ impl Standing {
         Self { trust, claimed: matches!(account.state, AccountState::Active { .. }) }
     }
 
-    /// Whether a yes of earlier is good for `scopes`: what only looks is lost at worst, the rest takes a human who is known
-    /// to be the owner, and a client that somebody checked.
+    /// Whether a yes of earlier is good for `scopes`: that takes a client that somebody checked, and for more than looking
+    /// a human who is known to be the owner.
     fn keeps_a_yes(self, scopes: &Scopes) -> bool {
-        self.trust == Trust::Known && self.claimed || self.trust != Trust::Local && scopes.iter().all(Scope::only_looks)
+        self.trust == Trust::Known && (self.claimed || scopes.iter().all(Scope::only_looks))
     }
 }
 
@@ -72,6 +73,8 @@ pub struct Reuse {
     pub under: Option<ConsentId>,
     /// What is given.
     pub scopes: Scopes,
+    /// When the oldest of what it rests on was allowed.
+    pub since: Timestamp,
 }
 
 /// What a human decided before, for their eyes.
@@ -101,10 +104,13 @@ pub fn recall(
 ) -> Result<Recalled, DbError> {
     let place = (account, request.client.as_str(), request.resource.as_str());
     let since = now.minus(CONSENT_LIFETIME);
-    Ok(Recalled {
-        consents: consent_store::standing_of(conn, place, since, MAX_CONSENTS)?,
-        refusals: store::refusals(conn, place, since)?,
-    })
+    let mut consents = consent_store::standing_of(conn, place, since, MAX_CONSENTS)?;
+    for consent in &mut consents {
+        // What its owner took from the agent since is asked for anew.
+        let agent = (account, &consent.orchestrator_id, consent.client.as_str());
+        consent.scopes = agent::narrowed(conn, agent, consent.scopes.clone())?;
+    }
+    Ok(Recalled { consents, refusals: store::refusals(conn, place, since)? })
 }
 
 impl Recalled {
@@ -154,10 +160,9 @@ impl Recalled {
         (request.scopes.filtered(refused), fresh.iter().map(|row| row.refused_at.plus(REFUSED_FOR)).min())
     }
 
-    /// What a consent still allows of what is asked: the human may have refused a part of it since.
+    /// What a consent still allows of what is asked: the human may have refused a part of it since, within whatever limits.
     fn left_of(&self, consent: &Consent, request: &AuthorizationRequest) -> Scopes {
-        let digest = details_digest(&request.details);
-        let since = |row: &&RefusalRow| consent.created_at < row.refused_at && row.details_digest == digest;
+        let since = |row: &&RefusalRow| consent.created_at < row.refused_at;
         let refused: Vec<Scope> = self.refusals(request).filter(since).filter_map(RefusalRow::scope).collect();
         consent.scopes.filtered(|scope| !refused.contains(&scope))
     }
@@ -167,15 +172,20 @@ impl Recalled {
         let mut whole = self.same(request).filter(|consent| {
             covers(&consent.details, &request.details, now) && self.left_of(consent, request).contains_all(wanted)
         });
-        let under = |consent: &Consent| Reuse { under: Some(consent.id.clone()), scopes: wanted.clone() };
+        let under = |consent: &Consent| Reuse {
+            under: Some(consent.id.clone()),
+            scopes: wanted.clone(),
+            since: consent.created_at,
+        };
         if let Some(consent) = whole.find(|consent| counted(consent)) {
             return Some(under(consent));
         }
         // What has no limits of its own covers any: several such consents count as one, and a request with limits gets
         // counters of its own.
-        let free = self.same(request).filter(|consent| consent.details.is_empty());
-        let all = free.fold(Scopes::default(), |all, consent| all.union(&self.left_of(consent, request)));
-        all.contains_all(wanted).then(|| Reuse { under: None, scopes: wanted.clone() })
+        let free = || self.same(request).filter(|consent| consent.details.is_empty());
+        let all = free().fold(Scopes::default(), |all, consent| all.union(&self.left_of(consent, request)));
+        let since = free().map(|consent| consent.created_at).min()?;
+        all.contains_all(wanted).then(|| Reuse { under: None, scopes: wanted.clone(), since })
     }
 
     fn before(&self, request: &AuthorizationRequest, now: Timestamp) -> Before {

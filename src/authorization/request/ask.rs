@@ -176,7 +176,8 @@ impl Answer {
         now: Timestamp,
     ) -> Self {
         let id = reuse.under.clone().unwrap_or_else(|| ConsentId::new(now));
-        let consent = consent(asked, owner, (id, reuse.scopes.clone()), log_in, now);
+        // It lasts no longer than what it rests on.
+        let consent = consent(asked, owner, (id, reuse.scopes.clone()), log_in, reuse.since);
         Self { is_new: reuse.under.is_none(), ..Self::with(asked, consent, code, now) }
     }
 
@@ -213,7 +214,7 @@ fn consent(
     owner: &Account,
     (id, scopes): (ConsentId, Scopes),
     log_in: LogIn,
-    now: Timestamp,
+    since: Timestamp,
 ) -> Consent {
     let request = &asked.request;
     Consent {
@@ -227,7 +228,7 @@ fn consent(
         scopes,
         details: request.details.clone(),
         log_in,
-        created_at: now,
+        created_at: since,
         revoked_at: None,
     }
 }
@@ -246,7 +247,7 @@ pub(in crate::authorization) fn allow_request(
         return Err(AnswerError::Closed);
     }
     account::welcome(conn, &consent.agent(), Some(&answer.client_name), now)?;
-    consent_store::insert(conn, consent)?;
+    consent_store::insert(conn, consent, false)?;
     wire_store::insert_code(conn, &answer.code)?;
     client::touch(conn, &consent.client, now)?;
     let fact = Fact {

@@ -222,7 +222,7 @@ async fn prompt(
     if human.session.proves_human(FreshlyLoggedIn::WITHIN, now).is_err() {
         return Ok(led_to_log_in(&log_in_again(app, FreshlyLoggedIn::WITHIN, handle), &page_of(handle)));
     }
-    let (turn, patience) = (turn(app, &question.asked, handle, account)?, app.patience());
+    let (turn, patience) = (turn(app, question, handle, account)?, app.patience());
     let work = move |conn: &mut DbConnection| authorization::take_turn(conn, &turn, patience, now);
     match written(app, account, work).await {
         Ok(()) => ask(app, question, account, (handle, before)).await,
@@ -230,8 +230,8 @@ async fn prompt(
     }
 }
 
-fn turn(app: &App, asked: &Asked, handle: &str, account: &Account) -> Result<Turn, Problem> {
-    Ok(Turn::of(asked, &Secret::presented(handle), &account.id, &app.answer_sealer)?)
+fn turn(app: &App, question: &Question, handle: &str, account: &Account) -> Result<Turn, Problem> {
+    Ok(Turn::of((&question.asked, &question.client), &Secret::presented(handle), &account.id, &app.answer_sealer)?)
 }
 
 /// Does the work in the account's lane; again when another process made one of its rows at the same moment.
@@ -281,7 +281,7 @@ pub(super) async fn allow(
         return Ok(told(&app, StatusCode::UNPROCESSABLE_ENTITY, "Nothing is left to allow.", text));
     }
     let (code, answer) = Answer::allow(asked, account, scopes, log_in_of(&human.session), now)?;
-    let (turn, trust, patience) = (turn(&app, asked, &handle, account)?, question.trust(), app.patience());
+    let (turn, trust, patience) = (turn(&app, &question, &handle, account)?, question.trust(), app.patience());
     let (owner, allowance, question) = (account.id.clone(), allowance(asked)?, asked.clone());
     let work = move |conn: &mut DbConnection| {
         authorization::allow_asked(conn, (&question, &answer), (&turn, trust), patience, now)?;
@@ -339,7 +339,7 @@ pub(super) async fn deny(
     if let Some(page) = not_theirs(&app, asked, &account.id) {
         return Ok(page);
     }
-    let (turn, trust, patience) = (turn(&app, asked, &handle, account)?, question.trust(), app.patience());
+    let (turn, trust, patience) = (turn(&app, &question, &handle, account)?, question.trust(), app.patience());
     let (owner, question) = (account.clone(), asked.clone());
     let work = move |conn: &mut DbConnection| {
         authorization::deny_asked(conn, (&question, &owner), (&turn, trust), patience, now)
@@ -357,23 +357,23 @@ pub(super) async fn answer_instead(
     handle: Path<String>,
     human: Result<LoggedIn, NotHuman>,
 ) -> Result<HttpResponse, Problem> {
-    let asked = match find(&app, &handle).await? {
-        Ok(question) => question.asked,
+    let question = match find(&app, &handle).await? {
+        Ok(question) => question,
         Err(page) => return Ok(page),
     };
-    let human = match human {
-        Ok(human) => human,
+    let (human, asked) = match human {
+        Ok(human) => (human, &question.asked),
         Err(refused) => return Ok(refused.back_to(page_of(&handle)).error_response()),
     };
     let account = &human.session.account;
-    if let Some(page) = not_theirs(&app, &asked, &account.id) {
+    if let Some(page) = not_theirs(&app, asked, &account.id) {
         return Ok(page);
     }
-    let turn = turn(&app, &asked, &handle, account)?;
+    let turn = turn(&app, &question, &handle, account)?;
     let work = move |conn: &mut DbConnection| Ok(authorization::take_over(conn, &turn)?);
     match written(&app, account, work).await {
         Ok(()) => Ok(sent_on(&format!("/consent/{}", handle.as_str()))),
-        Err(error) => not_answered(&app, &asked, error, (&handle, account), human.now),
+        Err(error) => not_answered(&app, asked, error, (&handle, account), human.now),
     }
 }
 

@@ -288,6 +288,7 @@ impl From<RemoveError> for Problem {
             RemoveError::Busy(state) => {
                 Self::new(&table::BUSY, "The resource cannot be removed yet.").with("state", json!(state.as_str()))
             }
+            RemoveError::Barred(barred) => barred.into(),
             RemoveError::Constraint(error) => Self::new(&table::NOT_ALONE, format!("{error}.")),
             RemoveError::Advance(error) => error.into(),
             RemoveError::Db(error) => error.into(),
@@ -303,6 +304,7 @@ impl From<RotateError> for Problem {
             RotateError::NotReady(state) => {
                 Self::new(&table::BUSY, "The resource is not ready.").with("state", json!(state.as_str()))
             }
+            RotateError::Barred(barred) => barred.into(),
             RotateError::KeyReused(_) => key_reused(),
             RotateError::Advance(error) => error.into(),
             RotateError::Db(error) => error.into(),
@@ -337,6 +339,7 @@ impl From<DeepLinkError> for Problem {
     fn from(error: DeepLinkError) -> Self {
         match error {
             DeepLinkError::Spent => Self::new(&table::NOT_FOUND, "The link was used, expired or never existed."),
+            DeepLinkError::Barred(barred) => barred.into(),
             DeepLinkError::KeyReused(_) => key_reused(),
             DeepLinkError::Db(error) => error.into(),
         }

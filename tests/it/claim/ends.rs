@@ -3,7 +3,11 @@
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use portreeve::resource;
+use portreeve::idempotency::Keyed;
+use portreeve::ids::ResourceId;
+use portreeve::login::{self, DeepLinkError, NewLink};
+use portreeve::resource::{self, By, RemoveError, RotateError};
+use portreeve::secret::Secret;
 use serde_json::json;
 
 use super::*;
@@ -36,6 +40,33 @@ async fn is_dead(app: &TestApp, key: &str) -> bool {
 }
 
 on_both! {
+    async fn a_request_that_is_under_way_when_the_account_is_claimed_does_nothing(db: TestDb) {
+        let (app, issuer) = start(&db).await;
+        let ada = app.agent().await;
+        let made = ada.buys("postgres", "small").await.expect_status(201).json();
+        let id: ResourceId = text(&made["resource"], "id").parse().unwrap();
+        let account: AccountId = ada.account.parse().unwrap();
+        let agents = app.app().db.read({
+            let account = account.clone();
+            move |conn| portreeve::account::agents_of(conn, &account, None, 10)
+        });
+        let key = agents.await.unwrap().remove(0).key;
+        claims_with(&proven(&app, &issuer, 1).await, &[]).await.expect_status(303);
+        // Their tokens were looked at before the claim; they write after it.
+        let (app_, now) = (app.app(), app.now());
+        let keyed = |name: &str| Keyed::new(name, "under-way", b"");
+        let link = NewLink { agent: key.clone(), hash: Secret::generate("dl").unwrap().hash(), keyed: keyed("link"), sealed_answer: String::new() };
+        let linked = app_.db.write(account.as_str(), move |conn| login::make(conn, &link, now)).await;
+        assert!(matches!(linked, Err(DeepLinkError::Barred(_))), "{linked:?}");
+        let rotated = resource::rotate(&app_.desk, &key, &id, keyed("rotate"), now).await;
+        assert!(matches!(rotated, Err(RotateError::Barred(_))), "{rotated:?}");
+        let removed = resource::remove(&app_.desk, app_.edition(), (&account, &id), &By::Agent(key.clone()), now).await;
+        assert!(matches!(removed, Err(RemoveError::Barred(_))), "{removed:?}");
+        let bought = app_.db.write(account.as_str(), move |conn| portreeve::account::act(conn, &key, now).map(drop)).await;
+        assert!(matches!(bought, Err(portreeve::account::AdmitError::Barred(_))), "purchases and changes ask this first: {bought:?}");
+        app.stop().await;
+    }
+
     async fn everything_from_before_a_claim_ends_with_it_on_every_process_within_a_second(db: TestDb) {
         let (app, issuer) = start(&db).await;
         let ada = app.agent().await;

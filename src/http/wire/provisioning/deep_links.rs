@@ -103,7 +103,7 @@ async fn link(app: &App, caller: &WireCaller, keyed: Keyed, onward: &Onward) -> 
     let place = format!("deep_links/{account}");
     let bytes = serde_json::to_vec(&answer).map_err(Refusal::broken)?;
     let link = NewLink {
-        account_id: account.clone(),
+        agent: caller.agent(),
         hash: secret.hash(),
         keyed,
         sealed_answer: app.answer_sealer.seal(&place, &bytes).map_err(Refusal::broken)?,
@@ -130,6 +130,7 @@ fn refused(error: DeepLinkError) -> Refusal<Status> {
         DeepLinkError::KeyReused(reused) => {
             Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_request", format!("{reused}."))
         }
+        DeepLinkError::Barred(barred) => barred.into(),
         DeepLinkError::Db(error) => error.into(),
         error @ DeepLinkError::Spent => Refusal::broken(error),
     }

@@ -40,7 +40,7 @@ pub(crate) async fn create_deep_link(
     };
     let place = format!("deep_links/{account}");
     let link = NewLink {
-        account_id: account.clone(),
+        agent: caller.token.agent(),
         hash: secret.hash(),
         keyed: Keyed::new(&caller.operation("create_deep_link"), &key.0, b""),
         sealed_answer: app.answer_sealer.seal(&place, &serde_json::to_vec(&answer)?)?,

@@ -37,7 +37,7 @@ pub(crate) async fn rotate_resource(
 ) -> Result<HttpResponse, Problem> {
     let (account, id) = (caller.token.account_id.clone(), resource_id(&path)?);
     let keyed = Keyed::new(&caller.operation(&format!("rotate_resource/{id}")), &key.0, b"");
-    let Changed { operation, .. } = resource::rotate(&app.desk, &account, &id, keyed, caller.now).await?;
+    let Changed { operation, .. } = resource::rotate(&app.desk, &caller.token.agent(), &id, keyed, caller.now).await?;
     let found = app.db.read(move |conn| {
         let came = operation.map(|operation| resource::came_of(conn, &account, &operation)).transpose()?;
         Ok::<_, DbError>((came, resource::by_id(conn, &account, &id)?))

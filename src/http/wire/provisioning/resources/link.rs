@@ -38,14 +38,7 @@ pub(crate) async fn link_resource(
     };
     // What is no id is no resource either.
     let id: ResourceId = id.parse().map_err(|_not_an_id| Refusal::from(LinkError::NotFound))?;
-    let link = Link {
-        account_id: caller.access.account.id.clone(),
-        orchestrator_id: caller.access.orchestrator.id.clone(),
-        id,
-        plan: offer.name(),
-        edition: edition.clone(),
-        placement,
-    };
+    let link = Link { agent: caller.agent(), id, plan: offer.name(), edition: edition.clone(), placement };
     let resource = resource::link(&app.desk, link, caller.now).await?;
     answer::of(&app, &caller, &resource, Secrets::Withheld, &allowance).await
 }

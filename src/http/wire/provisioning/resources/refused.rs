@@ -102,10 +102,11 @@ impl From<PayError> for Refusal<Status> {
     }
 }
 
-/// Why nothing was bought.
 /// The owner paused or ended the agent after its token was looked at.
-fn barred_agent(barred: Barred) -> Refusal<Status> {
-    Refusal::new(StatusCode::FORBIDDEN, "forbidden", sentence(&format!("{barred}.")))
+impl From<Barred> for Refusal<Status> {
+    fn from(barred: Barred) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", sentence(&format!("{barred}.")))
+    }
 }
 
 fn sentence(text: &str) -> String {
@@ -113,6 +114,7 @@ fn sentence(text: &str) -> String {
     letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
 
+/// Why nothing was bought.
 pub(super) fn purchase(error: BuyError, named: Named) -> Refusal<Status> {
     match error {
         BuyError::UnknownPlan => unknown_service("service_id"),
@@ -125,7 +127,7 @@ pub(super) fn purchase(error: BuyError, named: Named) -> Refusal<Status> {
             Refusal::new(StatusCode::FORBIDDEN, "forbidden", message)
         }
         BuyError::KeyReused(_) => key_reused(named),
-        BuyError::Barred(barred) => barred_agent(barred),
+        BuyError::Barred(barred) => barred.into(),
         BuyError::Db(error) => error.into(),
         BuyError::Advance(error) => error.into(),
         other @ (BuyError::Seal(_) | BuyError::Inconsistent(_) | BuyError::Allowance(_)) => Refusal::broken(other),
@@ -178,7 +180,7 @@ pub(super) fn change(error: ChangeError) -> Refusal<Status> {
         ChangeError::Pay(error) => error.into(),
         ChangeError::KeyReused(_) => key_reused(Named::Header),
         ChangeError::Advance(error) => error.into(),
-        ChangeError::Barred(barred) => barred_agent(barred),
+        ChangeError::Barred(barred) => barred.into(),
         ChangeError::Db(error) => error.into(),
         other @ (ChangeError::Seal(_) | ChangeError::Inconsistent(_)) => Refusal::broken(other),
     }
@@ -191,6 +193,7 @@ impl From<RotateError> for Refusal<Status> {
             RotateError::NotReady(now) => {
                 state(format!("The resource is {}: try again when it is ready.", now.as_str()))
             }
+            RotateError::Barred(barred) => barred.into(),
             RotateError::KeyReused(_) => key_reused(Named::Header),
             RotateError::Advance(error) => error.into(),
             RotateError::Db(error) => error.into(),
@@ -206,6 +209,7 @@ impl From<RemoveError> for Refusal<Status> {
             RemoveError::Busy(now) => {
                 state(format!("The resource is {}: try again when work on it is finished.", now.as_str()))
             }
+            RemoveError::Barred(barred) => barred.into(),
             RemoveError::Constraint(error) => state(format!("{error}.")),
             RemoveError::Advance(error) => error.into(),
             RemoveError::Db(error) => error.into(),
@@ -222,6 +226,7 @@ impl From<LinkError> for Refusal<Status> {
                 "not_found",
                 "The account has no such resource of this service that could be linked.",
             ),
+            LinkError::Barred(barred) => barred.into(),
             LinkError::Constraint(error) => state(format!("{error}.")),
             LinkError::Db(error) => error.into(),
         }

@@ -51,7 +51,7 @@ async fn rotate(
     }
     let operation = format!("provisioning.rotate/{}", resource.id);
     let key = key::of(caller, &operation, header.as_ref(), &json!({}))?;
-    let rotated = resource::rotate(&app.desk, &resource.account_id, &resource.id, key.keyed, caller.now).await?;
+    let rotated = resource::rotate(&app.desk, &caller.agent(), &resource.id, key.keyed, caller.now).await?;
     let (came, resource) = answer::came_of(app, (&resource.account_id, &resource.id), &rotated).await?;
     match came {
         Came::Done | Came::Pending => {
