@@ -340,7 +340,7 @@ on_both! {
         is_asked(&browser, &client.page(&narrower).await).await;
         let page = client.page(&[READ[0], ("prompt", "consent")]).await;
         app.pass(TimeDelta::minutes(1));
-        browser.submits(&format!("{}/instead", page), &[]).await.expect_status(303);
+        browser.submits(&format!("{page}/instead"), &[]).await.expect_status(303);
         allows(&browser, &page, &["resources:read", "budget:read"]).await;
         app.pass(TimeDelta::days(179));
         let browser = Browser::of_owner(&ada).await;

@@ -54,7 +54,7 @@ on_both! {
         claims_with(&proven(&app, &issuer, 1).await, &[]).await.expect_status(303);
         // Their tokens were looked at before the claim; they write after it.
         let (app_, now) = (app.app(), app.now());
-        let keyed = |name: &str| Keyed::new(name, "under-way", b"");
+        let keyed = |name: &str| Keyed::new(name, &"under-way".parse().unwrap(), b"");
         let link = NewLink { agent: key.clone(), hash: Secret::generate("dl").unwrap().hash(), keyed: keyed("link"), sealed_answer: String::new() };
         let linked = app_.db.write(account.as_str(), move |conn| login::make(conn, &link, now)).await;
         assert!(matches!(linked, Err(DeepLinkError::Barred(_))), "{linked:?}");
