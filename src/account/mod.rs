@@ -53,8 +53,8 @@ pub use sidecar::{
 };
 pub use state::{AccountState, InvalidTransition};
 pub use store::{
-    IdentityLink, allowed, by_id, by_link, distrust_email, ids_after, linked_orchestrators, links_of, lock, subjects,
-    unusable_since, with_address, with_email_through,
+    IdentityLink, allowed, by_id, by_link, distrust_email, ids_after, linked_orchestrators, links_of, lock, mailbox,
+    reached_at, subjects, unusable_since, with_address, with_email_through,
 };
 
 /// The customer record at the provider.
