@@ -36,8 +36,8 @@ pub use passkey::{
 pub use proofs::{Mailbox, Proofs, proofs};
 pub use safety::{LIFETIME as SAFETY_LIFETIME, SafetyLinks};
 pub use session::{
-    Authentication, LIFETIME as SESSION_LIFETIME, Method, NewSession, NotProven, Session, UnknownMethod, begin, end,
-    find,
+    Authentication, LIFETIME as SESSION_LIFETIME, Method, NewSession, NotProven, Session, Stronger, UnknownMethod,
+    begin, end, find,
 };
 pub use step::{NewStep, Step, StepError, StepKind, begin as begin_step, forget_ended, look, take};
 pub use store::KnownSession;

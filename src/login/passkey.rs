@@ -11,6 +11,7 @@ use webauthn_rs::prelude::{
     RegisterPublicKeyCredential, RequestChallengeResponse, Webauthn, WebauthnBuilder, WebauthnError,
 };
 
+use super::proofs::{self, Proofs};
 use super::session::{self, Authentication, Method, NewSession};
 use super::step::{self, StepError, StepKind};
 use super::store;
@@ -323,6 +324,8 @@ pub fn log_in_with_passkey(
         return Err(PasskeyError::Unknown);
     }
     let new = NewSession {
+    let before = proofs::of_replaced(conn, replaces, account, now)?;
+    proofs::keep(conn, session, (Proofs::default(), before), now)?;
         hash: session.clone(),
         account: account.clone(),
         authentication: Authentication { method: Method::Passkey, at: now },

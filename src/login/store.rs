@@ -3,7 +3,7 @@
 use diesel::prelude::*;
 
 use super::passkey::KnownPasskey;
-use super::session::{Authentication, NewSession, UnknownMethod};
+use super::session::{Authentication, NewSession, Stronger, UnknownMethod};
 use super::step::{NewStep, Step, StepKind};
 use crate::clock::Timestamp;
 use crate::db::schema::{accounts, deep_links, log_in_steps, passkeys, sessions, upstream_links};
@@ -235,6 +235,14 @@ pub(super) fn link_upstream(
     now: Timestamp,
 ) -> QueryResult<()> {
     lock_account(conn, account)?;
+/// The ways in to the account that prove more than its mailbox; `None` when it has none.
+pub(super) fn stronger(conn: &mut DbConnection, account: &AccountId) -> QueryResult<Option<Stronger>> {
+    let upstream = has_upstream(conn, account)?;
+    let keys: i64 = passkeys::table.filter(passkeys::account_id.eq(account)).count().get_result(conn)?;
+    let passkey = keys > 0;
+    Ok((passkey || upstream).then_some(Stronger { passkey, upstream }))
+}
+
     let linked: i64 = upstream_links::table.find((issuer, subject, account)).count().get_result(conn)?;
     if linked > 0 {
         return Ok(());
