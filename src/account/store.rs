@@ -3,6 +3,7 @@
 use diesel::prelude::*;
 
 use super::{Account, AccountState};
+use crate::attestation::{CanonicalEmail, EmailTrust};
 use crate::clock::Timestamp;
 use crate::db::schema::{accounts, assertion_uses, budgets, delegations, email_owners, identity_links};
 use crate::db::{DbConnection, DbError, directly};

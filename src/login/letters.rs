@@ -151,8 +151,9 @@ async fn tell_of_agent(office: &PostOffice, letter: &Letter, id: &AgentId, now: 
     let wanted = id.clone();
     let found = office.db.read(move |conn| {
         let Some(agent) = account::agent_of_link(conn, &wanted)? else { return Ok::<_, DbError>(None) };
-        let owner = account::by_id(conn, &agent.key.account_id)?;
-        Ok(owner.map(|owner| (agent, owner)))
+        let Some(owner) = account::by_id(conn, &agent.key.account_id)? else { return Ok(None) };
+        // An address that became somebody else's is not written to.
+        Ok(account::reached_at(conn, &owner)?.map(|_| (agent, owner)))
     });
     let Some((agent, owner)) = found.await? else { return Ok(Try::Nobody) };
     let Some(to) = owner.email.filter(|_| owner.state.is_usable() && agent.revoked_at.is_none()) else {

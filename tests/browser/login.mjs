@@ -312,7 +312,9 @@ await checks.that("its owner undoes it by logging in", async () => {
   await page.getByRole("button", { name: "Yes, resume spending" }).click();
   await page.waitForSelector("#stop");
   await page.goto(notMine);
-  assert.match(await heading(page), /You did not start this/);
+  assert.match(await heading(page), /The owner took this account back/);
+  assert.equal(await page.getByRole("button", { name: "I did not start this" }).count(), 0);
+  await accessible(page);
 });
 
 await checks.that("no browser complained", async () => assert.deepEqual(complaints, []));
