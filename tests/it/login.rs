@@ -150,6 +150,11 @@ on_both! {
 
     async fn mail_is_addressed_as_the_claimed_account_spells_it_then_the_vouched_for_one_and_else_canonically(db: TestDb) {
         let app = TestApp::start_with(&db, &OFTEN).await;
+        let (harbour, now) = (app.orchestrator.id.clone(), app.now());
+        let beside = app.app().db.write(HOUSE, move |conn| {
+            portreeve::orchestrator::set_existing_account(conn, &harbour, ExistingAccount::Sidecar, now)
+        });
+        beside.await.unwrap();
         // Somebody who is no authority opens first, with a spelling of their own choice.
         let second = another(&app, "Second", ExistingAccount::Sidecar, &[]).await;
         let wire = WireAgent::register_as(&app, &second.id, |_| ()).await;
