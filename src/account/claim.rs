@@ -64,6 +64,14 @@ pub fn claimed_at(conn: &mut DbConnection, id: &AccountId) -> Result<Option<Time
     Ok(rows::claimed_at(conn, id)?)
 }
 
+/// When the account was claimed by somebody who did not prove to read its mailbox. `None`: it was not.
+///
+/// # Errors
+/// When the database fails.
+pub fn claimed_without_mailbox_at(conn: &mut DbConnection, id: &AccountId) -> Result<Option<Timestamp>, DbError> {
+    Ok(rows::claimed_without_mailbox_at(conn, id)?)
+}
+
 /// Whether the account still is in the state in which it was seen: before something is given on an account that nobody
 /// has claimed, so that a claim at this moment comes before, or after and ends it. A claimed account is not locked.
 ///

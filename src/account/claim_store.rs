@@ -23,6 +23,12 @@ pub(super) fn claimed_at(conn: &mut DbConnection, id: &AccountId) -> QueryResult
     claims::table.find(id).select(claims::claimed_at).first(conn).optional()
 }
 
+/// Every method that takes the mailbox is named after it first.
+pub(super) fn claimed_without_mailbox_at(conn: &mut DbConnection, id: &AccountId) -> QueryResult<Option<Timestamp>> {
+    let claim = claims::table.find(id).filter(claims::method.not_like("mail%"));
+    claim.select(claims::claimed_at).first(conn).optional()
+}
+
 /// A write that changes nothing, as long as nobody has claimed the account.
 pub(super) fn hold_provisional(conn: &mut DbConnection, id: &AccountId) -> QueryResult<bool> {
     let unclaimed = accounts::table.find(id).filter(accounts::state.eq(AccountState::Provisional.as_str()));

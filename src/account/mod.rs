@@ -33,7 +33,8 @@ pub use agent::{
 };
 pub use agent_store::{agent_by_id, agent_by_key, agent_of_link, agents_of, count_agents, paused_since, undoing};
 pub use claim::{
-    ClaimError, Reach, allow_through, claim, claimed_at, drop_address, is_as_seen, named_by, reached_through,
+    ClaimError, Reach, allow_through, claim, claimed_at, claimed_without_mailbox_at, drop_address, is_as_seen,
+    named_by, reached_through,
 };
 pub use close::{CloseError, KEPT_LINKS, begin_closing, closing, finish_closing, release_closed};
 pub use decide::{Decision, EmailUse, Facts, Flags, decide};
@@ -53,8 +54,8 @@ pub use sidecar::{
 };
 pub use state::{AccountState, InvalidTransition};
 pub use store::{
-    IdentityLink, allowed, by_id, by_link, distrust_email, ids_after, linked_orchestrators, links_of, lock, subjects,
-    unusable_since, with_address, with_email_through,
+    IdentityLink, allowed, by_id, by_link, distrust_email, ids_after, linked_orchestrators, links_of, lock, mailbox,
+    reached_at, subjects, unusable_since, with_address, with_email_through,
 };
 
 /// The customer record at the provider.

@@ -3,6 +3,7 @@
 use diesel::prelude::*;
 
 use super::{Account, AccountState};
+use crate::attestation::{CanonicalEmail, EmailTrust};
 use crate::clock::Timestamp;
 use crate::db::schema::{accounts, assertion_uses, budgets, delegations, email_owners, identity_links};
 use crate::db::{DbConnection, DbError, directly};
@@ -492,4 +493,29 @@ pub fn with_address(conn: &mut DbConnection, index: &str, limit: i64) -> Result<
     let rows: Vec<Row> =
         accounts::table.filter(accounts::email_index.eq(index)).order(accounts::id).limit(limit).load(conn)?;
     rows.into_iter().map(Account::try_from).collect()
+}
+
+/// The canonical address by which the account is found, and whose mailbox opens it. `None`: there is none (any more),
+/// whatever address it shows.
+///
+/// # Errors
+/// When the database fails.
+pub fn mailbox(conn: &mut DbConnection, id: &AccountId) -> Result<Option<String>, DbError> {
+    let index: Option<Option<String>> =
+        accounts::table.find(id).select(accounts::email_index).first(conn).optional()?;
+    Ok(index.flatten())
+}
+
+/// The canonical address at which the account's human is told of things: its mailbox, or else the one that it only shows, as
+/// long as an issuer vouches for that. One that became somebody else's is none.
+///
+/// # Errors
+/// When the database fails.
+pub fn reached_at(conn: &mut DbConnection, account: &Account) -> Result<Option<String>, DbError> {
+    if let Some(mailbox) = mailbox(conn, &account.id)? {
+        return Ok(Some(mailbox));
+    }
+    let vouched_for = account.email_trust.is_some_and(|trust| trust != EmailTrust::Unverified);
+    let shown = account.email.as_deref().filter(|_| vouched_for);
+    Ok(shown.and_then(|shown| shown.parse::<CanonicalEmail>().ok()).map(|address| address.as_str().to_owned()))
 }

@@ -9,6 +9,7 @@ use unicode_normalization::UnicodeNormalization as _;
 use unicode_normalization::char::is_combining_mark;
 use unicode_security::confusable_detection::skeleton;
 
+use crate::mail;
 use crate::orchestrator::EmailDomain;
 
 /// The longest address, in bytes (RFC 5321 §4.5.3.1.3, without the angle brackets).
@@ -67,6 +68,14 @@ pub struct AssertedEmail {
     pub canonical: CanonicalEmail,
     /// How far the orchestrator's word goes.
     pub trust: EmailTrust,
+}
+
+impl AssertedEmail {
+    /// `None`: mail cannot be sent to what is written, so it is no address that we keep, whatever its one spelling is.
+    #[must_use]
+    pub(super) fn new(original: &str, canonical: CanonicalEmail, trust: EmailTrust) -> Option<Self> {
+        mail::is_addressable(original).then(|| Self { original: original.to_owned(), canonical, trust })
+    }
 }
 
 impl fmt::Debug for AssertedEmail {

@@ -238,5 +238,5 @@ pub(super) fn asserted_email(
         Some(Value::Bool(true)) => EmailTrust::Asserted,
         _ => EmailTrust::Unverified,
     };
-    Some(AssertedEmail { original: original.to_owned(), canonical, trust })
+    AssertedEmail::new(original, canonical, trust)
 }

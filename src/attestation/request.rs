@@ -52,7 +52,7 @@ impl AccountRequestFacts {
             orchestrator_id: orchestrator.id.clone(),
             tenant,
             subject,
-            email: Some(AssertedEmail { original: self.email.clone(), canonical: self.canonical.clone(), trust }),
+            email: AssertedEmail::new(&self.email, self.canonical.clone(), trust),
             auth_time: None,
             acr: None,
             assertion_key,

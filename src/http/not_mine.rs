@@ -12,21 +12,21 @@ use super::request_log::AccountOfRequest;
 use crate::account::{self, Account, AccountState};
 use crate::app::App;
 use crate::db::DbError;
-use crate::ids::AccountId;
+use crate::login::NotMineLink;
 use crate::orchestrator;
-use crate::takeover::{self, Bounds, Case, CaseKind, DisownError};
+use crate::takeover::{self, Bounds, Case, CaseKind, DisownError, LinkOver};
 
 /// Routes.
 pub(super) fn configure(config: &mut ServiceConfig) {
     config.service(web::resource("/not-mine/{token}").get(show).post(press));
 }
 
-/// Of which account the link is. One that we did not make leads nowhere, and says no more than that.
-fn account_of(app: &App, request: &HttpRequest, token: &str) -> Result<AccountId, Problem> {
+/// The link. One that we did not make leads nowhere, and says no more than that.
+fn opened(app: &App, request: &HttpRequest, token: &str) -> Result<NotMineLink, Problem> {
     let nothing = || Problem::new(&table::NOT_FOUND, "There is nothing at this path.");
-    let account = app.post.not_mine.account(token).ok_or_else(nothing)?;
-    request.extensions_mut().insert(AccountOfRequest(account.clone()));
-    Ok(account)
+    let link = app.post.not_mine.open(token).ok_or_else(nothing)?;
+    request.extensions_mut().insert(AccountOfRequest(link.account.clone()));
+    Ok(link)
 }
 
 /// The address is the link: it leaves with no click, and nobody keeps the page.
@@ -35,29 +35,29 @@ fn unreferred(mut answer: HttpResponse) -> HttpResponse {
     answer
 }
 
-type Known = (Account, String, Option<Case>);
+type Known = (Account, String, Option<LinkOver>, Option<Case>);
 
-async fn known(app: &App, id: &AccountId) -> Result<Known, Problem> {
-    let id = id.clone();
+async fn known(app: &App, link: NotMineLink) -> Result<Known, Problem> {
     let found = app.db.read(move |conn| {
-        let Some(account) = account::by_id(conn, &id)? else { return Ok(None) };
+        let Some(account) = account::by_id(conn, &link.account)? else { return Ok(None) };
         let opener = orchestrator::by_id(conn, &account.opened_by)?.map(|opener| opener.name.to_string());
-        let case = takeover::open_case_of(conn, &id, CaseKind::NotStarted)?;
-        Ok::<_, DbError>(Some((account, opener.unwrap_or_default(), case)))
+        let case = takeover::open_case_of(conn, &account.id, CaseKind::NotStarted)?;
+        let over = takeover::link_over(conn, &account, &link)?;
+        Ok::<_, DbError>(Some((account, opener.unwrap_or_default(), over, case)))
     });
     found.await?.ok_or_else(|| Problem::new(&table::NOT_FOUND, "There is nothing at this path."))
 }
 
 /// Shows what the button does, or that it was pressed. No more of the account than the mail said.
 async fn show(app: Data<App>, request: HttpRequest, token: Path<String>) -> Result<HttpResponse, Problem> {
-    let id = account_of(&app, &request, &token)?;
-    let (account, opener, case) = known(&app, &id).await?;
+    let link = opened(&app, &request, &token)?;
+    let (account, opener, over, case) = known(&app, link).await?;
     let page = NotMinePage {
         frame: Frame::anonymous(app.provider_name()),
         action: format!("/not-mine/{token}"),
         opened_by: opener,
         opened_at: account.created_at,
-        closed: matches!(account.state, AccountState::Closed { .. }),
+        over,
         disputed: case.map(|case| Disputed {
             case: case.id.to_string(),
             at: case.opened_at,
@@ -74,12 +74,12 @@ async fn press(
     request: HttpRequest,
     token: Path<String>,
 ) -> Result<HttpResponse, Problem> {
-    let id = account_of(&app, &request, &token)?;
-    let (lane, now) = (id.to_string(), app.clock.now());
-    match app.db.write(&lane, move |conn| takeover::disown(conn, &id, now)).await {
+    let link = opened(&app, &request, &token)?;
+    let (lane, now) = (link.account.to_string(), app.clock.now());
+    match app.db.write(&lane, move |conn| takeover::disown(conn, &link, now)).await {
         Ok(disowned) => finish(&app, &disowned).await,
         // The page says so.
-        Err(DisownError::Closed) => {}
+        Err(DisownError::Over(_)) => {}
         Err(DisownError::Unknown(_)) => return Err(Problem::new(&table::NOT_FOUND, "There is nothing at this path.")),
         Err(DisownError::Db(error)) => return Err(error.into()),
         Err(other) => return Err(Problem::new(&table::INTERNAL, "The stop.").because(other)),

@@ -12,8 +12,9 @@ use super::notices;
 use super::safety::{self, SafetyLinks};
 use super::step::{self, NewStep, Step};
 use super::store;
-use super::who::Proven;
-use crate::account::{self, Agent};
+use super::who::{Proof, Proven};
+use crate::account::{self, Account, Agent};
+use crate::attestation::EmailTrust;
 use crate::clock::{Clock, Timestamp};
 use crate::db::{Db, DbConnection, DbError};
 use crate::ids::{AgentId, LogInStepId};
@@ -100,8 +101,13 @@ async fn send(office: &PostOffice, letter: &Letter, now: Timestamp) -> Result<Tr
         Ok(proven) => proven,
         Err(error) => return Ok(Try::Refused(error.to_string())),
     };
-    let opened = office.db.read(move |conn| proven.proof.accounts(conn)).await?;
-    let Some(to) = opened.into_iter().find_map(|account| account.email) else { return Ok(Try::Nobody) };
+    let Proof::Mailbox(address) = proven.proof else { return Ok(Try::Refused("it is of no mailbox".to_owned())) };
+    let proof = Proof::Mailbox(address.clone());
+    let opened = office.db.read(move |conn| proof.accounts(conn)).await?;
+    if opened.is_empty() {
+        return Ok(Try::Nobody);
+    }
+    let to = spelling(&opened, address);
     let Ok(secret) = Secret::generate("ml") else { return Ok(Try::Failed("no randomness".to_owned())) };
     // Tried again, the link is another one: the newest mail is the one that works.
     let (id, hash) = (step.id.clone(), secret.hash());
@@ -114,6 +120,18 @@ async fn send(office: &PostOffice, letter: &Letter, now: Timestamp) -> Result<Tr
         Err(error) => return Ok(Try::Refused(error.to_string())),
     };
     Ok(hand_over(office, mail, letter, now).await)
+}
+
+/// How the mailbox is written to. Whoever opens an account first chooses its spelling, and all spellings of one address
+/// open all its accounts; so that of an account counts whose human claimed it, then one that an authority over the domain
+/// gave, and else the canonical one.
+fn spelling(opened: &[Account], canonical: String) -> String {
+    let written = |counts: fn(&Account) -> bool| {
+        let spellings = opened.iter().filter(|account| counts(account)).filter_map(|account| account.email.as_deref());
+        spellings.into_iter().find(|spelling| mail::is_addressable(spelling)).map(str::to_owned)
+    };
+    let vouched_for = |account: &Account| account.email_trust == Some(EmailTrust::Verified);
+    written(Account::is_claimed).or_else(|| written(vouched_for)).unwrap_or(canonical)
 }
 
 /// Gives it to the mail server.
@@ -133,8 +151,9 @@ async fn tell_of_agent(office: &PostOffice, letter: &Letter, id: &AgentId, now: 
     let wanted = id.clone();
     let found = office.db.read(move |conn| {
         let Some(agent) = account::agent_of_link(conn, &wanted)? else { return Ok::<_, DbError>(None) };
-        let owner = account::by_id(conn, &agent.key.account_id)?;
-        Ok(owner.map(|owner| (agent, owner)))
+        let Some(owner) = account::by_id(conn, &agent.key.account_id)? else { return Ok(None) };
+        // An address that became somebody else's is not written to.
+        Ok(account::reached_at(conn, &owner)?.map(|_| (agent, owner)))
     });
     let Some((agent, owner)) = found.await? else { return Ok(Try::Nobody) };
     let Some(to) = owner.email.filter(|_| owner.state.is_usable() && agent.revoked_at.is_none()) else {

@@ -27,7 +27,7 @@ pub use deep_link::{DeepLinkError, LIFETIME as LINK_LIFETIME, LinkState, NewLink
 pub use ending_store::end_since;
 pub use letters::{PostOffice, ask, deliver_due};
 pub use methods::{UpstreamLink, sessions_of, upstream_links};
-pub use not_mine::NotMine;
+pub use not_mine::{NotMine, NotMineLink};
 pub use notices::tell_at_risk;
 pub use passkey::{
     Adding, Asking, KnownPasskey, NewPasskey, PasskeyError, RelyingParty, add_first_passkey, add_passkey, find_passkey,
@@ -36,8 +36,8 @@ pub use passkey::{
 pub use proofs::{Mailbox, Proofs, proofs};
 pub use safety::{LIFETIME as SAFETY_LIFETIME, SafetyLinks};
 pub use session::{
-    Authentication, LIFETIME as SESSION_LIFETIME, Method, NewSession, NotProven, Session, UnknownMethod, begin, end,
-    find,
+    Authentication, LIFETIME as SESSION_LIFETIME, Method, NewSession, NotProven, Session, Stronger, UnknownMethod,
+    begin, end, find,
 };
 pub use step::{NewStep, Step, StepError, StepKind, begin as begin_step, forget_ended, look, take};
 pub use store::KnownSession;

@@ -52,11 +52,19 @@ pub(super) async fn send(office: &PostOffice, letter: &Letter, now: Timestamp) -
         return Ok(Try::Refused("the event says nothing".to_owned()));
     };
     let id = notice.account.clone();
-    let found = office.db.read(move |conn| account::by_id(conn, &id)).await?;
-    let Some(to) = found.as_ref().filter(|_| office.mailer.is_on()).and_then(reachable) else {
-        return Ok(Try::Nobody);
+    let found = office.db.read(move |conn| {
+        let Some(account) = account::by_id(conn, &id)? else { return Ok::<_, DbError>(None) };
+        Ok(account::reached_at(conn, &account)?.map(|address| (account, address)))
+    });
+    let Some((account, address)) = found.await? else { return Ok(Try::Nobody) };
+    let Some(to) = reachable(&account).filter(|_| office.mailer.is_on()) else { return Ok(Try::Nobody) };
+    let token = office.not_mine.token(&notice.account, &address, now);
+    let link = format!("{}/not-mine/{}", office.base_url, token.expose());
+    let written = if letter.kind == AT_RISK {
+        at_risk(office, &notice, (to, &link))
+    } else {
+        opened(office, &notice, (to, &link))
     };
-    let written = if letter.kind == AT_RISK { at_risk(office, &notice, to) } else { opened(office, &notice, to) };
     match written {
         Ok(mail) => Ok(hand_over(office, mail, letter, now).await),
         Err(error) => Ok(Try::Refused(error.to_string())),
@@ -70,11 +78,7 @@ fn reachable(account: &Account) -> Option<&str> {
     account.email.as_deref().filter(|_| vouched_for && open)
 }
 
-fn link(office: &PostOffice, account: &AccountId) -> String {
-    format!("{}/not-mine/{}", office.base_url, office.not_mine.token(account).expose())
-}
-
-fn opened(office: &PostOffice, notice: &Notice, to: &str) -> Result<Mail, InvalidMail> {
+fn opened(office: &PostOffice, notice: &Notice, (to, link): (&str, &str)) -> Result<Mail, InvalidMail> {
     let (provider, base, by) = (&office.provider, &office.base_url, &notice.orchestrator);
     let cap = match (notice.ceiling, notice.currency) {
         (Some(amount), Some(currency)) => {
@@ -90,17 +94,16 @@ fn opened(office: &PostOffice, notice: &Notice, to: &str) -> Result<Mail, Invali
          {base}/login\r\n\r\n\
          I DID NOT START THIS\r\n\r\n\
          If you did not ask for it, open this link and press the button there:\r\n\r\n\
-         {}\r\n\r\n\
+         {link}\r\n\r\n\
          It needs no log-in. It stops all spending at once, ends what agents may\r\n\
          do, and tells {provider} and {by}. It works for as long as\r\n\
-         there is the account, so keep this mail. Whoever has the link can stop\r\n\
-         the account, and nothing else.\r\n",
-        link(office, &notice.account)
+         nobody took the account over and it has this address, so keep this\r\n\
+         mail. Whoever has the link can stop the account, and nothing else.\r\n"
     );
     Mail::new(to, &format!("An account was opened for you at {provider}"), text)
 }
 
-fn at_risk(office: &PostOffice, notice: &Notice, to: &str) -> Result<Mail, InvalidMail> {
+fn at_risk(office: &PostOffice, notice: &Notice, (to, link): (&str, &str)) -> Result<Mail, InvalidMail> {
     let (provider, by) = (&office.provider, &notice.orchestrator);
     let text = format!(
         "{by} tells us that somebody took over your account there.\r\n\r\n\
@@ -109,8 +112,7 @@ fn at_risk(office: &PostOffice, notice: &Notice, to: &str) -> Result<Mail, Inval
          {provider} looks into it, and gives back what is yours.\r\n\r\n\
          If nobody should have an account for you at {provider} at all, open this\r\n\
          link and press the button there. It needs no log-in:\r\n\r\n\
-         {}\r\n",
-        link(office, &notice.account)
+         {link}\r\n"
     );
     Mail::new(to, &format!("Your account at {provider} was stopped"), text)
 }

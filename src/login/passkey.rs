@@ -11,11 +11,12 @@ use webauthn_rs::prelude::{
     RegisterPublicKeyCredential, RequestChallengeResponse, Webauthn, WebauthnBuilder, WebauthnError,
 };
 
+use super::proofs::{self, Proofs};
 use super::session::{self, Authentication, Method, NewSession};
 use super::step::{self, StepError, StepKind};
 use super::store;
 use super::ways::{self, WaysIn, Without};
-use crate::account::{self, Account};
+use crate::account::Account;
 use crate::audit::{self, Fact};
 use crate::clock::Timestamp;
 use crate::db::{DbConnection, DbError};
@@ -317,11 +318,14 @@ pub fn log_in_with_passkey(
     now: Timestamp,
 ) -> Result<(), PasskeyError> {
     step::take(conn, step, StepKind::Passkey, now)?;
-    let usable = account::by_id(conn, account)?.is_some_and(|account| account.state.is_usable());
+    // Whoever claims it at this moment comes before, and the passkey is gone, or after, and ends the session.
+    let usable = store::locked_usable(conn, account)?;
     let text = moved.map(serde_json::to_string).transpose()?;
     if !usable || !store::use_passkey(conn, credential_id, text.as_deref(), now)? {
         return Err(PasskeyError::Unknown);
     }
+    let before = proofs::of_replaced(conn, replaces, account, now)?;
+    proofs::keep(conn, session, (Proofs::default(), before), now)?;
     let new = NewSession {
         hash: session.clone(),
         account: account.clone(),

@@ -2,13 +2,15 @@
 //!
 //! A session knows how its human proved who they are. A link from an agent proves nothing: an agent can open it as well.
 //! So such a session may look, lower and stop, and whatever gives more asks for a session of somebody who logged in.
+//! Agents read mail too: where an account has a way in that proves more, a link in a mail does not give power either
+//! ([`Session::gives_power`]).
 
 use std::str::FromStr;
 
 use chrono::TimeDelta;
 use serde_json::json;
 
-use super::store;
+use super::{proofs, store};
 use crate::account::{self, Account};
 use crate::audit::{self, Fact};
 use crate::clock::Timestamp;
@@ -84,6 +86,19 @@ pub struct Session {
     pub hash: SecretHash,
     /// How and when the human proved who they are.
     pub authentication: Authentication,
+    /// The ways in that prove more than this session's link in a mail, of an account that has any.
+    pub beyond_mail: Option<Stronger>,
+    /// When the human behind it proved to read the account's mailbox, in this log-in or one before it in the same browser.
+    pub mailbox_read_at: Option<Timestamp>,
+}
+
+/// Ways in to an account that prove more than that somebody reads its mail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stronger {
+    /// A passkey.
+    pub passkey: bool,
+    /// A person of the provider's own OpenID provider is connected.
+    pub upstream: bool,
 }
 
 /// Why a session does not do for what needs a human.
@@ -95,6 +110,22 @@ pub enum NotProven {
     /// The human logged in too long ago.
     #[error("the log-in is too long ago")]
     Stale,
+    /// It came from a link in a mail, and the account has a way in that proves more.
+    #[error("the log-in was by mail alone, and the account has another way in")]
+    MailOnly(Stronger),
+}
+
+impl NotProven {
+    /// Which other log-in would do, where it is known: as in "log in with a passkey of yours".
+    #[must_use]
+    pub fn wanted(self) -> Option<&'static str> {
+        let Self::MailOnly(Stronger { passkey, upstream }) = self else { return None };
+        Some(match (passkey, upstream) {
+            (true, true) => "with a passkey of yours, or with the log-in that you connected",
+            (true, false) => "with a passkey of yours",
+            _ => "with the log-in that you connected",
+        })
+    }
 }
 
 impl Session {
@@ -107,6 +138,26 @@ impl Session {
             return Err(NotProven::LinkOnly);
         }
         if self.authentication.at < now.minus(within) { Err(NotProven::Stale) } else { Ok(()) }
+    }
+
+    /// Whether that is enough for what gives power, or cannot be taken back: ways in, a higher cap, consent, linking,
+    /// merging, resuming, taking out, closing. A claim needs two proofs because agents read mail; so on a claimed account
+    /// with a passkey or a connected person, the mailbox alone is not enough for any of these. Everything that only takes
+    /// power away asks [`Session::proves_human`], or nothing.
+    ///
+    /// # Errors
+    /// When not: why.
+    pub fn gives_power(&self, within: TimeDelta, now: Timestamp) -> Result<(), NotProven> {
+        match self.beyond_mail {
+            Some(stronger) => Err(NotProven::MailOnly(stronger)),
+            None => self.proves_human(within, now),
+        }
+    }
+
+    /// Whether the human proved just now that they read the account's mailbox.
+    #[must_use]
+    pub fn reads_mailbox(&self, within: TimeDelta, now: Timestamp) -> bool {
+        self.mailbox_read_at.is_some_and(|at| now.minus(within) <= at)
     }
 }
 
@@ -152,8 +203,25 @@ pub fn begin(conn: &mut DbConnection, new: &NewSession, now: Timestamp) -> Resul
 pub fn find(conn: &mut DbConnection, presented: &Secret, now: Timestamp) -> Result<Option<Session>, DbError> {
     let hash = presented.hash();
     let Some((owner, authentication)) = store::session(conn, &hash, now)? else { return Ok(None) };
-    let account = account::by_id(conn, &owner)?;
-    Ok(account.filter(|account| account.state.is_usable()).map(|account| Session { account, hash, authentication }))
+    let Some(account) = account::by_id(conn, &owner)?.filter(|account| account.state.is_usable()) else {
+        return Ok(None);
+    };
+    let by_mail = authentication.method == Method::MailLink;
+    // What was attached before a claim ends with it, and stands in nobody's way.
+    let beyond_mail = if by_mail && account.is_claimed() { store::stronger(conn, &owner)? } else { None };
+    let mailbox_read_at = match authentication.method {
+        Method::DeepLink => None,
+        Method::MailLink => Some(authentication.at),
+        Method::Upstream | Method::Passkey => read_before(conn, &owner, &hash)?,
+    };
+    Ok(Some(Session { account, hash, authentication, beyond_mail, mailbox_read_at }))
+}
+
+/// When the account's mailbox was proven in a log-in before this session's.
+fn read_before(conn: &mut DbConnection, owner: &AccountId, session: &SecretHash) -> Result<Option<Timestamp>, DbError> {
+    let Some(mailbox) = proofs::proofs(conn, session)?.mailbox else { return Ok(None) };
+    let own = account::mailbox(conn, owner)?;
+    Ok((own.as_ref() == Some(&mailbox.address)).then(|| Timestamp::from_micros(mailbox.at)))
 }
 
 /// Ends a session. Call it inside `Db::write`.

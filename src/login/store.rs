@@ -3,8 +3,9 @@
 use diesel::prelude::*;
 
 use super::passkey::KnownPasskey;
-use super::session::{Authentication, NewSession, UnknownMethod};
+use super::session::{Authentication, NewSession, Stronger, UnknownMethod};
 use super::step::{NewStep, Step, StepKind};
+use crate::account;
 use crate::clock::Timestamp;
 use crate::db::schema::{accounts, deep_links, log_in_steps, passkeys, sessions, upstream_links};
 use crate::db::{DbConnection, DbError};
@@ -37,17 +38,25 @@ pub(super) fn link_is_usable(conn: &mut DbConnection, hash: &SecretHash, now: Ti
     Ok(usable == 1)
 }
 
-/// Uses the link up: check and change in one statement, so that two cannot both win.
-pub(super) fn use_link(conn: &mut DbConnection, hash: &SecretHash, now: Timestamp) -> QueryResult<Option<AccountId>> {
+/// Uses the link up: check and change in one statement, so that two cannot both win. The account is locked before, so
+/// that whoever ends all that it has (a claim, "I did not start this") comes before, and the link is used up, or after, and
+/// ends the session that begins with it.
+pub(super) fn use_link(
+    conn: &mut DbConnection,
+    hash: &SecretHash,
+    now: Timestamp,
+) -> Result<Option<AccountId>, DbError> {
+    let of: Option<AccountId> = deep_links::table.find(hash).select(deep_links::account_id).first(conn).optional()?;
+    let Some(of) = of else { return Ok(None) };
+    if !locked_usable(conn, &of)? {
+        return Ok(None);
+    }
     let usable = deep_links::table
         .filter(deep_links::token_hash.eq(hash))
         .filter(deep_links::used_at.is_null())
         .filter(deep_links::expires_at.gt(now));
-    diesel::update(usable)
-        .set(deep_links::used_at.eq(now))
-        .returning(deep_links::account_id)
-        .get_result(conn)
-        .optional()
+    let used = diesel::update(usable).set(deep_links::used_at.eq(now)).returning(deep_links::account_id);
+    Ok(used.get_result(conn).optional()?)
 }
 
 pub(super) fn insert_session(
@@ -226,6 +235,14 @@ pub(super) fn has_upstream(conn: &mut DbConnection, account: &AccountId) -> Quer
     Ok(linked > 0)
 }
 
+/// The ways in to the account that prove more than its mailbox; `None` when it has none.
+pub(super) fn stronger(conn: &mut DbConnection, account: &AccountId) -> QueryResult<Option<Stronger>> {
+    let upstream = has_upstream(conn, account)?;
+    let keys: i64 = passkeys::table.filter(passkeys::account_id.eq(account)).count().get_result(conn)?;
+    let passkey = keys > 0;
+    Ok((passkey || upstream).then_some(Stronger { passkey, upstream }))
+}
+
 /// Remembers who logged in to the account.
 pub(super) fn link_upstream(
     conn: &mut DbConnection,
@@ -304,6 +321,12 @@ pub(super) fn lock_account(conn: &mut DbConnection, account: &AccountId) -> Quer
         .set(accounts::changed_at.eq(accounts::changed_at))
         .execute(conn)
         .map(drop)
+}
+
+/// Locks the account before a session of it begins. `false`: it cannot be used.
+pub(super) fn locked_usable(conn: &mut DbConnection, account: &AccountId) -> Result<bool, DbError> {
+    lock_account(conn, account)?;
+    Ok(account::by_id(conn, account)?.is_some_and(|account| account.state.is_usable()))
 }
 
 pub(super) fn passkeys(conn: &mut DbConnection, account: &AccountId) -> QueryResult<Vec<KnownPasskey>> {

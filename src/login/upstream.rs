@@ -6,12 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use chrono::{DateTime, TimeDelta, Utc};
 use openidconnect::core::{
     CoreAuthDisplay, CoreAuthenticationFlow, CoreClaimName, CoreClaimType, CoreClient, CoreClientAuthMethod,
-    CoreGrantType, CoreJsonWebKey, CoreJweContentEncryptionAlgorithm, CoreJweKeyManagementAlgorithm, CoreResponseMode,
-    CoreResponseType, CoreSubjectIdentifierType,
+    CoreGrantType, CoreIdToken, CoreIdTokenClaims, CoreJsonWebKey, CoreJweContentEncryptionAlgorithm,
+    CoreJweKeyManagementAlgorithm, CoreResponseMode, CoreResponseType, CoreSubjectIdentifierType,
 };
 use openidconnect::{
-    AdditionalProviderMetadata, AuthorizationCode, ClientId, ClientSecret, CsrfToken, HttpRequest, IssuerUrl, Nonce,
-    PkceCodeChallenge, PkceCodeVerifier, ProviderMetadata, RedirectUrl, Scope, TokenResponse as _,
+    AdditionalProviderMetadata, AuthorizationCode, ClaimsVerificationError, ClientId, ClientSecret, CsrfToken,
+    HttpRequest, IssuerUrl, Nonce, PkceCodeChallenge, PkceCodeVerifier, ProviderMetadata, RedirectUrl, Scope,
+    SignatureVerificationError, TokenResponse as _,
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
@@ -30,6 +31,8 @@ use crate::secret::{NoRandomness, Secret};
 const SKEW: TimeDelta = TimeDelta::seconds(60);
 /// How long what the issuer says about itself is kept.
 const FRESH: TimeDelta = TimeDelta::minutes(15);
+/// How often, at most, it is asked again because it signed with a key that is not known.
+const NEW_KEYS_EVERY: TimeDelta = TimeDelta::minutes(1);
 /// The longest subject, in bytes (OpenID Connect Core 1.0 §2).
 const MAX_SUBJECT: usize = 255;
 
@@ -74,6 +77,12 @@ pub enum UpstreamError {
     NoRandomness(#[from] NoRandomness),
 }
 
+/// Whether it was signed with a key that the issuer's document did not have when it was read.
+fn is_of_unknown_key<Claims>(verified: &Result<Claims, ClaimsVerificationError>) -> bool {
+    use SignatureVerificationError::{CryptoError, NoMatchingKey};
+    matches!(verified, Err(ClaimsVerificationError::SignatureVerification(NoMatchingKey | CryptoError(_))))
+}
+
 /// What the way to the issuer and back must not forget.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Journey {
@@ -95,6 +104,8 @@ pub struct Upstream {
     client_secret: SecretString,
     redirect: RedirectUrl,
     known: Mutex<Option<(Arc<Metadata>, Timestamp)>>,
+    /// When it was asked for new keys.
+    renewed_at: Mutex<Option<Timestamp>>,
 }
 
 impl std::fmt::Debug for Upstream {
@@ -121,6 +132,7 @@ impl Upstream {
             client_secret,
             redirect: RedirectUrl::new(redirect)?,
             known: Mutex::default(),
+            renewed_at: Mutex::default(),
         })
     }
 
@@ -198,9 +210,13 @@ impl Upstream {
             // Its body may repeat the code.
             .map_err(|_with_body| UpstreamError::Refused("it did not take the code".to_owned()))?;
         let token = tokens.id_token().ok_or_else(|| refused(&"no ID token"))?;
-        let latest: DateTime<Utc> = now.minus(SKEW).to_datetime().ok_or_else(|| refused(&"the time"))?;
-        let verifier = client.id_token_verifier().set_time_fn(move || latest);
-        let said = token.claims(&verifier, &Nonce::new(journey.nonce.clone())).map_err(|error| refused(&error))?;
+        let mut verified = self.verified(token, journey, &metadata, now);
+        if is_of_unknown_key(&verified)
+            && let Some(renewed) = self.renewed(&metadata, now).await
+        {
+            verified = self.verified(token, journey, &renewed, now);
+        }
+        let said = verified.map_err(|error| refused(&error))?;
         let auth_time = said.auth_time().ok_or_else(|| refused(&"no `auth_time` although `max_age` was asked"))?;
         let auth_time = Timestamp::from_seconds(auth_time.timestamp());
         if auth_time > now.plus(SKEW) || auth_time < now.minus(TimeDelta::seconds(journey.max_age)).minus(SKEW) {
@@ -220,12 +236,49 @@ impl Upstream {
         })
     }
 
+    /// What the ID token says, if it holds by these keys.
+    fn verified<'token>(
+        &self,
+        token: &'token CoreIdToken,
+        journey: &Journey,
+        metadata: &Metadata,
+        now: Timestamp,
+    ) -> Result<&'token CoreIdTokenClaims, ClaimsVerificationError> {
+        let latest: DateTime<Utc> =
+            now.minus(SKEW).to_datetime().ok_or_else(|| ClaimsVerificationError::Other("the time".to_owned()))?;
+        let client = CoreClient::from_provider_metadata(metadata.clone(), self.client_id.clone(), None);
+        let verifier = client.id_token_verifier().set_time_fn(move || latest);
+        token.claims(&verifier, &Nonce::new(journey.nonce.clone()))
+    }
+
     /// What the issuer says about itself, with its keys: asked again when it is old.
     async fn metadata(&self, now: Timestamp) -> Result<Arc<Metadata>, UpstreamError> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some((metadata, _)) = known.filter(|(_, at)| *at <= now && now.since(*at) < FRESH) {
             return Ok(metadata);
         }
+        self.discovered(now).await
+    }
+
+    /// The same anew, because of a key that is not in `known`: what was asked for meanwhile, or, not more often than
+    /// [`NEW_KEYS_EVERY`], what is asked for now.
+    async fn renewed(&self, known: &Arc<Metadata>, now: Timestamp) -> Option<Arc<Metadata>> {
+        let present = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some((newer, _)) = present.filter(|(present, _)| !Arc::ptr_eq(present, known)) {
+            return Some(newer);
+        }
+        {
+            let mut renewed_at = self.renewed_at.lock().unwrap_or_else(PoisonError::into_inner);
+            if renewed_at.is_some_and(|at| at <= now && now.since(at) < NEW_KEYS_EVERY) {
+                return None;
+            }
+            *renewed_at = Some(now);
+        }
+        let found = self.discovered(now).await;
+        found.inspect_err(|error| tracing::warn!(error = %error, "the upstream issuer's new keys cannot be read")).ok()
+    }
+
+    async fn discovered(&self, now: Timestamp) -> Result<Arc<Metadata>, UpstreamError> {
         let carry = |request: HttpRequest| openid::carry(self.fetch.clone(), request);
         let found = Metadata::discover_async(self.issuer.clone(), &carry).await;
         let found = Arc::new(found.map_err(|error| UpstreamError::Unavailable(error.to_string()))?);

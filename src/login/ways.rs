@@ -61,8 +61,8 @@ pub(super) fn is_another_left(
     ways: WaysIn,
     without: &Without<'_>,
 ) -> Result<bool, DbError> {
-    let Some(found) = account::by_id(conn, account)? else { return Ok(false) };
-    if ways.mail && found.email.is_some() {
+    // An address that is shown, and that nobody is found by any more, opens nothing.
+    if ways.mail && account::mailbox(conn, account)?.is_some() {
         return Ok(true);
     }
     let known = store::passkeys(conn, account)?;

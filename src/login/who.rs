@@ -157,9 +157,13 @@ pub fn log_in(
 ) -> Result<(), LogInError> {
     if let Some(step) = step {
         step::take(conn, &step.token, step.kind, now)?;
-        if account::claimed_at(conn, account)?.is_some_and(|claimed| step.began_at <= claimed) {
-            return Err(LogInError::NotTheirs);
-        }
+    }
+    // Whoever claims it at this moment comes before, and the step is too old, or after, and ends the session.
+    store::lock_account(conn, account)?;
+    if let Some(step) = step
+        && account::claimed_at(conn, account)?.is_some_and(|claimed| step.began_at <= claimed)
+    {
+        return Err(LogInError::NotTheirs);
     }
     if !proof.accounts(conn)?.iter().any(|opened| opened.id == *account) {
         return Err(LogInError::NotTheirs);

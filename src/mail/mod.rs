@@ -52,19 +52,29 @@ pub enum InvalidMail {
     Subject,
 }
 
+/// Whether mail can be sent to what is written here.
+#[must_use]
+pub fn is_addressable(address: &str) -> bool {
+    receiver(address).is_ok()
+}
+
+fn receiver(to: &str) -> Result<Address, InvalidMail> {
+    if to.chars().any(char::is_control) {
+        return Err(InvalidMail::Receiver);
+    }
+    to.parse().map_err(|_not_an_address| InvalidMail::Receiver)
+}
+
 impl Mail {
     /// A message of plain text.
     ///
     /// # Errors
     /// When `to` is no address, or a header would hold control characters: a line break there is another header.
     pub fn new(to: &str, subject: &str, text: String) -> Result<Self, InvalidMail> {
-        if to.chars().any(char::is_control) {
-            return Err(InvalidMail::Receiver);
-        }
+        let to = receiver(to)?;
         if unseen(subject).is_some() || subject.chars().count() > MAX_SUBJECT {
             return Err(InvalidMail::Subject);
         }
-        let to = to.parse().map_err(|_not_an_address| InvalidMail::Receiver)?;
         Ok(Self { to, subject: subject.to_owned(), text })
     }
 }

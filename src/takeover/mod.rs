@@ -10,6 +10,7 @@ mod blast_radius;
 mod case;
 mod case_store;
 mod disown;
+mod disown_store;
 mod evidence;
 mod ladder;
 mod poll;
@@ -28,7 +29,7 @@ pub use case::{
     Case, CaseKind, CloseError, MAX_NOTE, by_id as case_by_id, close as close_case, distrusts as distrusts_of_case,
     give_back as give_case_back, list as cases, open_of as open_case_of,
 };
-pub use disown::{DisownError, Disowned, disown, take_back};
+pub use disown::{DisownError, Disowned, LinkOver, disown, link_over, take_back};
 pub use evidence::{EvidenceError, NotEvidence, collect, collect_evidence, verify_evidence};
 pub use poll::{PollParts, poll_due};
 pub use precaution::{Precautions, lift_precautions, precautions};

@@ -227,6 +227,19 @@ await checks.that("a passkey is added in a session, logs in without an address, 
   const { credentials } = await tools.send("WebAuthn.getCredentials", { authenticatorId });
   assert.equal(credentials.length, 1);
   assert.equal(credentials[0].isResidentCredential, true);
+  // From now on the mail alone gives no power: the other way is asked for, and leads back.
+  await tab.goto("/dashboard/export");
+  assert.match(await heading(tab), /Please log in in another way/);
+  await noSidewaysScroll(tab);
+  await shot(tab, "mail-is-not-enough");
+  await tab.getByRole("link", { name: "Log in" }).click();
+  assert.match(await heading(tab), /Log in in another way/);
+  assert.equal(await tab.getByLabel("Your e-mail address").count(), 0);
+  await noSidewaysScroll(tab);
+  await shot(tab, "login-beyond-mail");
+  await tab.getByRole("button", { name: "Log in with a passkey" }).click();
+  await tab.waitForURL(`${base}/dashboard/export`);
+  await tab.goto("/dashboard/log-in");
   await tab.getByRole("button", { name: "Log out" }).click();
   await tab.goto("/login?max_age=300&to=%2Fdashboard%2Flog-in");
   await tab.getByRole("button", { name: "Log in with a passkey" }).click();
@@ -312,7 +325,9 @@ await checks.that("its owner undoes it by logging in", async () => {
   await page.getByRole("button", { name: "Yes, resume spending" }).click();
   await page.waitForSelector("#stop");
   await page.goto(notMine);
-  assert.match(await heading(page), /You did not start this/);
+  assert.match(await heading(page), /The owner took this account back/);
+  assert.equal(await page.getByRole("button", { name: "I did not start this" }).count(), 0);
+  await accessible(page);
 });
 
 await checks.that("no browser complained", async () => assert.deepEqual(complaints, []));

@@ -148,6 +148,60 @@ on_both! {
         app.stop().await;
     }
 
+    async fn mail_is_addressed_as_the_claimed_account_spells_it_then_the_vouched_for_one_and_else_canonically(db: TestDb) {
+        let app = TestApp::start_with(&db, &OFTEN).await;
+        let (harbour, now) = (app.orchestrator.id.clone(), app.now());
+        let beside = app.app().db.write(HOUSE, move |conn| {
+            portreeve::orchestrator::set_existing_account(conn, &harbour, ExistingAccount::Sidecar, now)
+        });
+        beside.await.unwrap();
+        // Somebody who is no authority opens first, with a spelling of their own choice.
+        let second = another(&app, "Second", ExistingAccount::Sidecar, &[]).await;
+        let wire = WireAgent::register_as(&app, &second.id, |_| ()).await;
+        wire.opens_account(&User { email: "Vic@Example.test".to_owned(), ..user("squatter") }).await;
+        let to = async |mails: usize| {
+            asks(&Browser::new(&app), "vic@example.test", "").await.expect_status(200);
+            let mail = app.mails(mails).await.pop().unwrap();
+            mail.lines().find_map(|line| line.strip_prefix("To: ")).unwrap().trim().to_owned()
+        };
+        assert_eq!(to(1).await, "vic@example.test");
+        let vic = app.agent_of(&User { email: "VIC@example.test".to_owned(), ..user("vic") }).await;
+        assert_eq!(to(2).await, "VIC@example.test");
+        let set = async |what: fn(&mut portreeve::db::DbConnection) -> diesel::QueryResult<usize>| {
+            app.app().db.write(HOUSE, move |conn| Ok::<_, DbError>(what(conn)?)).await.unwrap()
+        };
+        set(|conn| {
+            let squatted = accounts::table.filter(accounts::email.eq("Vic@Example.test"));
+            diesel::update(squatted).set(accounts::state.eq("active")).execute(conn)
+        }).await;
+        assert_eq!(to(3).await, "Vic@Example.test", "its human claimed it, and proved the mailbox");
+        // What was stored before, and cannot be written to, keeps nobody out.
+        set(|conn| diesel::update(accounts::table).set(accounts::email.eq("vic@example.test.")).execute(conn)).await;
+        was_claimed(&app, &vic.account).await;
+        assert_eq!(to(4).await, "vic@example.test");
+        app.stop().await;
+    }
+
+    async fn an_address_that_mail_cannot_be_sent_to_is_none_and_the_account_opens_without(db: TestDb) {
+        let app = TestApp::start_with(&db, &OFTEN).await;
+        let second = another(&app, "Second", ExistingAccount::Sidecar, &[]).await;
+        let wire = WireAgent::register_as(&app, &second.id, |_| ()).await;
+        for (name, squatted) in [("dotted", "dotted@example.test."), ("apart", "ame\u{301}lie@example.test")] {
+            wire.opens_account(&User { email: squatted.to_owned(), ..user(name) }).await;
+            let id_token = app.id_token(&User { email: squatted.to_owned(), ..user(&format!("{name}2")) });
+            app.presents(&id_token).await.expect_status(201);
+        }
+        let kept = app.app().db.read(|conn| {
+            let kept = accounts::table.filter(accounts::email.is_not_null().or(accounts::email_index.is_not_null()));
+            Ok::<i64, DbError>(kept.count().get_result(conn)?)
+        });
+        assert_eq!(kept.await.unwrap(), 0);
+        app.agent_of(&user("dotted")).await;
+        asks(&Browser::new(&app), "dotted@example.test", "").await.expect_status(200);
+        assert!(app.mails(1).await[0].contains("To: dotted@example.test"));
+        app.stop().await;
+    }
+
     async fn a_link_ends_after_15_minutes_and_the_newest_mail_of_a_retry_works(db: TestDb) {
         let app = TestApp::start_with(&db, &OFTEN).await;
         app.agent().await;
@@ -357,7 +411,7 @@ on_both! {
                     ))
                     .execute(conn)?;
             }
-            let address = accounts::email.eq(None::<String>);
+            let address = accounts::email_index.eq(None::<String>);
             Ok::<_, DbError>(diesel::update(accounts::table.find(&owner)).set(address).execute(conn)?)
         });
         planted.await.unwrap();
@@ -372,7 +426,7 @@ on_both! {
         assert!(kept == 1 && (one.is_ok() || two.is_ok()), "{one:?} {two:?}");
         // With an address there is another way in, where mail goes out.
         let (owner, last) = (account.clone(), if one.is_ok() { "two" } else { "one" });
-        let address = accounts::email.eq(Some(ADA.to_owned()));
+        let address = accounts::email_index.eq(Some(ADA.to_owned()));
         let set = app.app().db.write(HOUSE, move |conn| {
             Ok::<_, DbError>(diesel::update(accounts::table.find(&owner)).set(address).execute(conn)?)
         });

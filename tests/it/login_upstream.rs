@@ -172,6 +172,26 @@ on_both! {
         app.stop().await;
     }
 
+    async fn new_keys_of_the_issuer_are_fetched_when_they_are_met_and_not_more_than_once_a_minute(db: TestDb) {
+        let (app, issuer) = start(&db).await;
+        app.agent().await;
+        let comes = async || {
+            let away = Away::from(&app, "").await;
+            away.with(&issuer, away.claims(&app, &issuer, "1001", "ada@example.test")).await.status()
+        };
+        assert_eq!((comes().await, issuer.asked()), (303, (1, 1)));
+        issuer.rotate();
+        assert_eq!((comes().await, issuer.asked()), (303, (2, 2)), "at once, without a restart");
+        assert_eq!((comes().await, issuer.asked()), (303, (2, 2)));
+        issuer.rotate();
+        for _ in 0..3 {
+            assert_eq!((comes().await, issuer.asked()), (502, (2, 2)), "a flood is answered from what is known");
+        }
+        app.pass(TimeDelta::seconds(60));
+        assert_eq!((comes().await, issuer.asked()), (303, (3, 3)));
+        app.stop().await;
+    }
+
     async fn an_id_token_that_does_not_hold_opens_nothing(db: TestDb) {
         let (app, issuer) = start(&db).await;
         app.agent().await;

@@ -240,8 +240,9 @@ on_both! {
         let local = format!("{}@example.test", "a".repeat(65));
         for (email, is) in [
             ("MIKE@EXAMPLE.TEST", Is::Same),
-            ("mike@example.test.", Is::Same),
-            ("ame\u{301}lie@example.test", Is::Same),
+            // No mail could be sent to these spellings.
+            ("mike@example.test.", Is::None),
+            ("ame\u{301}lie@example.test", Is::None),
             ("mike@xn--bcher-kva.test", Is::Same),
             ("mike@B\u{dc}CHER.test", Is::Same),
             ("mike@\u{ff45}xample.test", Is::Same),

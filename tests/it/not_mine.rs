@@ -9,6 +9,7 @@ use futures_util::future::join_all;
 use portreeve::app::HOUSE;
 use portreeve::db::schema::{accounts, cases, outbox_deliveries, outbox_events, sessions};
 use portreeve::db::{DbConnection, DbError};
+use portreeve::ids::AccountId;
 use portreeve::orchestrator;
 use portreeve::signing::VerifyingKey;
 use portreeve::simulator::{IdTokenSpec, User};
@@ -308,10 +309,55 @@ on_both! {
         assert!(!case_rows(&app, &agent.account).await[0].1, "the case is closed");
         agent.logs_in_again().await;
         agent.buys("postgres", "small").await.expect_status(201);
-        // Said again later, it is another case.
+        // Said again, by whoever still has the mail, it does nothing: the owner's word was the last.
         app.pass(TimeDelta::days(400));
         press(&app, &link).await;
-        assert_eq!(case_rows(&app, &agent.account).await.len(), 2);
+        let page = Browser::new(&app).get(&link).await.expect_status(200).text();
+        assert!(page.contains("The owner took this account back.") && !page.contains("<form"), "{page}");
+        assert_eq!(case_rows(&app, &agent.account).await.len(), 1);
+        assert_eq!(app.recorded("spending.stopped").await, 1);
+        app.stop().await;
+    }
+
+    async fn the_link_is_over_when_the_address_is_gone_or_somebody_claimed_without_this_mailbox(db: TestDb) {
+        let app = TestApp::start(&db).await;
+        let [gone, foreign, own] = [user("ann"), user("bob"), user("cyd")];
+        let [gone, foreign, own] = [app.agent_of(&gone).await, app.agent_of(&foreign).await, app.agent_of(&own).await];
+        let links = [link(&app, &gone.user).await, link(&app, &foreign.user).await, link(&app, &own.user).await];
+        app.pass(TimeDelta::seconds(1));
+        let [ann, bob, cyd] = [&gone, &foreign, &own].map(|agent| agent.account.parse::<AccountId>().unwrap());
+        let now = app.now();
+        let happened = app.app().db.write(HOUSE, move |conn| {
+            portreeve::account::distrust_email(conn, &ann, true)?;
+            portreeve::account::claim(conn, &bob, "issuer", now)?;
+            portreeve::account::claim(conn, &cyd, "mail_and_oidc", now)
+        });
+        happened.await.unwrap();
+        for (link, agent, told) in [
+            (&links[0], &gone, "This account has another address now."),
+            (&links[1], &foreign, "This account is somebody’s own now."),
+        ] {
+            for _ in 0..2 {
+                press(&app, link).await;
+            }
+            let page = Browser::new(&app).get(link).await.expect_status(200).text();
+            assert!(page.contains(told) && !page.contains("<form"), "{page}");
+            assert!(case_rows(&app, &agent.account).await.is_empty());
+            agent.buys("sandbox", "free").await.expect_status(201);
+        }
+        assert_eq!(app.recorded("spending.stopped").await, 0);
+        // Whoever claimed with the mailbox is who got the mail.
+        press(&app, &links[2]).await;
+        assert!(case_rows(&app, &own.account).await[0].1);
+        own.client.get("/v1/budget").await.problem(401, "invalid_token");
+        // Of another address of the same account it says nothing.
+        let elsewhere = accounts::table.find(own.account.clone());
+        let moved = app.app().db.write(HOUSE, move |conn| {
+            Ok::<_, DbError>(diesel::update(elsewhere).set(accounts::email_index.eq("cyd@elsewhere.example")).execute(conn)?)
+        });
+        moved.await.unwrap();
+        let page = Browser::new(&app).get(&links[2]).await.expect_status(200).text();
+        assert!(page.contains("This account has another address now."), "{page}");
         app.stop().await;
     }
 
@@ -412,12 +458,13 @@ on_both! {
         let app = TestApp::start(&db).await;
         let agent = app.agent_of(&user("ann")).await;
         let (metered, _) = agent.gets_the_weather().await;
-        let (account, clock) = (agent.account.clone(), app.clock.clone());
+        let (link, clock) = (link(&app, &agent.user).await, app.clock.clone());
+        let link = app.app().post.not_mine.open(link.trim_start_matches("/not-mine/")).unwrap();
         let (ring, base) = (app.app().ring.clone(), app.base.clone());
-        let (id, now) = (account.parse().unwrap(), app.now());
+        let now = app.now();
         app.stop().await;
         // All that the dying process did is one transaction.
-        let disowned = db.db().write(HOUSE, move |conn| takeover::disown(conn, &id, now)).await.unwrap();
+        let disowned = db.db().write(HOUSE, move |conn| takeover::disown(conn, &link, now)).await.unwrap();
         assert!(disowned.case.evidence.is_none());
         takeover::resume_unfinished(db.db(), clock.as_ref()).await.unwrap();
         assert_eq!(takeover::collect_evidence(db.db(), &ring, &base, clock.as_ref()).await.unwrap(), 1);

@@ -14,18 +14,23 @@ use crate::http::dashboard::onward::Onward;
 use crate::http::dashboard::pages::{Frame, MessagePage, respond};
 use crate::login::{NotProven, SESSION_LIFETIME, Session};
 
-/// A human who logged in at most `MINUTES` ago, not by a link that an agent can make.
+/// A human who logged in at most `MINUTES` ago, not by a link that an agent can make. With `POWER`: enough for what gives
+/// power ([`Session::gives_power`]).
 #[derive(Debug)]
-pub(crate) struct Human<const MINUTES: i64> {
+pub(crate) struct Human<const MINUTES: i64, const POWER: bool> {
     pub(crate) session: Session,
     /// The one instant of this request.
     pub(crate) now: Timestamp,
 }
 
-/// Logged in at some time of this session.
-pub(crate) type LoggedIn = Human<{ 8 * 60 }>;
+/// Logged in at some time of this session, in whatever way: to look, and to refuse.
+pub(crate) type LoggedIn = Human<{ 8 * 60 }, false>;
+/// Logged in just now, in whatever way.
+pub(crate) type JustLoggedIn = Human<5, false>;
+/// Logged in at some time of this session: for what gives back what was stopped, or was allowed before.
+pub(crate) type Empowered = Human<{ 8 * 60 }, true>;
 /// Logged in just now: for what gives power away, or cannot be taken back.
-pub(crate) type FreshlyLoggedIn = Human<5>;
+pub(crate) type FreshlyLoggedIn = Human<5, true>;
 
 const _: () = assert!(SESSION_LIFETIME.num_minutes() == 8 * 60, "`LoggedIn` is as long as a session");
 
@@ -57,15 +62,20 @@ impl NotHuman {
     }
 }
 
-impl<const MINUTES: i64> Human<MINUTES> {
+impl<const MINUTES: i64, const POWER: bool> Human<MINUTES, POWER> {
     /// How long ago the log-in may be.
     pub(crate) const WITHIN: TimeDelta = TimeDelta::minutes(MINUTES);
+
+    /// Whether a session is one of such a human.
+    pub(crate) fn is(session: &Session, now: Timestamp) -> Result<(), NotProven> {
+        if POWER { session.gives_power(Self::WITHIN, now) } else { session.proves_human(Self::WITHIN, now) }
+    }
 
     /// Of somebody with a session. `onward` is where the log-in leads on when one is needed.
     fn of(user: Result<User, NoUser>, provider: String, onward: Onward) -> Result<Self, NotHuman> {
         let log_in = |frame, session| NotHuman::LogIn { frame, session, within: Self::WITHIN, onward };
         match user {
-            Ok(User { session, now }) => match session.proves_human(Self::WITHIN, now) {
+            Ok(User { session, now }) => match Self::is(&session, now) {
                 Ok(()) => Ok(Self { session, now }),
                 Err(why) => Err(log_in(Frame::anonymous(provider), Some(why))),
             },
@@ -75,8 +85,8 @@ impl<const MINUTES: i64> Human<MINUTES> {
     }
 }
 
-impl<const MINUTES: i64> From<Human<MINUTES>> for User {
-    fn from(human: Human<MINUTES>) -> Self {
+impl<const MINUTES: i64, const POWER: bool> From<Human<MINUTES, POWER>> for User {
+    fn from(human: Human<MINUTES, POWER>) -> Self {
         Self { session: human.session, now: human.now }
     }
 }
@@ -112,7 +122,7 @@ impl ResponseError for NotHuman {
     }
 }
 
-impl<const MINUTES: i64> FromRequest for Human<MINUTES> {
+impl<const MINUTES: i64, const POWER: bool> FromRequest for Human<MINUTES, POWER> {
     type Error = NotHuman;
     type Future = Pin<Box<dyn Future<Output = Result<Self, NotHuman>>>>;
 

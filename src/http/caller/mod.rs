@@ -13,7 +13,7 @@ pub(crate) use bearer::{BudgetRead, Caller, DashboardLink, ResourcesRead, Resour
 pub(crate) use body::{Body, Event, Form, SecurityEventToken};
 pub(crate) use browser::{BrowserMark, Present, SameSite, User, session_cookie};
 pub(crate) use challenge::{Challenge, Scheme};
-pub(crate) use human::{FreshlyLoggedIn, LoggedIn, NotHuman};
+pub(crate) use human::{Empowered, FreshlyLoggedIn, JustLoggedIn, LoggedIn, NotHuman};
 pub(crate) use key::Key;
 pub(crate) use meter::Meter;
 pub(crate) use proof::{BoundTo, DPOP_NONCE};

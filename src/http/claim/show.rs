@@ -31,7 +31,7 @@ pub(super) async fn show(
     if account.is_claimed() {
         return Ok(claimed_already(&app, account, StatusCode::OK));
     }
-    let is_fresh = user.session.proves_human(FreshlyLoggedIn::WITHIN, user.now).is_ok();
+    let is_fresh = FreshlyLoggedIn::is(&user.session, user.now).is_ok();
     match standing(&app, &user.session, user.now).await? {
         Standing::Missing(missing) => Ok(respond(&start(&app, Some(account), missing, &onward).await?, StatusCode::OK)),
         // The last log-in is a while ago: once more.

@@ -16,7 +16,7 @@ use crate::app::App;
 use crate::audit;
 use crate::authorization::{self, NarrowError, Scope, limits_of};
 use crate::db::{DbConnection, DbError};
-use crate::http::caller::{Form, LoggedIn, NotHuman, SameSite, User};
+use crate::http::caller::{Empowered, Form, NotHuman, SameSite, User};
 use crate::http::problem::{Problem, table};
 use crate::idempotency;
 use crate::ids::{AccountId, AgentId};
@@ -79,7 +79,7 @@ pub(super) async fn list(app: Data<App>, user: User, query: Query<ListQuery>) ->
 async fn page(app: &App, user: &User, id: &str, before: Option<String>) -> Result<Option<AgentPage>, Problem> {
     let Ok(id) = id.parse::<AgentId>() else { return Ok(None) };
     let (account, now) = (user.session.account.clone(), user.now);
-    let can_resume = user.session.proves_human(LoggedIn::WITHIN, now).is_ok();
+    let can_resume = Empowered::is(&user.session, now).is_ok();
     let (owner, opened_by) = (account.id.clone(), account.opened_by.clone());
     let newest = before.is_none();
     let found = app.db.read(move |conn| {
@@ -194,7 +194,7 @@ pub(super) async fn pause(
 pub(super) async fn resume(
     app: Data<App>,
     _from: SameSite,
-    human: Result<LoggedIn, NotHuman>,
+    human: Result<Empowered, NotHuman>,
     id: Path<String>,
 ) -> Result<HttpResponse, Problem> {
     let user: User = match human {

@@ -20,7 +20,7 @@ use crate::authorization::{
 };
 use crate::clock::Timestamp;
 use crate::db::DbConnection;
-use crate::http::caller::{Form, FreshlyLoggedIn, LoggedIn, NotHuman, SameSite};
+use crate::http::caller::{Empowered, Form, FreshlyLoggedIn, LoggedIn, NotHuman, SameSite};
 use crate::http::claim::claim_first;
 use crate::http::problem::{Problem, table};
 use crate::http::wire::oauth::authorize::sent_on;
@@ -118,7 +118,7 @@ fn log_in_of(session: &Session) -> LogIn {
 pub(super) async fn show(
     app: Data<App>,
     handle: Path<String>,
-    human: Result<LoggedIn, NotHuman>,
+    human: Result<Empowered, NotHuman>,
 ) -> Result<HttpResponse, Problem> {
     let question = match find(&app, &handle).await? {
         Ok(question) => question,
@@ -151,7 +151,7 @@ pub(super) async fn show(
     }
 }
 
-async fn weighed(app: &App, question: &Question, human: &LoggedIn) -> Result<Verdict, Problem> {
+async fn weighed(app: &App, question: &Question, human: &Empowered) -> Result<Verdict, Problem> {
     let (account, request, now) = (&human.session.account, question.asked.request.clone(), human.now);
     let (standing, id) = (Standing::of(account, question.trust()), account.id.clone());
     let recalled = app.db.read(move |conn| {
@@ -178,7 +178,7 @@ async fn answered(
 async fn remembered(
     app: &App,
     asked: &Asked,
-    human: &LoggedIn,
+    human: &Empowered,
     (reuse, handle): (&Reuse, &str),
 ) -> Result<HttpResponse, Problem> {
     let (account, now) = (&human.session.account, human.now);
@@ -215,11 +215,11 @@ fn limit(
 async fn prompt(
     app: &App,
     question: &Question,
-    human: &LoggedIn,
+    human: &Empowered,
     (handle, before): (&str, &Before),
 ) -> Result<HttpResponse, Problem> {
     let (account, now) = (&human.session.account, human.now);
-    if human.session.proves_human(FreshlyLoggedIn::WITHIN, now).is_err() {
+    if FreshlyLoggedIn::is(&human.session, now).is_err() {
         return Ok(led_to_log_in(&log_in_again(app, FreshlyLoggedIn::WITHIN, handle), &page_of(handle)));
     }
     let (turn, patience) = (turn(app, question, handle, account)?, app.patience());

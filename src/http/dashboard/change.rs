@@ -9,7 +9,7 @@ use super::facts::{self, NEWEST};
 use super::pages::{self, Control, MainPart, Notice, OverviewPage, respond};
 use super::part::{Asked, varied};
 use crate::app::App;
-use crate::http::caller::{Form, FreshlyLoggedIn, LoggedIn, NotHuman, SameSite, User};
+use crate::http::caller::{Empowered, Form, FreshlyLoggedIn, NotHuman, SameSite, User};
 use crate::http::problem::{Problem, table};
 use crate::money::{Amount, Currency, Money, Rate};
 use crate::payment::budget::{self, Budget, ChangeBudgetError, ResumedBy};
@@ -262,7 +262,7 @@ pub(super) async fn stop(app: Data<App>, _from: SameSite, user: User, asked: Ask
 pub(super) async fn resume(
     app: Data<App>,
     _from: SameSite,
-    human: Result<LoggedIn, NotHuman>,
+    human: Result<Empowered, NotHuman>,
     asked: Asked,
 ) -> Result<HttpResponse, Problem> {
     match human {

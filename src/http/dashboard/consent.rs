@@ -262,12 +262,14 @@ fn log_in_first(app: &App, question: &Question, refused: &NotHuman) -> HttpRespo
         None => "this browser is not logged in",
         Some(NotProven::LinkOnly) => "you came by a link that an agent can make as well",
         Some(NotProven::Stale) => "you logged in a while ago",
+        Some(NotProven::MailOnly(_)) => "you logged in by a link in a mail, and programs may read your mail",
     };
     let text = format!(
         "Only the owner of the account can answer, and {why}. The question stays open for ten minutes from when it was \
          asked."
     );
-    let steps = ["Log in. After that you are back here, and see what is asked.".to_owned()];
+    let way = session.and_then(NotProven::wanted).map_or_else(String::new, |wanted| format!(" {wanted}"));
+    let steps = [format!("Log in{way}. After that you are back here, and see what is asked.")];
     let mut page = message(app, format!("{name} asks to act for you. Please log in first."), &text, &steps);
     page.log_in = Some(onward.log_in(*within));
     let mut answer = respond(&page, refused.status_code());

@@ -15,7 +15,7 @@ use crate::app::App;
 use crate::authorization::{
     self, Client, ClientError, ClientOrigin, DeviceAnswered, DeviceAsked, DeviceFlow, UserCode, resolve_client,
 };
-use crate::http::caller::{Form, FreshlyLoggedIn, NotHuman, SameSite};
+use crate::http::caller::{Form, JustLoggedIn, NotHuman, SameSite};
 use crate::http::dashboard::onward::Onward;
 use crate::http::limit::{Limit, Limited, Limits};
 use crate::http::problem::{Problem, table};
@@ -44,13 +44,13 @@ fn home() -> Onward {
     "/device".parse().unwrap_or_default()
 }
 
-fn page(app: &App, human: &FreshlyLoggedIn) -> DevicePage {
+fn page(app: &App, human: &JustLoggedIn) -> DevicePage {
     let frame = Frame { provider: app.provider_name(), user: Some(name_of(&human.session.account)) };
     DevicePage { frame, question: None, typed: String::new(), problem: None }
 }
 
 /// The place to type a code, for somebody who logged in just now.
-pub(super) async fn show(app: Data<App>, human: Result<FreshlyLoggedIn, NotHuman>) -> HttpResponse {
+pub(super) async fn show(app: Data<App>, human: Result<JustLoggedIn, NotHuman>) -> HttpResponse {
     match human {
         Ok(human) => respond(&page(&app, &human), StatusCode::OK),
         Err(refused) => led_to_log_in(&refused, &home()),
@@ -61,7 +61,7 @@ pub(super) async fn show(app: Data<App>, human: Result<FreshlyLoggedIn, NotHuman
 async fn find(
     app: &App,
     (limits, http): (&Limits, &HttpRequest),
-    human: &FreshlyLoggedIn,
+    human: &JustLoggedIn,
     typed: &str,
 ) -> Result<Result<Found, HttpResponse>, Problem> {
     let (caller, account) = (limits.address(http), human.session.account.id.to_string());
@@ -126,7 +126,7 @@ pub(super) async fn look(
     _from: SameSite,
     limits: Data<Limits>,
     http: HttpRequest,
-    human: Result<FreshlyLoggedIn, NotHuman>,
+    human: Result<JustLoggedIn, NotHuman>,
     form: Form<Typed>,
 ) -> Result<HttpResponse, Problem> {
     let human = match human {
@@ -156,7 +156,7 @@ pub(super) async fn go_on(
     _from: SameSite,
     limits: Data<Limits>,
     http: HttpRequest,
-    human: Result<FreshlyLoggedIn, NotHuman>,
+    human: Result<JustLoggedIn, NotHuman>,
     form: Form<Typed>,
 ) -> Result<HttpResponse, Problem> {
     let human = match human {
@@ -183,7 +183,7 @@ pub(super) async fn deny(
     _from: SameSite,
     limits: Data<Limits>,
     http: HttpRequest,
-    human: Result<FreshlyLoggedIn, NotHuman>,
+    human: Result<JustLoggedIn, NotHuman>,
     form: Form<Typed>,
 ) -> Result<HttpResponse, Problem> {
     let human = match human {

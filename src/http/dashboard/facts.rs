@@ -16,7 +16,7 @@ use crate::app::App;
 use crate::audit::{self, RecordedFact};
 use crate::clock::Timestamp;
 use crate::db::DbError;
-use crate::http::caller::{LoggedIn, User};
+use crate::http::caller::{Empowered, User};
 use crate::http::problem::Problem;
 use crate::ids::AccountId;
 use crate::money::{Amount, Money};
@@ -57,7 +57,7 @@ pub(super) const NEWEST: (Place, i64) = (Place::Newest, i64::MAX);
 /// Reads everything at one instant; of the ledger, a page of what lies before a sequence.
 pub(super) async fn load(app: &App, user: &User, ledger: (Place, i64)) -> Result<Facts, Problem> {
     let (account, now) = (&user.session.account, user.now);
-    let can_resume = user.session.proves_human(LoggedIn::WITHIN, now).is_ok();
+    let can_resume = Empowered::is(&user.session, now).is_ok();
     let (id, opened_by) = (account.id.clone(), account.opened_by.clone());
     // An agent with a link of its own must not learn of what waits for its human.
     let reads_mailbox = can_resume.then(|| reads_mailbox(&user.session, now));

@@ -20,7 +20,7 @@ use crate::clock::Timestamp;
 use crate::http::caller::{Form, FreshlyLoggedIn, NotHuman, SameSite};
 use crate::http::problem::{Problem, table};
 use crate::ids::{AccountId, ResourceId};
-use crate::login::{Method, Session};
+use crate::login::Session;
 use crate::money::Money;
 use crate::resource::RehomeError;
 use crate::sidecar::{self, Bring, DecideError, Deciding, Found};
@@ -48,8 +48,7 @@ pub(super) struct ListQuery {
 
 /// Whether the human of a session proved just now that they read the account's mailbox.
 pub(super) fn reads_mailbox(session: &Session, now: Timestamp) -> bool {
-    let by_mail = session.authentication.method == Method::MailLink;
-    by_mail && session.proves_human(FreshlyLoggedIn::WITHIN, now).is_ok()
+    session.reads_mailbox(FreshlyLoggedIn::WITHIN, now)
 }
 
 fn deciding(human: &FreshlyLoggedIn, sidecar: AccountId) -> Deciding {

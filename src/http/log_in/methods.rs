@@ -6,6 +6,7 @@ use actix_web::{HttpResponse, ResponseError as _};
 use serde::Deserialize;
 
 use super::passkeys::passkey_problem;
+use crate::account;
 use crate::app::App;
 use crate::db::DbError;
 use crate::http::caller::{FreshlyLoggedIn, LoggedIn, NotHuman, SameSite};
@@ -32,11 +33,12 @@ pub(super) struct MethodsQuery {
 async fn page(app: &App, session: &Session) -> Result<MethodsPage, Problem> {
     let (account, id) = (&session.account, session.account.id.clone());
     let issuer = app.upstream.as_ref().map(|(upstream, _)| upstream.issuer().to_owned());
-    let (known, connected) = app
+    let (known, connected, opens) = app
         .db
         .read(move |conn| {
             let connected = issuer.map(|issuer| login::is_connected(conn, &id, &issuer)).transpose()?;
-            Ok::<_, DbError>((login::passkeys(conn, &id)?, connected == Some(true)))
+            let opens = account::mailbox(conn, &id)?.is_some();
+            Ok::<_, DbError>((login::passkeys(conn, &id)?, connected == Some(true), opens))
         })
         .await?;
     let rows = known.into_iter().map(|known| PasskeyRow {
@@ -48,7 +50,7 @@ async fn page(app: &App, session: &Session) -> Result<MethodsPage, Problem> {
     let name = account.email.clone().unwrap_or_else(|| account.id.to_string());
     Ok(MethodsPage {
         frame: Frame { provider: app.provider_name(), user: Some(name) },
-        email: account.email.clone().filter(|_| app.post.mailer.is_on()),
+        email: account.email.clone().filter(|_| opens && app.post.mailer.is_on()),
         upstream: app.upstream.as_ref().map(|(_, name)| name.clone()),
         connected,
         passkeys: rows.collect(),

@@ -12,7 +12,7 @@ use crate::http::caller::{BrowserMark, Form, SameSite, User};
 use crate::http::dashboard::pages::{Frame, LogInPage, MessagePage, respond};
 use crate::http::limit::{Limit, Limits};
 use crate::http::problem::Problem;
-use crate::login::{self, NewStep, Proof, Proven, StepKind};
+use crate::login::{self, NewStep, NotProven, Proof, Proven, StepKind, Stronger};
 
 #[derive(Debug, Deserialize)]
 pub(super) struct AskForm {
@@ -49,21 +49,38 @@ pub(super) fn page(app: &App, wanted: &Wanted) -> LogInPage {
         problem: None,
         sent_to: None,
         folder: None,
+        beyond_mail: false,
     }
 }
 
-/// The ways in; whoever is logged in freshly enough goes on at once.
+/// The page for whoever logged in by mail alone, to an account that has a way in which proves more: with those ways.
+fn beyond_mail(page: LogInPage, stronger: Stronger) -> LogInPage {
+    LogInPage {
+        mail: false,
+        passkeys: page.passkeys && stronger.passkey,
+        upstream: page.upstream.filter(|_| stronger.upstream),
+        beyond_mail: true,
+        ..page
+    }
+}
+
+/// The ways in; whoever is logged in freshly enough goes on at once. A link in a mail is not enough where more is possible:
+/// whoever comes here with such a session wants more than it may.
 pub(super) async fn show(app: Data<App>, query: Query<Wanted>, user: Option<User>) -> HttpResponse {
     let wanted = query.into_inner();
-    let there = user.is_some_and(|user| user.session.proves_human(wanted.within(), user.now).is_ok());
-    if there {
+    let session = user.as_ref().map(|user| user.session.gives_power(wanted.within(), user.now));
+    if session == Some(Ok(())) {
         return HttpResponse::SeeOther()
             .insert_header((header::LOCATION, wanted.onward().to_string()))
             .insert_header((header::CACHE_CONTROL, "no-store"))
             .finish();
     }
     // Its address may name a page with a secret of its own.
-    super::unreferred(respond(&page(&app, &wanted), StatusCode::OK))
+    let page = page(&app, &wanted);
+    super::unreferred(match session {
+        Some(Err(NotProven::MailOnly(stronger))) => respond(&beyond_mail(page, stronger), StatusCode::OK),
+        _ => respond(&page, StatusCode::OK),
+    })
 }
 
 /// Asks for a link by mail. For every address the same is done and the same is said; the mail itself comes only where

@@ -188,7 +188,7 @@ async fn connected(
     user: Option<User>,
 ) -> Result<HttpResponse, Problem> {
     let own = user.filter(|user| user.session.account.id == *account);
-    let Some(user) = own.filter(|user| user.session.proves_human(FreshlyLoggedIn::WITHIN, user.now).is_ok()) else {
+    let Some(user) = own.filter(|user| FreshlyLoggedIn::is(&user.session, user.now).is_ok()) else {
         return Ok(failed(app, "That took too long: log in and connect once more.", METHODS, StatusCode::FORBIDDEN));
     };
     let (id, person, now, lane) = (account.clone(), person.clone(), user.now, account.to_string());

@@ -3,6 +3,7 @@
 mod attackers;
 mod ceilings;
 mod ends;
+mod mailbox_alone;
 mod pre_hijacking;
 mod ways;
 

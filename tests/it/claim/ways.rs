@@ -5,7 +5,7 @@ use futures_util::future::join;
 use portreeve::app::HOUSE;
 use portreeve::config::PasskeyProof;
 use portreeve::ids::AccountId;
-use portreeve::login::{self, ConnectError, PasskeyError, WaysIn};
+use portreeve::login::{self, ConnectError, Method, PasskeyError, WaysIn};
 use portreeve::orchestrator::{self, ExistingAccount, NewOrchestrator};
 use portreeve::simulator::User;
 use serde_json::{Value, json};
@@ -218,7 +218,7 @@ on_both! {
         // By a log-in of the last five minutes.
         app.pass(TimeDelta::seconds(301));
         browser.submits(&format!("{path}/allow?{query}"), &[]).await.expect_status(403);
-        let fresh = Browser::of_human(&ada).await;
+        let fresh = at_the_issuer(&app, &issuer, Browser::new(&app), ("1001", ADA)).await;
         let allowed = fresh.submits(&format!("{path}/allow?{query}"), &[]).await.expect_status(303);
         assert!(allowed.header("location").contains("code="), "{}", allowed.header("location"));
         app.stop().await;
@@ -244,13 +244,15 @@ on_both! {
         let log_in = Away::from(&app, "").await;
         log_in.with(&issuer, log_in.claims(&app, &issuer, "1001", "x@elsewhere.example")).await.expect_status(303);
         // One person there, and the way back belongs to the session that began it.
-        let other = Away::in_browser(Browser::of_owner(&ada).await, "/dashboard/log-in/connect").await;
+        let strong = async || Browser::of_method(&ada, Method::Upstream).await;
+        let other = Away::in_browser(strong().await, "/dashboard/log-in/connect").await;
         let refused = other.with(&issuer, other.claims(&app, &issuer, "2002", "y@elsewhere.example")).await;
         assert!(refused.expect_status(409).text().contains("Another person there is connected"));
-        let left = Away::in_browser(Browser::of_owner(&ada).await, "/dashboard/log-in/connect").await;
+        let left = Away::in_browser(strong().await, "/dashboard/log-in/connect").await;
         left.browser.takes(SESSION, "");
         is_out(&left.with(&issuer, left.claims(&app, &issuer, "1001", "x@elsewhere.example")).await, 403);
-        let owner = Browser::of_owner(&ada).await;
+        Browser::of_owner(&ada).await.submits("/dashboard/log-in/disconnect", &[]).await.expect_status(403);
+        let owner = strong().await;
         owner.form("/dashboard/log-in/disconnect", &[("sec-fetch-site", "cross-site")], "").await.expect_status(403);
         owner.submits("/dashboard/log-in/disconnect", &[]).await.expect_status(303);
         owner.submits("/dashboard/log-in/disconnect", &[]).await.expect_status(404);

@@ -57,11 +57,16 @@ impl Browser {
 
     /// With a session of somebody who logged in by mail just now, whoever the account belongs to.
     pub(crate) async fn of_human(agent: &Agent<'_>) -> Self {
+        Self::of_method(agent, Method::MailLink).await
+    }
+
+    /// The same of somebody who logged in by `method` just now.
+    pub(crate) async fn of_method(agent: &Agent<'_>, method: Method) -> Self {
         let (app, session) = (agent.app, Secret::generate("ses").expect("randomness"));
         let new = NewSession {
             hash: session.hash(),
             account: agent.account.parse().expect("an account id"),
-            authentication: Authentication { method: Method::MailLink, at: app.now() },
+            authentication: Authentication { method, at: app.now() },
             replaces: None,
         };
         let now = app.now();

@@ -8,6 +8,7 @@ use crate::clock::Timestamp;
 use crate::http::assets::asset_url;
 
 /// `/login`: all ways in that there are. Works without script, but for passkeys.
+#[expect(clippy::struct_excessive_bools, reason = "facts of a page, each by itself")]
 #[derive(Debug, Clone, Template)]
 #[template(path = "log_in.html")]
 pub struct LogInPage {
@@ -35,6 +36,8 @@ pub struct LogInPage {
     pub sent_to: Option<String>,
     /// The folder where mails are written to, in place of being sent.
     pub folder: Option<String>,
+    /// Whether a log-in by mail was there and is not enough: only the account's other ways are shown.
+    pub beyond_mail: bool,
 }
 
 /// An account that somebody may choose.

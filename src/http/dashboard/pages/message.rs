@@ -80,9 +80,16 @@ impl MessagePage {
                 "Please log in once more.",
                 "You logged in a while ago. Before this we want to be sure that it is still you. Nothing was changed.",
             ),
+            Some(NotProven::MailOnly(_)) => (
+                "Please log in in another way.",
+                "You logged in by a link in a mail, and programs may read your mail. This account has a way to log in that \
+                 proves more, so a mail alone is not enough for this. With it you can look, lower the cap, stop spending, \
+                 and end what agents may do. Nothing was changed.",
+            ),
         };
-        let steps = ["Log in. After that you are back here."];
-        Self { log_in: Some(log_in.to_owned()), ..Self::new(frame, heading, text, &steps) }
+        let wanted = session.and_then(NotProven::wanted).map(|wanted| format!(" {wanted}")).unwrap_or_default();
+        let step = format!("Log in{wanted}. After that you are back here.");
+        Self { log_in: Some(log_in.to_owned()), ..Self::new(frame, heading, text, &[&step]) }
     }
 
     /// 410: a link of a mail that is used up, too old, or none.

@@ -5,6 +5,7 @@ use askama::Template;
 use super::format;
 use super::frame::Frame;
 use crate::clock::Timestamp;
+use crate::takeover::LinkOver;
 
 /// That the button was pressed.
 #[derive(Debug, Clone)]
@@ -29,8 +30,8 @@ pub struct NotMinePage {
     pub opened_by: String,
     /// When.
     pub opened_at: Timestamp,
-    /// Whether the account is closed: then there is nothing to stop.
-    pub closed: bool,
+    /// Whether, and why, the link does nothing any more.
+    pub over: Option<LinkOver>,
     /// Whether it was pressed.
     pub disputed: Option<Disputed>,
 }

@@ -9,6 +9,7 @@ use super::*;
 use crate::clock::{Period, Timestamp};
 use crate::http::assets::{HTMX, asset_url};
 use crate::money::{Amount, Currency, Money};
+use crate::takeover::LinkOver;
 
 const HOSTILE: &str = "<script>alert(1)</script>\"'&<img src=x onerror=alert(1)>";
 
@@ -413,13 +414,13 @@ fn a_question_that_waits_offers_both() {
     assert!(text_of(&rendered(&newer)).contains("Answer the newer one"));
 }
 
-fn not_mine(text: &str, disputed: Option<bool>, closed: bool) -> NotMinePage {
+fn not_mine(text: &str, disputed: Option<bool>, over: Option<LinkOver>) -> NotMinePage {
     NotMinePage {
         frame: Frame::anonymous(text),
         action: format!("/not-mine/{text}"),
         opened_by: text.to_owned(),
         opened_at: at("2026-11-15T14:03:00Z"),
-        closed,
+        over,
         disputed: disputed.map(|frozen| Disputed { case: text.to_owned(), at: at("2026-11-16T09:12:00Z"), frozen }),
     }
 }
@@ -525,12 +526,15 @@ fn every_page() -> Vec<(&'static str, String)> {
         ("link", rendered(&link(false))),
         ("link-gone", rendered(&link(true))),
         ("link-hostile", rendered(&LinkPage { frame: Frame::anonymous(HOSTILE), action: HOSTILE.into(), gone: false })),
-        ("not-mine", rendered(&not_mine("Harbour", None, false))),
-        ("not-mine-stopped", rendered(&not_mine("Harbour", Some(true), false))),
-        ("not-mine-stopped-claimed", rendered(&not_mine("Harbour", Some(false), false))),
-        ("not-mine-closed", rendered(&not_mine("Harbour", None, true))),
-        ("not-mine-hostile", rendered(&not_mine(HOSTILE, None, false))),
-        ("not-mine-hostile-stopped", rendered(&not_mine(HOSTILE, Some(true), false))),
+        ("not-mine", rendered(&not_mine("Harbour", None, None))),
+        ("not-mine-stopped", rendered(&not_mine("Harbour", Some(true), None))),
+        ("not-mine-stopped-claimed", rendered(&not_mine("Harbour", Some(false), None))),
+        ("not-mine-closed", rendered(&not_mine("Harbour", None, Some(LinkOver::Closed)))),
+        ("not-mine-claimed", rendered(&not_mine("Harbour", None, Some(LinkOver::Claimed)))),
+        ("not-mine-other-address", rendered(&not_mine("Harbour", None, Some(LinkOver::OtherAddress)))),
+        ("not-mine-taken-back", rendered(&not_mine("Harbour", Some(false), Some(LinkOver::TakenBack)))),
+        ("not-mine-hostile", rendered(&not_mine(HOSTILE, None, None))),
+        ("not-mine-hostile-stopped", rendered(&not_mine(HOSTILE, Some(true), None))),
         ("not-found", rendered(&MessagePage::not_found(nobody()))),
         ("forbidden", rendered(&MessagePage::forbidden(frame()))),
         ("broken", rendered(&MessagePage::broken(frame(), "req_01j9z3x5k8m2n4p6q8r0s2t4v6"))),
