@@ -87,6 +87,30 @@ on_both! {
         app.stop().await;
     }
 
+    async fn strangers_who_name_other_paths_of_its_host_lock_no_client_out(db: TestDb) {
+        let app = TestApp::start_with(&db, &HERE).await;
+        let host = Receiver::start();
+        host.answers(200, &document(&host));
+        let client = documented(&app, &host);
+        client.page(&[]).await;
+        app.pass(TimeDelta::minutes(6));
+        for name in 0..40 {
+            let stranger = OAuthClient { app: &app, http: app.stranger(), id: format!("{}/{name}", host.url), secret: None };
+            stranger.authorize(&[]).await.expect_status(400);
+        }
+        assert_eq!(host.seen().len(), 31, "the host is asked thirty times for them, and no more");
+        client.page(&[]).await;
+        assert_eq!(host.seen().len(), 32, "and for the client as if they were not there");
+        // A host that fails takes no client away; one that says that it is gone does.
+        host.answers(503, &json!({}));
+        app.pass(TimeDelta::hours(12));
+        client.page(&[]).await;
+        host.answers(404, &json!({}));
+        app.pass(TimeDelta::seconds(6));
+        client.authorize(&[]).await.expect_status(400);
+        app.stop().await;
+    }
+
     async fn a_client_that_changed_what_it_says_must_ask_again(db: TestDb) {
         let app = TestApp::start_with(&db, &HERE).await;
         let ada = app.agent().await;
