@@ -133,6 +133,12 @@ pub enum StartError {
     /// A scope that no device gets.
     #[error("`oauth.device_scopes`: {0}")]
     DeviceScopes(#[from] RiskyScope),
+    /// What listens on a server's own loopback addresses is not for strangers to name.
+    #[error(
+        "`wire.generic_cimd_loopback` is for development on one machine, and `server.base_url` is a public address: with \
+         both, strangers could have us call what listens on this machine. Set it to false"
+    )]
+    LoopbackDocuments,
     /// Outgoing mail.
     #[error(transparent)]
     Mailer(#[from] MailerError),
@@ -196,6 +202,7 @@ impl App {
     ) -> Result<Self, StartError> {
         // Whoever has not begun lacks the keys as well: that message says how to begin.
         check(config)?;
+        check_address(config, base_url)?;
         let catalog = Arc::new(catalog::validate(&config.catalog.folder).map_err(StartError::Catalog)?);
         let master = master_key(config)?;
         let drivers = drivers(config, &master)?;
@@ -382,6 +389,26 @@ pub fn check(config: &Config) -> Result<(), StartError> {
     device(config, &master)?;
     upstream(config, "https://localhost", "")?;
     drivers(config, &master).map(drop)
+}
+
+/// Whether the settings are right for our address for the outside.
+///
+/// # Errors
+/// [`StartError::LoopbackDocuments`].
+pub fn check_address(config: &Config, base_url: &str) -> Result<(), StartError> {
+    let here = base_url.parse().is_ok_and(|url| is_loopback(&url));
+    if config.wire.generic_cimd_loopback && !here { Err(StartError::LoopbackDocuments) } else { Ok(()) }
+}
+
+/// Whether an address is that of this machine alone.
+#[must_use]
+pub fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        Some(url::Host::Domain(name)) => name == "localhost",
+        None => false,
+    }
 }
 
 /// Opens the configured database, without bringing it up to date.

@@ -8,7 +8,7 @@ use chrono::TimeDelta;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::id_token::{Audience, MAX_AGE, SKEW, asserted_email, key_name, named};
+use super::id_token::{Audience, MAX_AGE, SKEW, asserted_email, is_to_come, key_name, named};
 use super::{Attestation, AttestationError, Unverified};
 use crate::clock::Timestamp;
 use crate::orchestrator::{KeyCache, Orchestrator};
@@ -167,7 +167,7 @@ fn judge_times(claims: &Claims, now: Timestamp) -> Result<(), AttestationError> 
         return Err(AttestationError::Expired);
     }
     let starts = claims.nbf.map_or(issued, |nbf| Timestamp::from_seconds(nbf).max(issued));
-    if starts > now.plus(SKEW) {
+    if starts > now.plus(SKEW) || is_to_come(claims.auth_time, now) {
         return Err(AttestationError::NotYet);
     }
     if ends.since(issued) > MAX_LIFETIME {

@@ -142,10 +142,15 @@ fn judge_times(claims: &Claims, now: Timestamp) -> Result<(), AttestationError> 
         return Err(AttestationError::Expired);
     }
     let starts = claims.nbf.map_or(issued, |nbf| Timestamp::from_seconds(nbf).max(issued));
-    if starts > now.plus(SKEW) {
+    if starts > now.plus(SKEW) || is_to_come(claims.auth_time, now) {
         return Err(AttestationError::NotYet);
     }
     if now.since(issued) > MAX_AGE { Err(AttestationError::TooOld) } else { Ok(()) }
+}
+
+/// Whether a log-in is said to happen later (OpenID Connect Core 1.0 §2): it would look fresh for as long as anybody likes.
+pub(super) fn is_to_come(auth_time: Option<i64>, now: Timestamp) -> bool {
+    auth_time.is_some_and(|at| Timestamp::from_seconds(at) > now.plus(SKEW))
 }
 
 fn judge_with_openidconnect(

@@ -99,7 +99,7 @@ pub enum AttestationError {
     /// `exp` has passed.
     #[error("the assertion has expired")]
     Expired,
-    /// `iat` lies in the future, or `nbf` does.
+    /// `iat` lies in the future, or `nbf` or `auth_time` does.
     #[error("the assertion is from the future")]
     NotYet,
     /// `iat` is too long ago.

@@ -23,6 +23,9 @@ use crate::orchestrator::{self, Belief, Orchestrator, Statement, WireSettings};
 use crate::secret::Secret;
 use crate::signing::{SealError, Sealer};
 
+/// How long a question of an OAuth client that nobody answered is kept after its time ended.
+const UNDECIDED_KEPT: chrono::TimeDelta = chrono::TimeDelta::hours(1);
+
 /// Where a question stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RequestState {
@@ -282,8 +285,8 @@ pub fn deny(conn: &mut DbConnection, question: &Question, now: Timestamp) -> Res
     Ok(audit::append(conn, &fact, now)?)
 }
 
-/// Forgets codes, refresh tokens and questions whose time ended a day ago, at most `limit` of each. Answers how many of the
-/// most.
+/// Forgets codes, refresh tokens and questions whose time ended a day ago, and questions of OAuth clients that nobody
+/// answered, which anybody can make, an hour after their time ended; at most `limit` of each. Answers how many of the most.
 ///
 /// # Errors
 /// When the database fails.
@@ -293,6 +296,6 @@ pub fn forget_ended(conn: &mut DbConnection, now: Timestamp, limit: i64) -> Resu
     let of_devices = device::delete_ended_before(conn, end, limit)?;
     let remembered = (now.minus(CONSENT_LIFETIME), end);
     let of_memory = memory::delete_ended_before(conn, remembered, now, limit)?;
-    let of_questions = request::delete_ended_before(conn, end, limit)?;
+    let of_questions = request::delete_ended_before(conn, (now.minus(UNDECIDED_KEPT), end), limit)?;
     Ok(of_wire.max(of_devices).max(of_memory).max(of_questions))
 }

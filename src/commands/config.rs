@@ -57,6 +57,7 @@ pub(crate) fn run(command: &ConfigCommand, layers: &Layers, json: bool) -> Resul
 pub(super) fn check(config: &Config) -> Result<String, Failure> {
     let base_url = base_url(config)?;
     db::check_url(&config.database.url).map_err(|error| Failure::invalid(format!("`database.url`: {error}")))?;
+    app::check_address(config, &base_url).map_err(|error| Failure::invalid(Failure::failed(error).message))?;
     app::check(config).map_err(|error| Failure::invalid(Failure::failed(error).message))?;
     telemetry::check(&config.log).map_err(|error| Failure::invalid(Failure::failed(error).message))?;
     Ok(base_url)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use portreeve::app::{App, StartError};
+use portreeve::app::{App, StartError, is_loopback};
 use portreeve::clock::SystemClock;
 use portreeve::config::{Config, Layers};
 use portreeve::signing::KeyOrigin;
@@ -119,15 +119,6 @@ pub(super) fn base_url(config: &Config) -> Result<String, Failure> {
         ));
     }
     Ok(base)
-}
-
-fn is_loopback(url: &url::Url) -> bool {
-    match url.host() {
-        Some(url::Host::Ipv4(address)) => address.is_loopback(),
-        Some(url::Host::Ipv6(address)) => address.is_loopback(),
-        Some(url::Host::Domain(name)) => name == "localhost",
-        None => false,
-    }
 }
 
 /// SIGTERM drains; SIGINT (Ctrl-C) stops without the pause.

@@ -1,8 +1,9 @@
 //! JSON documents at URLs that strangers name, such as the metadata of a client whose id is a URL.
 //!
 //! Promises: of each URL one fetch is under way at a time, whoever asks; a good answer is kept as long as its host says,
-//! within bounds; after a failure nobody fetches that URL for a moment; a host, and all hosts together, are asked only so
-//! often; what is kept is bounded. Refuses: other ports than 443, redirects, compressed and long answers, slow ones, and
+//! within bounds, and for a bounded time longer while its host cannot be asked (RFC 9111 §4.2.4, RFC 5861 §4); after a
+//! failure nobody fetches that URL for a moment; a host, and all hosts together, are asked only so often, apart for what
+//! was good before: whoever names URLs that lead nowhere uses up no turn of those; what is kept is bounded. Refuses: other ports than 443, redirects, compressed and long answers, slow ones, and
 //! what is not JSON by its content type.
 
 use std::fmt;
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use moka::future::Cache;
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 use url::Url;
 
 use super::{Fetch, FetchError, Incoming, Outgoing};
@@ -33,13 +34,15 @@ pub struct Bounds {
     pub usual: TimeDelta,
     /// How long nobody fetches a URL again that failed.
     pub pause: TimeDelta,
-    /// Fetches from one host within a minute.
+    /// How long a good document is still taken after its time, while its host cannot be asked.
+    pub stale: TimeDelta,
+    /// Fetches from one host within a minute: of URLs that were good, and of all others as many again.
     pub host_per_minute: u32,
-    /// Fetches from all hosts within a minute.
+    /// Fetches from all hosts within a minute: of URLs that were good, and of all others as many again.
     pub all_per_minute: u32,
-    /// Fetches under way at a time.
+    /// Fetches under way at a time: of URLs that were good, and of all others as many again.
     pub at_once: usize,
-    /// Documents kept at a time, and hosts counted.
+    /// Documents kept at a time, failures remembered, and hosts counted.
     pub max_kept: u64,
 }
 
@@ -51,6 +54,7 @@ impl Default for Bounds {
             kept: (TimeDelta::minutes(1), TimeDelta::hours(24)),
             usual: TimeDelta::minutes(5),
             pause: TimeDelta::seconds(10),
+            stale: TimeDelta::hours(24),
             host_per_minute: 30,
             all_per_minute: 600,
             at_once: 32,
@@ -73,6 +77,14 @@ pub enum DocumentError {
     TooMany(i64),
 }
 
+impl DocumentError {
+    /// Whether the same document may be had later: nothing was learned about it.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::Unreachable(_) | Self::TooMany(_))
+    }
+}
+
 /// Reads a document.
 ///
 /// # Errors
@@ -84,8 +96,43 @@ struct Kept<T> {
     until: Timestamp,
 }
 
+/// The last good document of a URL.
+struct Good<T> {
+    document: Arc<T>,
+    fresh_until: Timestamp,
+    taken_until: Timestamp,
+}
+
 /// Fetches within the minute that began at the first member.
 type Count = Mutex<(Timestamp, u32)>;
+
+/// How often anybody may be asked.
+#[derive(Clone)]
+struct Turns {
+    hosts: Cache<String, Arc<Count>>,
+    all: Arc<Count>,
+    at_once: Arc<Semaphore>,
+}
+
+impl Turns {
+    fn new(bounds: &Bounds) -> Self {
+        Self {
+            hosts: Cache::new(bounds.max_kept),
+            all: Arc::new(Mutex::new((Timestamp::from_seconds(0), 0))),
+            at_once: Arc::new(Semaphore::new(bounds.at_once)),
+        }
+    }
+
+    /// One of them, held until it is dropped.
+    async fn take(&self, url: &Url, bounds: &Bounds, now: Timestamp) -> Result<SemaphorePermit<'_>, DocumentError> {
+        let host = url.host_str().unwrap_or_default().to_owned();
+        let begun = async { Arc::new(Mutex::new((now, 0))) };
+        let of_host = self.hosts.get_with(host, begun).await;
+        count(&of_host, bounds.host_per_minute, now).await?;
+        count(&self.all, bounds.all_per_minute, now).await?;
+        self.at_once.try_acquire().map_err(|_busy| DocumentError::TooMany(1))
+    }
+}
 
 /// The documents of one kind. Cheap to clone; the clones share what is kept.
 #[derive(Clone)]
@@ -94,9 +141,10 @@ pub struct Documents<T: Send + Sync + 'static> {
     bounds: Bounds,
     read: Read<T>,
     kept: Cache<String, Arc<Kept<T>>>,
-    hosts: Cache<String, Arc<Count>>,
-    all: Arc<Count>,
-    at_once: Arc<Semaphore>,
+    /// Apart from what is kept of each URL, where strangers can put as many failures as they like.
+    good: Cache<String, Arc<Good<T>>>,
+    strangers: Turns,
+    known: Turns,
 }
 
 impl<T: Send + Sync + 'static> fmt::Debug for Documents<T> {
@@ -109,19 +157,18 @@ impl<T: Send + Sync + 'static> Documents<T> {
     /// Documents that `read` reads.
     #[must_use]
     pub fn new(fetch: Fetch, bounds: Bounds, read: Read<T>) -> Self {
-        let begun = || Mutex::new((Timestamp::from_seconds(0), 0));
         Self {
             kept: Cache::new(bounds.max_kept),
-            hosts: Cache::new(bounds.max_kept),
-            all: Arc::new(begun()),
-            at_once: Arc::new(Semaphore::new(bounds.at_once)),
+            good: Cache::new(bounds.max_kept),
+            strangers: Turns::new(&bounds),
+            known: Turns::new(&bounds),
             fetch,
             bounds,
             read,
         }
     }
 
-    /// The document at a URL: the one that is kept, or else a new one.
+    /// The document at a URL: the one that is kept, or else a new one, or else the last good one.
     ///
     /// # Errors
     /// See [`DocumentError`]. A refused document is asked for again after the pause.
@@ -135,17 +182,35 @@ impl<T: Send + Sync + 'static> Documents<T> {
     }
 
     async fn fetched(&self, url: &Url, now: Timestamp) -> Arc<Kept<T>> {
-        let (outcome, age) = match self.fetch_new(url, now).await {
-            Ok((document, age)) => (Ok(Arc::new(document)), age),
-            Err(error) => (Err(error), self.bounds.pause),
-        };
-        Arc::new(Kept { outcome, until: now.plus(age) })
+        let last = self.good.get(url.as_str()).await.filter(|good| now < good.taken_until);
+        let kept = |outcome, until| Arc::new(Kept { outcome, until });
+        if let Some(fresh) = last.as_ref().filter(|good| now < good.fresh_until) {
+            return kept(Ok(fresh.document.clone()), fresh.fresh_until);
+        }
+        let turns = if last.is_some() { &self.known } else { &self.strangers };
+        let pause = now.plus(self.bounds.pause);
+        match (self.fetch_new(url, turns, now).await, last) {
+            (Ok((document, age)), _) => {
+                let (document, fresh_until) = (Arc::new(document), now.plus(age));
+                let taken_until = fresh_until.plus(self.bounds.stale);
+                let good = Good { document: document.clone(), fresh_until, taken_until };
+                self.good.insert(url.as_str().to_owned(), Arc::new(good)).await;
+                kept(Ok(document), fresh_until)
+            }
+            (Err(error), Some(last)) if error.is_passing() => {
+                tracing::debug!(%url, %error, "the last good document is taken");
+                kept(Ok(last.document.clone()), pause.min(last.taken_until))
+            }
+            (Err(error), _) => {
+                self.good.invalidate(url.as_str()).await;
+                kept(Err(error), pause)
+            }
+        }
     }
 
-    async fn fetch_new(&self, url: &Url, now: Timestamp) -> Result<(T, TimeDelta), DocumentError> {
+    async fn fetch_new(&self, url: &Url, turns: &Turns, now: Timestamp) -> Result<(T, TimeDelta), DocumentError> {
         self.judge(url)?;
-        self.count(url, now).await?;
-        let turn = self.at_once.try_acquire().map_err(|_busy| DocumentError::TooMany(1))?;
+        let turn = turns.take(url, &self.bounds, now).await?;
         let answer = self.ask(url).await?;
         drop(turn);
         check_form(&answer, &self.bounds)?;
@@ -173,17 +238,12 @@ impl<T: Send + Sync + 'static> Documents<T> {
                 tracing::debug!(?error, "a document was not fetched");
                 Err(unreachable(error.to_string()))
             }
-            Ok(Ok(answer)) if answer.status >= 500 => Err(unreachable(format!("its host answered {}", answer.status))),
+            // 429 (RFC 6585 §4): the host has enough of us, whatever stands there.
+            Ok(Ok(answer)) if answer.status >= 500 || answer.status == 429 => {
+                Err(unreachable(format!("its host answered {}", answer.status)))
+            }
             Ok(Ok(answer)) => Ok(answer),
         }
-    }
-
-    async fn count(&self, url: &Url, now: Timestamp) -> Result<(), DocumentError> {
-        let host = url.host_str().unwrap_or_default().to_owned();
-        let begun = async { Arc::new(Mutex::new((now, 0))) };
-        let of_host = self.hosts.get_with(host, begun).await;
-        take_turn(&of_host, self.bounds.host_per_minute, now).await?;
-        take_turn(&self.all, self.bounds.all_per_minute, now).await
     }
 
     /// RFC 9111 §5.2.2, as far as it matters to us: `max-age`, `no-store` and `no-cache`.
@@ -219,7 +279,7 @@ fn check_form(answer: &Incoming, bounds: &Bounds) -> Result<(), DocumentError> {
     Ok(())
 }
 
-async fn take_turn(count: &Count, most: u32, now: Timestamp) -> Result<(), DocumentError> {
+async fn count(count: &Count, most: u32, now: Timestamp) -> Result<(), DocumentError> {
     let minute = TimeDelta::minutes(1);
     let mut count = count.lock().await;
     let (begun, taken) = *count;

@@ -21,6 +21,29 @@ on_both! {
         assert_eq!(serving.stop(), Some(0));
     }
 
+    async fn documents_on_loopback_addresses_are_for_a_provider_on_the_same_machine_alone(db: TestDb) {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(run(folder.path(), &["init"]).status.success());
+        let tries = |command: &[&str], base: &str, on: &str| {
+            let mut command = program(folder.path(), command);
+            command.env("PORTREEVE__DATABASE__URL", db.settings().url.expose_secret());
+            command.env("PORTREEVE__SERVER__BASE_URL", base).env("PORTREEVE__WIRE__GENERIC_CIMD_LOOPBACK", on);
+            command.output().unwrap()
+        };
+        for public in ["https://desk.example.com", "https://192.0.2.1", "https://localhost.example.com"] {
+            for command in [["config", "check"].as_slice(), &["serve"]] {
+                let output = tries(command, public, "true");
+                assert_eq!(output.status.code(), Some(5), "{public} {command:?}: {}", told(&output));
+                assert!(told(&output).contains("`wire.generic_cimd_loopback` is for development"), "{}", told(&output));
+            }
+            assert_eq!(tries(&["config", "check"], public, "false").status.code(), Some(0), "{public}");
+        }
+        for own in ["", "http://127.0.0.1:8080", "http://localhost:8080", "http://[::1]:8080"] {
+            let output = tries(&["config", "check"], own, "true");
+            assert_eq!(output.status.code(), Some(0), "{own}: {}", told(&output));
+        }
+    }
+
     async fn the_books_are_checked_while_somebody_writes_and_only_of_accounts_that_exist(db: TestDb) {
         let folder = tempfile::tempdir().unwrap();
         let audit = |more: &[&str]| {

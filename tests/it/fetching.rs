@@ -243,6 +243,67 @@ async fn a_host_and_all_hosts_are_asked_only_so_often() {
     }
 }
 
+#[tokio::test]
+async fn a_good_document_is_taken_for_a_day_while_its_host_cannot_be_asked() {
+    for failure in
+        [answer("503 Service Unavailable", "", b""), answer("429 Too Many Requests", "", b""), SILENCE.to_vec()]
+    {
+        let host = Host::start(good("")).await;
+        let documents = documents(Bounds { deadline: Duration::from_millis(200), ..Bounds::default() });
+        documents.get(&host.url, NOW).await.unwrap();
+        host.says(failure);
+        for _ in 0..20 {
+            documents.get(&host.url, NOW.plus(TimeDelta::minutes(5))).await.unwrap();
+        }
+        assert_eq!(host.asked(), 2, "after a failure nobody fetches for a moment");
+        documents
+            .get(&host.url, NOW.plus(TimeDelta::minutes(5) + TimeDelta::hours(24) - TimeDelta::seconds(1)))
+            .await
+            .unwrap();
+        let over = documents.get(&host.url, NOW.plus(TimeDelta::minutes(5) + TimeDelta::hours(24))).await;
+        assert!(matches!(over, Err(DocumentError::Unreachable(_))), "{over:?}");
+        host.says(good(""));
+        documents.get(&host.url, NOW.plus(TimeDelta::hours(25))).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_document_that_is_gone_or_wrong_is_not_taken_any_longer() {
+    let wrong = answer("200 OK", "content-type: application/json\r\n", b"{");
+    for gone in [answer("404 Not Found", "", b""), answer("410 Gone", "", b""), wrong] {
+        let host = Host::start(good("")).await;
+        let documents = documents(Bounds::default());
+        documents.get(&host.url, NOW).await.unwrap();
+        host.says(gone);
+        refusal(documents.get(&host.url, NOW.plus(TimeDelta::minutes(5))).await);
+        // Nor when its host fails after that.
+        host.says(answer("503 Service Unavailable", "", b""));
+        let after = documents.get(&host.url, NOW.plus(TimeDelta::minutes(6))).await;
+        assert!(matches!(after, Err(DocumentError::Unreachable(_))), "{after:?}");
+    }
+}
+
+#[tokio::test]
+async fn whoever_names_urls_that_lead_nowhere_uses_up_no_turn_of_what_was_good_before() {
+    for bounds in [
+        Bounds { host_per_minute: 3, ..Bounds::default() },
+        Bounds { all_per_minute: 3, max_kept: 4, ..Bounds::default() },
+    ] {
+        let host = Host::start(good("")).await;
+        let documents = documents(bounds);
+        documents.get(&host.url, NOW).await.unwrap();
+        let later = NOW.plus(TimeDelta::minutes(5));
+        host.says(answer("404 Not Found", "", b""));
+        for name in 0..50 {
+            documents.get(&host.url.join(&format!("/{name}")).unwrap(), later).await.unwrap_err();
+        }
+        assert_eq!(host.asked(), 4);
+        host.says(answer("200 OK", "content-type: application/json\r\n", br#"{"a":2}"#));
+        assert_eq!(*documents.get(&host.url, later).await.unwrap(), json!({"a": 2}), "it is fetched anew");
+        assert_eq!(host.asked(), 5);
+    }
+}
+
 /// Answers what it is told to, and counts.
 struct Liar {
     answers: Mutex<Vec<Vec<IpAddr>>>,

@@ -118,6 +118,7 @@ on_both! {
             ("of tomorrow", good().issued_at(now.plus(TimeDelta::seconds(61)))),
             ("good for an hour", good().expires_at(now.plus(TimeDelta::hours(1)))),
             ("begins later", good().claim("nbf", json!(now.seconds() + 61))),
+            ("of somebody who will log in later", good().claim("auth_time", json!(now.seconds() + 61))),
             ("another client's", good().claim("client_id", json!(other.id))),
             ("no client", good().claim("client_id", Value::Null)),
             ("no jti", good().claim("jti", Value::Null)),
@@ -133,6 +134,25 @@ on_both! {
         refused(&presents(&client, &mint(&app, &good().claim("scope", json!("admin")))).await, 400, "invalid_scope");
         assert_eq!(counts(&app).await, (0, 0, 0));
         presents(&client, &mint(&app, &good().claim("aud", json!([app.base])))).await.expect_status(200);
+        app.stop().await;
+    }
+
+    async fn a_log_in_of_tomorrow_is_believed_of_no_assertion(db: TestDb) {
+        let app = TestApp::start(&db).await;
+        let client = client(&app).await;
+        let at = |seconds: i64| json!(app.now().seconds() + seconds);
+        for (seconds, status) in [(61, 400), (86_400, 400), (i64::MAX / 2, 400), (60, 200), (-60, 200)] {
+            let about = user(&format!("u{seconds}"));
+            let of_client = presents(&client, &mint(&app, &jag(&app, &client, &about).claim("auth_time", at(seconds)))).await;
+            let id_token = mint(&app, &IdTokenSpec::of(&user(&format!("v{seconds}"))).claim("jti", json!(fresh_key())).claim("auth_time", at(seconds)));
+            let of_itself = app.stranger().post_form("/oauth/token", &[("grant_type", GRANT), ("assertion", &id_token)]).await;
+            for answer in [of_client, of_itself] {
+                assert_eq!(answer.status(), status, "{seconds}: {}", answer.text());
+                if status == 400 {
+                    refused(&answer, 400, "invalid_grant");
+                }
+            }
+        }
         app.stop().await;
     }
 

@@ -2,8 +2,11 @@
 //! them.
 
 use chrono::TimeDelta;
+use diesel::{QueryResult, RunQueryDsl as _, sql_query};
 use portreeve::app::HOUSE;
 use portreeve::authorization;
+use portreeve::clock::Timestamp;
+use portreeve::db::{DbConnection, DbError};
 use portreeve::signing::{Algorithm, KeyPurpose, SigningKey};
 use serde_json::{Value, json};
 
@@ -28,6 +31,19 @@ fn document(host: &Receiver) -> Value {
 
 async fn registers(app: &TestApp, document: &Value) -> Answer {
     app.stranger().post("/oauth/register", document).await
+}
+
+/// All but two places are taken by copies of the client `like`, registered at `now`.
+#[expect(clippy::disallowed_methods, reason = "ten thousand rows in one statement; nothing here is hot")]
+fn fill_up(conn: &mut DbConnection, like: &str, now: Timestamp) -> QueryResult<()> {
+    let fill = format!(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {}) \
+         INSERT INTO clients (id, origin, metadata, introspects, created_at, last_used_at) \
+         SELECT 'client_' || i, origin, metadata, introspects, {now}, {now} FROM n, clients WHERE clients.id = '{like}'",
+        authorization::MAX_DYNAMIC - 2,
+        now = now.micros(),
+    );
+    sql_query(fill).execute(conn).map(drop)
 }
 
 on_both! {
@@ -84,6 +100,30 @@ on_both! {
         app.pass(TimeDelta::seconds(6));
         host.answers(200, &good);
         client.page(&[]).await;
+        app.stop().await;
+    }
+
+    async fn strangers_who_name_other_paths_of_its_host_lock_no_client_out(db: TestDb) {
+        let app = TestApp::start_with(&db, &HERE).await;
+        let host = Receiver::start();
+        host.answers(200, &document(&host));
+        let client = documented(&app, &host);
+        client.page(&[]).await;
+        app.pass(TimeDelta::minutes(6));
+        for name in 0..40 {
+            let stranger = OAuthClient { app: &app, http: app.stranger(), id: format!("{}/{name}", host.url), secret: None };
+            stranger.authorize(&[]).await.expect_status(400);
+        }
+        assert_eq!(host.seen().len(), 31, "the host is asked thirty times for them, and no more");
+        client.page(&[]).await;
+        assert_eq!(host.seen().len(), 32, "and for the client as if they were not there");
+        // A host that fails takes no client away; one that says that it is gone does.
+        host.answers(503, &json!({}));
+        app.pass(TimeDelta::hours(12));
+        client.page(&[]).await;
+        host.answers(404, &json!({}));
+        app.pass(TimeDelta::seconds(6));
+        client.authorize(&[]).await.expect_status(400);
         app.stop().await;
     }
 
@@ -180,6 +220,56 @@ on_both! {
         clients[1].authorize(&[]).await.expect_status(400);
         clients[0].page(&[]).await;
         kept.page(&[]).await;
+        app.stop().await;
+    }
+
+    async fn where_there_is_no_room_the_oldest_registration_that_nobody_used_makes_room(db: TestDb) {
+        let app = TestApp::start_with(&db, &OPEN).await;
+        let ada = app.agent().await;
+        let body = json!({"redirect_uris": [REDIRECT]});
+        let registered = async || {
+            let registered = registers(&app, &body).await.expect_status(201).json();
+            OAuthClient { app: &app, http: app.stranger(), id: text(&registered, "client_id").to_owned(), secret: None }
+        };
+        let (used, oldest) = (registered().await, registered().await);
+        app.pass(TimeDelta::seconds(1));
+        used.tokens(&ada).await;
+        // Everything else is full of clients that were registered a second later.
+        let (now, id) = (app.now(), oldest.id.clone());
+        app.app().db.write(HOUSE, move |conn| Ok::<_, DbError>(fill_up(conn, &id, now)?)).await.unwrap();
+        app.pass(TimeDelta::minutes(59));
+        refused(&registers(&app, &body).await, 503, "temporarily_unavailable");
+        oldest.page(&[]).await;
+        app.pass(TimeDelta::minutes(1));
+        registered().await.page(&[]).await;
+        oldest.authorize(&[]).await.expect_status(400);
+        used.page(&[]).await;
+        // One place for one client: whoever is a second younger is there until their hour is over.
+        refused(&registers(&app, &body).await, 503, "temporarily_unavailable");
+        app.pass(TimeDelta::seconds(2));
+        registered().await.page(&[]).await;
+        used.page(&[]).await;
+        app.stop().await;
+    }
+
+    async fn of_a_registration_only_what_is_needed_is_kept_and_no_more_than_8_kib(db: TestDb) {
+        let app = TestApp::start_with(&db, &OPEN).await;
+        let key = SigningKey::generate(KeyPurpose::ClientAssertion, Algorithm::Es256).unwrap().0;
+        let mut public = json!(key.public());
+        public["x5c"] = json!(["A".repeat(20_000)]);
+        public["x5u"] = json!("https://a.example/certificate");
+        public["key_ops"] = json!(["verify"]);
+        let body = json!({"redirect_uris": [REDIRECT], "token_endpoint_auth_method": "private_key_jwt", "jwks": {"keys": [public]}});
+        let registered = registers(&app, &body).await.expect_status(201).json();
+        let kept = registered["jwks"]["keys"][0].as_object().unwrap();
+        let names: Vec<&str> = kept.keys().map(String::as_str).collect();
+        assert!(names.iter().all(|name| ["alg", "crv", "kid", "kty", "use", "x", "y"].contains(name)), "{names:?}");
+        assert_eq!((&kept["x"], &kept["y"]), (&public["x"], &public["y"]));
+        let long: Vec<String> = (0..16).map(|n| format!("https://agent.example/{}/{n}", "a".repeat(600))).collect();
+        let answer = registers(&app, &json!({"redirect_uris": long})).await;
+        refused(&answer, 400, "invalid_client_metadata");
+        assert!(text(&answer.json(), "error_description").contains("8192 bytes: give fewer or shorter `redirect_uris`"));
+        registers(&app, &json!({"redirect_uris": long[..10]})).await.expect_status(201);
         app.stop().await;
     }
 

@@ -122,6 +122,44 @@ on_both! {
         app.stop().await;
     }
 
+    async fn limits_that_are_stated_where_no_human_sees_them_are_refused_before_anything_is_used_up(db: TestDb) {
+        let app = TestApp::start_with(&db, &[("oauth.device_flow", "true")]).await;
+        let ada = app.agent().await;
+        let client = OAuthClient::public(&app).await;
+        let details = r#"[{"type":"spend","amount":"1.00","currency":"USD"}]"#;
+        let assertion = app.id_token(&user("carol"));
+        let code = client.code(&ada).await;
+        let redeems = [("grant_type", "authorization_code"), ("code", code.as_str()), ("code_verifier", VERIFIER), ("redirect_uri", REDIRECT)];
+        let asserts = [("grant_type", JWT_BEARER), ("assertion", assertion.as_str())];
+        let with = |fields: &[(&'static str, &str)], details: &str| -> Vec<(&'static str, String)> {
+            let more = [("authorization_details", details)];
+            fields.iter().copied().chain(more).map(|(name, value)| (name, value.to_owned())).collect()
+        };
+        let asks = async |fields: &[(&'static str, &str)], details: &str| {
+            let fields = with(fields, details);
+            let fields: Vec<_> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            client.token(&fields).await
+        };
+        for wrong in [details, "{}", "[[]]", "[null]", "null", "0", "x", "[]]"] {
+            bad(&asks(&redeems, wrong).await, "invalid_authorization_details", wrong);
+        }
+        bad(&asks(&asserts, details).await, "invalid_authorization_details", "an assertion");
+        let answer = asks(&redeems, details).await.json();
+        for place in ["/oauth/par", "/oauth/authorize"] {
+            assert!(text(&answer, "error_description").contains(place), "{answer}");
+        }
+        // Nothing was used up; to state none is to state none.
+        let tokens = asks(&redeems, "[]").await.expect_status(200).json();
+        let refreshes = [("grant_type", "refresh_token"), ("refresh_token", text(&tokens, "refresh_token"))];
+        for grant in ["client_credentials", "urn:ietf:params:oauth:grant-type:device_code", "password"] {
+            bad(&asks(&[("grant_type", grant)], details).await, "invalid_authorization_details", grant);
+        }
+        bad(&asks(&refreshes, details).await, "invalid_authorization_details", "a refresh token");
+        asks(&refreshes, " [ ] ").await.expect_status(200);
+        app.stranger().post_form("/oauth/token", &asserts).await.expect_status(200);
+        app.stop().await;
+    }
+
     async fn a_client_uses_the_grants_that_it_is_registered_for_and_no_others(db: TestDb) {
         let app = TestApp::start(&db).await;
         let ada = app.agent().await;

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::harness::app::{TestApp, user};
 use crate::harness::browser::Browser;
 use crate::harness::oauth::{CHALLENGE, OAuthClient, REDIRECT, VERIFIER, answered, form, refused, text, works};
+use crate::harness::receiver::Receiver;
 use crate::proofs::Holder;
 
 /// Where the browser is led that asks for a page: it must be a redirect that tells nobody where it came from.
@@ -186,6 +187,42 @@ on_both! {
             let answer = answered(&client.authorize(&[(name, value)]).await, REDIRECT);
             assert_eq!((text(&answer, "error"), text(&answer, "state")), (code, "st-1"), "{name}={value}");
             assert_eq!(text(&answer, "iss"), app.base, "also an error says who sends it (RFC 9207)");
+        }
+        app.stop().await;
+    }
+
+    async fn nobody_is_sent_on_to_a_program_that_nobody_checked_before_they_did_anything(db: TestDb) {
+        let app = TestApp::start_with(&db, &[("oauth.dynamic_registration", "true"), ("wire.generic_cimd_loopback", "true")]).await;
+        let local = "http://127.0.0.1/cb";
+        let registered = app.stranger().post("/oauth/register", &json!({"redirect_uris": [REDIRECT, local]})).await.expect_status(201).json();
+        let host = Receiver::start();
+        host.answers(200, &json!({"client_id": host.url, "redirect_uris": [REDIRECT, local]}));
+        for id in [text(&registered, "client_id"), host.url.as_str()] {
+            let client = OAuthClient { app: &app, http: app.stranger(), id: id.to_owned(), secret: None };
+            for (name, value, code) in [
+                ("prompt", "none", "interaction_required"),
+                ("response_type", "token", "unsupported_response_type"),
+                ("scope", "admin", "invalid_scope"),
+                ("code_challenge", "", "invalid_request"),
+                ("request", "a.b.c", "request_not_supported"),
+            ] {
+                let answer = client.authorize(&[(name, value)]).await;
+                let page = answer.text();
+                assert_eq!(answer.status(), 400, "{id}: {name}={value}: {page}");
+                assert!(!answer.has_header("location") && !answer.has_header("refresh") && !page.contains("http-equiv"), "{page}");
+                assert_eq!((answer.header("referrer-policy"), answer.header("cache-control")), ("same-origin", "no-store"));
+                assert!(page.contains("agent.example") && page.contains(code), "it names where and why: {page}");
+                // The link is the address to which anybody else is redirected.
+                let link = page.split('"').find(|part| part.starts_with(REDIRECT)).expect("a link");
+                let link: url::Url = link.replace("&#38;", "&").replace("&amp;", "&").parse().unwrap();
+                let told = |wanted: &str| link.query_pairs().find(|(name, _)| name == wanted).map(|(_, value)| value.into_owned());
+                assert_eq!([told("error"), told("state"), told("iss")].map(Option::unwrap), [code, "st-1", app.base.as_str()], "{link}");
+                // Their own machine is nobody else's.
+                let answer = answered(&client.authorize(&[(name, value), ("redirect_uri", "http://127.0.0.1:4711/cb")]).await, "http://127.0.0.1:4711/cb");
+                assert_eq!(text(&answer, "error"), code);
+            }
+            // A request without a mistake goes on to the page that asks, as ever.
+            client.page(&[]).await;
         }
         app.stop().await;
     }

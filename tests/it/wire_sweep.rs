@@ -6,12 +6,15 @@ use portreeve::account;
 use portreeve::app::HOUSE;
 use portreeve::authorization;
 use portreeve::db::DbError;
-use portreeve::db::schema::{account_openings, account_requests, authorization_codes, refresh_tokens};
+use portreeve::db::schema::{
+    account_openings, account_requests, authorization_codes, authorization_requests, refresh_tokens,
+};
 use portreeve::orchestrator::ExistingAccount;
 use portreeve::simulator::User;
 use serde_json::json;
 
 use crate::harness::app::{TestApp, user};
+use crate::harness::oauth::{CHALLENGE, OAuthClient, REDIRECT};
 use crate::harness::wire::WireAgent;
 use crate::wire_accounts::{another, page_of};
 
@@ -56,6 +59,32 @@ on_both! {
         assert_eq!(left(&app, 1000).await, [0, 0, 0, 0]);
         let dead = agent.token(&again).await;
         assert_eq!((dead.status(), &dead.json()["error"]), (400, &json!("invalid_grant")));
+        app.stop().await;
+    }
+
+    async fn a_request_that_nobody_decided_is_forgotten_an_hour_after_its_end_and_an_answered_one_a_day_after(db: TestDb) {
+        let app = TestApp::start(&db).await;
+        let ada = app.agent().await;
+        let client = OAuthClient::public(&app).await;
+        client.code(&ada).await;
+        client.page(&[]).await;
+        client.post("/oauth/par", &[("response_type", "code"), ("redirect_uri", REDIRECT),
+            ("code_challenge", CHALLENGE), ("code_challenge_method", "S256")]).await.expect_status(201);
+        let of_clients = async || {
+            left(&app, 1).await;
+            let counted = app.app().db.read(|conn| Ok::<i64, DbError>(authorization_requests::table.count().get_result(conn)?));
+            counted.await.unwrap()
+        };
+        app.pass(TimeDelta::hours(1) + TimeDelta::seconds(90));
+        assert_eq!(of_clients().await, 3, "one that was pushed is over after ninety seconds, one that was shown after ten minutes");
+        app.pass(TimeDelta::seconds(1));
+        assert_eq!(of_clients().await, 2);
+        app.pass(TimeDelta::seconds(510));
+        assert_eq!(of_clients().await, 1, "the answered one is known as such");
+        app.pass(TimeDelta::hours(23) - TimeDelta::seconds(1));
+        assert_eq!(of_clients().await, 1);
+        app.pass(TimeDelta::seconds(1));
+        assert_eq!(of_clients().await, 0);
         app.stop().await;
     }
 }

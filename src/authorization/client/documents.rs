@@ -36,7 +36,7 @@ impl DocumentError {
     /// Whether the same document may be had later.
     #[must_use]
     pub fn is_passing(&self) -> bool {
-        matches!(self, Self::Document(fetch::DocumentError::Unreachable(_) | fetch::DocumentError::TooMany(_)))
+        matches!(self, Self::Document(error) if error.is_passing())
     }
 }
 

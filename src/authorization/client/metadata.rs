@@ -1,6 +1,6 @@
 //! What a client says of itself (RFC 7591 §2): the same members whoever wrote them, read with the same rules.
 
-use jsonwebtoken::jwk::{AlgorithmParameters, ThumbprintHash};
+use jsonwebtoken::jwk::{AlgorithmParameters, CommonParameters, ThumbprintHash};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use url::Url;
@@ -298,11 +298,18 @@ pub(super) fn read_set(set: &Value) -> Result<Vec<VerifyingKey>, MetadataError> 
             return Err(wrong("jwks", "it holds a key that is no public one"));
         }
         match serde_json::from_value::<VerifyingKey>(key.clone()) {
-            Ok(key) if !matches!(key.algorithm, AlgorithmParameters::OctetKey(_)) => good.push(key),
+            Ok(key) if !matches!(key.algorithm, AlgorithmParameters::OctetKey(_)) => good.push(bare(key)),
             _ => {}
         }
     }
     if good.is_empty() { Err(wrong("jwks", "it has no key that can verify")) } else { Ok(good) }
+}
+
+/// A key with what verifying needs: certificates (RFC 7517 §4.6 to §4.9) are nothing that anybody here reads.
+fn bare(key: VerifyingKey) -> VerifyingKey {
+    let CommonParameters { public_key_use, key_algorithm, key_id, .. } = key.common;
+    let common = CommonParameters { public_key_use, key_algorithm, key_id, ..CommonParameters::default() };
+    VerifyingKey { common, ..key }
 }
 
 #[cfg(test)]

@@ -166,6 +166,14 @@ impl Client {
         }
     }
 
+    /// Whether a human may be sent to `redirect_uri` before they did anything here: if the operator knows the client, or the
+    /// address is the human's own machine. Anybody else would have a link of ours that leads wherever they like (RFC 9700
+    /// §4.11.2).
+    #[must_use]
+    pub fn may_be_sent_to_unasked(&self, redirect_uri: &str) -> bool {
+        self.origin == ClientOrigin::Operator || !redirect_uri.starts_with("https://")
+    }
+
     /// Names what a human's decision about it rests on. Another digest is another client.
     #[must_use]
     pub fn digest(&self) -> String {

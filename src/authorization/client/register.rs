@@ -1,5 +1,5 @@
 //! Clients come and go: by the operator's word, or by their own (RFC 7591), which is bounded, untrusted, and forgotten
-//! when nobody uses it.
+//! when nobody uses it, sooner when its place is needed.
 
 use chrono::TimeDelta;
 use serde_json::json;
@@ -12,8 +12,12 @@ use crate::db::{DbConnection, DbError};
 use crate::ids::{AccountId, ClientId};
 use crate::secret::{NoRandomness, Secret};
 
-/// The most clients that registered themselves, at one time.
+/// The most clients that registered themselves, at one time. One more takes the place of the oldest that was never used.
 pub const MAX_DYNAMIC: i64 = 10_000;
+/// How long nobody takes the place of a client that was never used: its human may be about to answer.
+const UNUSED_AT_LEAST: TimeDelta = TimeDelta::hours(1);
+/// The longest metadata that is kept of a client that nobody checked, in bytes.
+const MAX_METADATA: usize = 8 * 1024;
 /// After how long without use such a client is forgotten.
 pub const UNUSED_LIFETIME: TimeDelta = TimeDelta::days(30);
 
@@ -45,6 +49,12 @@ pub enum RegisterError {
     /// There is no room for another that nobody checked.
     #[error("too many clients have registered themselves")]
     Full,
+    /// What it says of itself is too long to be kept.
+    #[error(
+        "the metadata has more than {MAX_METADATA} bytes: give fewer or shorter `redirect_uris`, or `jwks_uri` in the \
+         place of `jwks`"
+    )]
+    TooLong,
     /// There is no such client.
     #[error("there is no such client")]
     Unknown,
@@ -96,8 +106,11 @@ fn fact(client: &str, actor: &str, action: &'static str, detail: serde_json::Val
 /// # Errors
 /// See [`RegisterError`].
 pub fn register(conn: &mut DbConnection, client: &Client, now: Timestamp) -> Result<(), RegisterError> {
-    if client.origin == ClientOrigin::Registration && store::count(conn, ClientOrigin::Registration)? >= MAX_DYNAMIC {
-        return Err(RegisterError::Full);
+    if client.origin == ClientOrigin::Registration {
+        if store::written(&client.metadata)?.len() > MAX_METADATA {
+            return Err(RegisterError::TooLong);
+        }
+        make_room(conn, now)?;
     }
     store::insert(conn, client)?;
     if client.origin == ClientOrigin::Operator {
@@ -105,6 +118,17 @@ pub fn register(conn: &mut DbConnection, client: &Client, now: Timestamp) -> Res
         audit::append(conn, &fact(&client.id, "operator", "client.registered", detail), now)?;
     }
     Ok(())
+}
+
+/// Room for one more that nobody checked. Whoever fills it up with clients that nobody uses keeps nobody out for longer
+/// than an hour.
+fn make_room(conn: &mut DbConnection, now: Timestamp) -> Result<(), RegisterError> {
+    let excess = store::count(conn, ClientOrigin::Registration)? - MAX_DYNAMIC + 1;
+    if excess <= 0 {
+        return Ok(());
+    }
+    let gone = store::delete_never_used(conn, ClientOrigin::Registration, now.minus(UNUSED_AT_LEAST), excess)?;
+    if i64::try_from(gone).is_ok_and(|gone| gone >= excess) { Ok(()) } else { Err(RegisterError::Full) }
 }
 
 /// The clients after `after`, in the order of their ids, at most `limit`.

@@ -45,9 +45,13 @@ impl TryFrom<ClientRow> for Client {
     }
 }
 
+/// Metadata as it is kept.
+pub(super) fn written(metadata: &ClientMetadata) -> QueryResult<String> {
+    serde_json::to_string(metadata).map_err(|error| diesel::result::Error::SerializationError(error.into()))
+}
+
 pub(super) fn insert(conn: &mut DbConnection, client: &Client) -> QueryResult<()> {
-    let metadata = serde_json::to_string(&client.metadata)
-        .map_err(|error| diesel::result::Error::SerializationError(error.into()))?;
+    let metadata = written(&client.metadata)?;
     diesel::insert_into(clients::table)
         .values((
             clients::id.eq(&client.id),
@@ -119,4 +123,25 @@ pub(super) fn delete_unused(
         .load(conn)?;
     let unused = clients::table.filter(clients::id.eq_any(unused)).filter(clients::last_used_at.lt(before));
     diesel::delete(unused).execute(conn)
+}
+
+/// The oldest that were never used, of those from before `before`, at most `limit`.
+pub(super) fn delete_never_used(
+    conn: &mut DbConnection,
+    origin: ClientOrigin,
+    before: Timestamp,
+    limit: i64,
+) -> QueryResult<usize> {
+    let oldest: Vec<String> = clients::table
+        .filter(clients::origin.eq(origin.as_str()))
+        .filter(clients::last_used_at.eq(clients::created_at))
+        .filter(clients::last_used_at.lt(before))
+        .order((clients::last_used_at, clients::id))
+        .limit(limit)
+        .select(clients::id)
+        .load(conn)?;
+    // Whoever is used at this moment stays.
+    let oldest =
+        clients::table.filter(clients::id.eq_any(oldest)).filter(clients::last_used_at.eq(clients::created_at));
+    diesel::delete(oldest).execute(conn)
 }

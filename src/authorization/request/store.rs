@@ -107,13 +107,17 @@ pub(in crate::authorization) fn decide_request(
     Ok(changed == 1)
 }
 
+/// Those whose time ended before `undecided` and that nobody decided, and all whose time ended before `end`, which is
+/// earlier.
 pub(in crate::authorization) fn delete_ended_before(
     conn: &mut DbConnection,
-    end: Timestamp,
+    (undecided, end): (Timestamp, Timestamp),
     limit: i64,
 ) -> QueryResult<usize> {
+    let nobodys = authorization_requests::decided_at.is_null();
     let ended: Vec<SecretHash> = authorization_requests::table
-        .filter(authorization_requests::expires_at.lt(end))
+        .filter(authorization_requests::expires_at.lt(undecided))
+        .filter(nobodys.or(authorization_requests::expires_at.lt(end)))
         .limit(limit)
         .select(authorization_requests::handle_hash)
         .load(conn)?;

@@ -27,6 +27,7 @@ mod overview;
 mod owner;
 mod problem;
 mod resources;
+mod sent_back;
 mod sidecars;
 
 #[cfg(test)]
@@ -52,4 +53,5 @@ pub use overview::{LedgerPart, MainPart, OverviewPage, Provisional};
 pub use owner::{AccountPage, ClosePage, ExportPage, ResourcePage};
 pub use problem::{ProblemDoc, ProblemIndexPage, ProblemPage};
 pub use resources::{ResourceCharge, ResourceRow, Resources};
+pub use sent_back::SentBackPage;
 pub use sidecars::{SidecarPage, SidecarRow, SidecarThing, SidecarsPage};

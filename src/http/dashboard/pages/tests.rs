@@ -559,10 +559,18 @@ fn every_page() -> Vec<(&'static str, String)> {
         ("device-hostile", rendered(&device(Some(HOSTILE)))),
         ("consent-waits", rendered(&consent_waits("Codex Seven"))),
         ("consent-waits-hostile", rendered(&consent_waits(HOSTILE))),
+        ("sent-back", rendered(&sent_back("agent.example", "`scope` holds nothing."))),
+        ("sent-back-hostile", rendered(&sent_back(HOSTILE, HOSTILE))),
         ("consent-needed", rendered(&ConsentNeededPage { frame: nobody() })),
         ("home", rendered(&home("Acme Cloud", four_services()))),
         ("home-hostile", rendered(&home(HOSTILE, vec![service(HOSTILE, HOSTILE, HOSTILE)]))),
     ]
+}
+
+fn sent_back(host: &str, description: &str) -> SentBackPage {
+    let onward = format!("https://{host}/cb?error=invalid_scope");
+    let (host, description) = (host.to_owned(), description.to_owned());
+    SentBackPage { frame: Frame::anonymous("Acme Cloud"), host, error: "invalid_scope", description, onward }
 }
 
 fn hostile_problem() -> ProblemDoc {

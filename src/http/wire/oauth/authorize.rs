@@ -1,20 +1,22 @@
 //! `GET /oauth/authorize`: a browser brings a request. What is wrong with client or redirect URI is shown to the human, and
-//! sent nowhere (RFC 6749 §4.1.2.1); anything else goes back to the client, with `iss` (RFC 9207); what is right goes on
-//! to the page that asks the human.
+//! sent nowhere (RFC 6749 §4.1.2.1); anything else goes back to the client, with `iss` (RFC 9207), or, if nobody here knows
+//! the client, waits for the human to go on by a link (RFC 9700 §4.11.2); what is right goes on to the page that asks the
+//! human.
 
 use actix_web::http::{StatusCode, header};
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Deserialize;
+use url::Url;
 use utoipa::{IntoParams, ToSchema};
 
 use super::client::client_parts;
 use super::plan::priced;
 use crate::app::{App, HOUSE};
 use crate::authorization::{
-    self, Client, ClientError, Params, REQUEST_URI, Target, TargetError, read_request, resolve_client,
+    self, Client, ClientError, Params, REQUEST_URI, Refusal, Target, TargetError, read_request, resolve_client,
 };
-use crate::http::dashboard::pages::{Frame, MessagePage, respond};
+use crate::http::dashboard::pages::{Frame, MessagePage, SentBackPage, respond};
 use crate::http::limit::{Limit, Limits};
 use crate::http::problem::Problem;
 use crate::secret::Secret;
@@ -105,7 +107,8 @@ async fn asker(app: &App, params: &Params) -> Result<Result<Client, HttpResponse
 /// Asks a human to allow a client something. A browser brings the request, and takes the answer back.
 #[utoipa::path(get, path = "/oauth/authorize", tag = "oauth", params(AuthorizeParameters),
     responses((status = 303, description = "To the page that asks the human, or back to the client with an error"),
-        (status = 400, description = "A page: client or redirect URI are not known"),
+        (status = 400, description = "A page: client or redirect URI are not known; or the request has a mistake, and the \
+            human goes back by a link to a client that nobody checked"),
         (status = 401, description = "The page behind asks the human to log in"), (status = 429), (status = 503)))]
 pub(crate) async fn authorize(
     app: Data<App>,
@@ -131,14 +134,33 @@ pub(crate) async fn authorize(
     let request = match read.and_then(|request| priced(&app, request)) {
         Ok(request) => request,
         Err(refusal) => {
-            let error = [("error", refusal.code), ("error_description", refusal.description.as_str())];
-            return Ok(sent_on(&target.with(&error, &app.base_url)));
+            return Ok(sent_back(&app, &client, &target, refusal));
         }
     };
     let (handle, now) = (Secret::generate("oreq")?, app.clock.now());
     let hash = handle.hash();
     app.db.write(HOUSE, move |conn| authorization::keep(conn, &hash, &request, true, now)).await?;
     Ok(sent_on(&format!("/consent/{}", handle.expose())))
+}
+
+/// The client hears of its mistake. Nobody here has done anything yet, perhaps not even meant to come: to an address that
+/// nobody checked, humans go by themselves.
+fn sent_back(app: &App, client: &Client, target: &Target, refusal: Refusal) -> HttpResponse {
+    let error = [("error", refusal.code), ("error_description", refusal.description.as_str())];
+    let onward = target.with(&error, &app.base_url);
+    if client.may_be_sent_to_unasked(&target.redirect_uri) {
+        return sent_on(&onward);
+    }
+    tracing::info!(error = refusal.code, "authorization refused; nobody is sent on unasked");
+    let host = target.redirect_uri.parse::<Url>().ok().and_then(|url| url.host_str().map(str::to_owned));
+    let page = SentBackPage {
+        frame: Frame::anonymous(app.provider_name()),
+        host: host.unwrap_or_else(|| target.redirect_uri.clone()),
+        error: refusal.code,
+        description: refusal.description,
+        onward,
+    };
+    respond(&page, StatusCode::BAD_REQUEST)
 }
 
 fn no_target(app: &App, error: &TargetError) -> HttpResponse {

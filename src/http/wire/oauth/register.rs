@@ -6,7 +6,7 @@ use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Value, json};
 
-use super::refusal::TokenRefusal;
+use super::refusal::{TokenRefusal, bad};
 use crate::app::{App, HOUSE};
 use crate::authorization::{self, ClientMetadata, ClientOrigin, GrantType, NewClient, RegisterError};
 use crate::http::caller::Body;
@@ -40,6 +40,7 @@ pub(crate) async fn register(
     let written = app.db.write(HOUSE, move |conn| authorization::register_client(conn, &client, now)).await;
     written.map_err(|error| match error {
         RegisterError::Db(error) => Problem::from(error).into(),
+        error @ RegisterError::TooLong => bad("invalid_client_metadata", &format!("{error}.")),
         error => TokenRefusal::new(StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable", format!("{error}.")),
     })?;
     let mut answer = registered.client.metadata.to_json();

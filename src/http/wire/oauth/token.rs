@@ -29,6 +29,9 @@ use secrecy::{ExposeSecret as _, SecretString};
 const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 /// The same with a proof of possession (draft-parecki-oauth-jwt-dpop-grant).
 const JWT_DPOP: &str = "urn:ietf:params:oauth:grant-type:jwt-dpop";
+/// Where limits are stated.
+const NO_DETAILS: &str = "Limits are not stated at the token endpoint. Send `authorization_details` to /oauth/par or \
+    /oauth/authorize, where the human sees them; the answer of this endpoint tells which hold.";
 
 /// A token request (RFC 6749 §4.1.3, §4.5, §6).
 #[derive(Debug, Deserialize, ToSchema)]
@@ -41,6 +44,9 @@ pub(crate) struct TokenRequest {
     scope: Option<String>,
     /// The wanted API (RFC 8707).
     resource: Option<String>,
+    /// Refused, unless it is empty or `[]`: limits (RFC 9396) are asked for where a human sees them, at `/oauth/par` or
+    /// `/oauth/authorize`.
+    authorization_details: Option<String>,
     /// The code.
     #[schema(value_type = Option<String>)]
     pub(crate) code: Option<SecretString>,
@@ -140,7 +146,8 @@ pub(crate) fn too_many(grant_type: Option<&str>, limited: Limited) -> HttpRespon
 /// there is none.
 #[utoipa::path(post, path = "/oauth/token", tag = "oauth", request_body(content = TokenRequest, content_type = "application/x-www-form-urlencoded"),
     params(("DPoP" = Option<String>, Header, description = "A proof (RFC 9449): the token is bound to its key.")),
-    responses((status = 200, body = TokenAnswer), (status = 400, description = "RFC 6749 §5.2 error"),
+    responses((status = 200, body = TokenAnswer),
+        (status = 400, description = "RFC 6749 §5.2 error; `invalid_authorization_details` when any are sent"),
         (status = 401, description = "RFC 6749 §5.2 error"), (status = 429), (status = 503)))]
 pub(crate) async fn token(
     app: Data<App>,
@@ -155,6 +162,9 @@ pub(crate) async fn token(
     }
     let (app, now) = (app.as_ref(), app.clock.now());
     let mut request = request;
+    if states_details(request.authorization_details.as_deref()) {
+        return Err(bad("invalid_authorization_details", NO_DETAILS));
+    }
     match request.grant_type.as_deref() {
         Some(JWT_BEARER | JWT_DPOP) => assertion(app, &http, request, bound_to, now).await,
         Some("authorization_code") => {
@@ -201,6 +211,12 @@ pub(crate) async fn token(
         Some(_) => Err(bad("unsupported_grant_type", "This grant is not supported.")),
         None => Err(bad("invalid_request", "`grant_type` is missing.")),
     }
+}
+
+/// Whether a request states limits. Nothing here would keep them (RFC 9396 §6.1 lets a token request narrow what was allowed):
+/// whoever believed that they hold would be wrong, so nothing is used up and nothing is given.
+fn states_details(sent: Option<&str>) -> bool {
+    sent.is_some_and(|sent| !sent.is_empty() && serde_json::from_str::<[(); 0]>(sent).is_err())
 }
 
 /// An empty parameter is one that was left out (RFC 6749 §3.2).
