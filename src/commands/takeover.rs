@@ -90,6 +90,7 @@ pub(crate) async fn distrust(args: DistrustArgs, db: &Db, json: bool) -> Result<
         whose,
         depth: Depth::Things,
         cause: OPERATOR.to_owned(),
+        event_at: None,
     };
     list(db, &planned(&new, now), now, json).await?;
     if args.dry_run {
@@ -144,6 +145,7 @@ fn planned(new: &NewDistrust, now: Timestamp) -> Distrust {
         tokens_dead_at: None,
         finished_at: None,
         lifted_at: None,
+        event_at: new.event_at,
     }
 }
 

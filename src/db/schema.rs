@@ -708,6 +708,7 @@ diesel::table! {
         tokens_dead_at -> Nullable<BigInt>,
         finished_at -> Nullable<BigInt>,
         lifted_at -> Nullable<BigInt>,
+        event_at -> Nullable<BigInt>,
     }
 }
 

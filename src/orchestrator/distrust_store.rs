@@ -29,6 +29,7 @@ struct Row {
     tokens_dead_at: Option<Timestamp>,
     finished_at: Option<Timestamp>,
     lifted_at: Option<Timestamp>,
+    event_at: Option<Timestamp>,
 }
 
 impl TryFrom<Row> for Distrust {
@@ -58,6 +59,7 @@ impl TryFrom<Row> for Distrust {
             tokens_dead_at: row.tokens_dead_at,
             finished_at: row.finished_at,
             lifted_at: row.lifted_at,
+            event_at: row.event_at,
         })
     }
 }
@@ -84,6 +86,7 @@ pub(super) fn insert(conn: &mut DbConnection, new: &Distrust) -> QueryResult<()>
         tokens_dead_at: None,
         finished_at: None,
         lifted_at: None,
+        event_at: new.event_at,
     };
     diesel::insert_into(distrusts::table).values(&row).execute(conn).map(drop)
 }

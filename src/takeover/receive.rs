@@ -115,10 +115,13 @@ fn answer(
         Step::Nothing => "recorded",
         _ if accounts.is_empty() => "nobody_known",
         step => {
+            let mut done = false;
             for account in accounts {
-                begun.extend(ladder::climb(conn, orchestrator, account, (step, event), now)?);
+                let climbed = ladder::climb(conn, orchestrator, account, (step, event), now)?;
+                done |= climbed.is_some();
+                begun.extend(climbed.into_iter().flatten());
             }
-            step.as_str()
+            if done { step.as_str() } else { Step::Nothing.as_str() }
         }
     };
     Ok((outcome.to_owned(), begun))

@@ -24,6 +24,7 @@ mod coverage;
 mod dashboard;
 mod discovery;
 mod equal_answers;
+mod event_order;
 mod fetching;
 mod holds;
 mod id_jag;
