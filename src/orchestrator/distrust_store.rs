@@ -173,6 +173,21 @@ pub fn unfinished(conn: &mut DbConnection, limit: i64) -> Result<Vec<Distrust>, 
     rows.into_iter().map(Distrust::try_from).collect()
 }
 
+/// Distrusts of an orchestrator that are in force and whose work is not done, oldest first, at most 256.
+///
+/// # Errors
+/// When the database fails or holds an impossible row.
+pub fn under_way(conn: &mut DbConnection, orchestrator: &OrchestratorId) -> Result<Vec<Distrust>, DbError> {
+    let rows: Vec<Row> = distrusts::table
+        .filter(distrusts::orchestrator_id.eq(orchestrator))
+        .filter(distrusts::finished_at.is_null())
+        .filter(distrusts::lifted_at.is_null())
+        .order(distrusts::id)
+        .limit(MAX_KEYS)
+        .load(conn)?;
+    rows.into_iter().map(Distrust::try_from).collect()
+}
+
 /// Moves the work on from where it was seen. `false`: somebody else did.
 ///
 /// # Errors

@@ -142,10 +142,7 @@ fn carry_out(
     let ids: Vec<ResourceId> = prepared.coming.iter().map(|one| one.id.clone()).collect();
     let missing = || DbError::Query(diesel::result::Error::NotFound);
     let attester = orchestrator::by_id(conn, &sidecar.orchestrator_id)?.ok_or_else(missing)?;
-    let rests = takeover::precautions(conn, from, &attester.id)?.is_cooling(now);
-    if rests || attester.suspended_at.is_some() {
-        return Err(DecideError::Suspended);
-    }
+    may_leave(conn, from, now)?;
     let everything = matches!(what, Bring::Everything(_));
     resource::take_over(conn, edition, (from, to), &prepared.coming)?;
     if budget::has_open_holds(conn, from, (!everything).then_some(&ids))? {
@@ -162,6 +159,9 @@ fn carry_out(
     budget::take_over_limits(conn, (from, to), &ids, now)?;
     let name = attester.name.to_string();
     record(conn, (&sidecar, to), (what, ids.len(), &name), now)?;
+    takeover::carry_precautions(conn, (from, to))?;
+    // A distrust that began meanwhile waits for what was written here, or is seen now.
+    may_leave(conn, from, now)?;
     if let Bring::Everything(scopes) = what {
         // Nothing may have come in since it was looked at: it would be left in a closed account.
         if !in_use(conn, from)?.is_empty() {
@@ -171,6 +171,11 @@ fn carry_out(
         end(conn, (&sidecar, SidecarOutcome::Merged), to, now)?;
     }
     Ok(Brought { resources: ids.len(), orchestrator: name })
+}
+
+/// Nothing leaves an account that is held fast: it would be free where it comes to.
+fn may_leave(conn: &mut DbConnection, from: &AccountId, now: Timestamp) -> Result<(), DecideError> {
+    if takeover::is_held_fast(conn, from, now)? { Err(DecideError::Suspended) } else { Ok(()) }
 }
 
 /// Everything that was given for the sidecar ends, and the account with it.

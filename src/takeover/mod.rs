@@ -12,6 +12,7 @@ mod case_store;
 mod disown;
 mod evidence;
 mod ladder;
+mod leaving;
 mod poll;
 mod precaution;
 mod preview;
@@ -30,6 +31,7 @@ pub use case::{
 };
 pub use disown::{DisownError, Disowned, disown, take_back};
 pub use evidence::{EvidenceError, NotEvidence, collect, collect_evidence, verify_evidence};
+pub use leaving::{carry_precautions, is_held_fast};
 pub use poll::{PollParts, poll_due};
 pub use precaution::{Precautions, lift_precautions, precautions};
 pub use preview::{Preview, preview};

@@ -219,6 +219,71 @@ pub(super) fn held_as(
         .optional()
 }
 
+/// Whether anything of the account is held back by any distrust.
+pub(super) fn has_open_item(conn: &mut DbConnection, account: &AccountId) -> QueryResult<bool> {
+    let held = distrust_items::table
+        .filter(distrust_items::account_id.eq(account))
+        .filter(distrust_items::restored_at.is_null());
+    Ok(held.count().get_result::<i64>(conn)? > 0)
+}
+
+/// Whether an account is one of those of a scope.
+pub(super) fn reaches(conn: &mut DbConnection, scope: &Scope, account: &AccountId) -> QueryResult<bool> {
+    let orchestrator = &scope.orchestrator_id;
+    let found: i64 = match &scope.whom {
+        Whom::All => budgets::table.find((account, orchestrator)).count().get_result(conn)?,
+        Whom::Key(key) => delegations::table
+            .filter(delegations::orchestrator_id.eq(orchestrator))
+            .filter(delegations::key_id.eq(key))
+            .filter(delegations::account_id.eq(account))
+            .filter(delegations::last_at.ge(scope.since.unwrap_or(Timestamp::from_seconds(0))))
+            .count()
+            .get_result(conn)?,
+        Whom::Subject { tenant, subject } => {
+            i64::from(reached_since(conn, (account, orchestrator), (tenant.as_deref(), subject))?.is_some())
+        }
+        Whom::Client(client) => grants::table
+            .filter(grants::account_id.eq(account))
+            .filter(grants::orchestrator_id.eq(orchestrator))
+            .filter(grants::client.eq(client))
+            .count()
+            .get_result(conn)?,
+    };
+    Ok(found > 0)
+}
+
+/// Since when a person of an orchestrator has an account, by a link or by a word. `None`: they have not.
+pub(super) fn reached_since(
+    conn: &mut DbConnection,
+    (account, orchestrator): (&AccountId, &OrchestratorId),
+    (tenant, subject): (Option<&str>, &str),
+) -> QueryResult<Option<Timestamp>> {
+    let mut links = identity_links::table
+        .filter(identity_links::account_id.eq(account))
+        .filter(identity_links::orchestrator_id.eq(orchestrator))
+        .filter(identity_links::subject.eq(subject))
+        .order(identity_links::created_at)
+        .select(identity_links::created_at)
+        .into_boxed();
+    let mut words = delegations::table
+        .filter(delegations::account_id.eq(account))
+        .filter(delegations::orchestrator_id.eq(orchestrator))
+        .filter(delegations::subject.eq(subject))
+        .order(delegations::first_at)
+        .select(delegations::first_at)
+        .into_boxed();
+    if let Some(tenant) = tenant {
+        links = links.filter(identity_links::tenant.eq(tenant));
+        words = words.filter(delegations::tenant.eq(tenant));
+    }
+    let linked: Option<Timestamp> = links.first(conn).optional()?;
+    let attested: Option<Timestamp> = words.first(conn).optional()?;
+    Ok(match (linked, attested) {
+        (Some(linked), Some(attested)) => Some(linked.min(attested)),
+        (linked, attested) => linked.or(attested),
+    })
+}
+
 /// The accounts of a scope after the id `after`, in order, at most `limit`.
 pub(super) fn accounts(
     conn: &mut DbConnection,
@@ -448,6 +513,29 @@ pub(super) fn precautions(
         .optional()?;
     let (remove_after, write_after, cooling_until) = found.unwrap_or_default();
     Ok(Precautions { remove_after, write_after, cooling_until })
+}
+
+/// What is asked of an account's people, by orchestrator.
+pub(super) fn precautions_of(
+    conn: &mut DbConnection,
+    account: &AccountId,
+) -> QueryResult<Vec<(OrchestratorId, Precautions)>> {
+    type Row = (OrchestratorId, Option<Timestamp>, Option<Timestamp>, Option<Timestamp>);
+    let rows: Vec<Row> = precautions::table
+        .filter(precautions::account_id.eq(account))
+        .order(precautions::orchestrator_id)
+        .limit(1_000)
+        .select((
+            precautions::orchestrator_id,
+            precautions::remove_after,
+            precautions::write_after,
+            precautions::cooling_until,
+        ))
+        .load(conn)?;
+    let asked = |(orchestrator, remove_after, write_after, cooling_until)| {
+        (orchestrator, Precautions { remove_after, write_after, cooling_until })
+    };
+    Ok(rows.into_iter().map(asked).collect())
 }
 
 pub(super) fn set_precautions(

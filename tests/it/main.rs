@@ -26,6 +26,7 @@ mod discovery;
 mod equal_answers;
 mod event_order;
 mod fetching;
+mod held_fast;
 mod holds;
 mod id_jag;
 mod idempotency;
