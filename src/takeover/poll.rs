@@ -77,7 +77,7 @@ async fn poll(parts: &PollParts, stream: StreamSettings, clock: &dyn Clock) -> R
         };
         report = Report::default();
         for (jti, set) in in_order(&batch.sets).into_iter().take(AT_ONCE) {
-            taken += usize::from(take(parts, jti, set, &mut report, clock).await);
+            taken += usize::from(take(parts, &stream, (jti, set), &mut report, clock).await);
         }
         if report.is_empty() && !batch.more_available {
             break;
@@ -109,9 +109,16 @@ impl Report {
 }
 
 /// Takes one. What fails for a passing reason is not acknowledged, and so comes again.
-async fn take(parts: &PollParts, jti: &str, set: &str, report: &mut Report, clock: &dyn Clock) -> bool {
+async fn take(
+    parts: &PollParts,
+    stream: &StreamSettings,
+    (jti, set): (&str, &str),
+    report: &mut Report,
+    clock: &dyn Clock,
+) -> bool {
+    let presented = Presented::Polled(stream.orchestrator_id.clone());
     let reach = EventParts { db: &parts.db, keys: &parts.keys };
-    match receive(reach, set, &Presented::Polled, clock).await {
+    match receive(reach, set, &presented, clock).await {
         Ok(received) if received.jti == jti => {
             report.taken.push(jti.to_owned());
             !received.duplicate

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::clock::Timestamp;
 use crate::db::{Db, DbError};
+use crate::ids::OrchestratorId;
 use crate::orchestrator::{self, KeyCache, KeyError, Orchestrator, StreamSettings};
 use crate::secret::Secret;
 use crate::signing::{JwsError, Unverified};
@@ -25,8 +26,8 @@ const MAX_NAME: usize = 255;
 pub enum Presented {
     /// It was pushed, with this bearer token or none (RFC 8935).
     Pushed(Option<Secret>),
-    /// It was an answer to our question (RFC 8936).
-    Polled,
+    /// It was an answer to our question to this orchestrator's stream (RFC 8936).
+    Polled(OrchestratorId),
 }
 
 /// Whom an event is about.
@@ -184,7 +185,12 @@ fn admit(orchestrator: &Orchestrator, stream: &StreamSettings, presented: &Prese
     if orchestrator.suspended_at.is_some() {
         return Err(SetError::Denied("the orchestrator is suspended"));
     }
-    let Presented::Pushed(token) = presented else { return Ok(()) };
+    let token = match presented {
+        Presented::Pushed(token) => token,
+        Presented::Polled(of) if *of == orchestrator.id => return Ok(()),
+        // Nobody hands over what another says: whoever is asked speaks for themselves.
+        Presented::Polled(_) => return Err(SetError::Issuer),
+    };
     if !stream.accepts_push {
         return Err(SetError::Denied("this stream is not pushed"));
     }
