@@ -10,6 +10,9 @@ use crate::ids::{AccountId, OrchestratorId};
 use crate::orchestrator;
 use crate::orchestrator::security_event::AccountEvent;
 
+/// With what the words for ways to claim begin in which the mailbox is proved.
+const BY_MAIL: &str = "mail_and_";
+
 /// Why an account was not claimed. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum ClaimError {
@@ -62,6 +65,14 @@ pub fn claim(conn: &mut DbConnection, id: &AccountId, method: &str, now: Timesta
 /// When the database fails.
 pub fn claimed_at(conn: &mut DbConnection, id: &AccountId) -> Result<Option<Timestamp>, DbError> {
     Ok(rows::claimed_at(conn, id)?)
+}
+
+/// Whether whoever claimed the account proved that they read its mailbox.
+///
+/// # Errors
+/// When the database fails.
+pub fn is_mailbox_proved(conn: &mut DbConnection, id: &AccountId) -> Result<bool, DbError> {
+    Ok(rows::method(conn, id)?.is_some_and(|method| method.starts_with(BY_MAIL)))
 }
 
 /// Whether the account still is in the state in which it was seen: before something is given on an account that nobody

@@ -23,6 +23,10 @@ pub(super) fn claimed_at(conn: &mut DbConnection, id: &AccountId) -> QueryResult
     claims::table.find(id).select(claims::claimed_at).first(conn).optional()
 }
 
+pub(super) fn method(conn: &mut DbConnection, id: &AccountId) -> QueryResult<Option<String>> {
+    claims::table.find(id).select(claims::method).first(conn).optional()
+}
+
 /// A write that changes nothing, as long as nobody has claimed the account.
 pub(super) fn hold_provisional(conn: &mut DbConnection, id: &AccountId) -> QueryResult<bool> {
     let unclaimed = accounts::table.find(id).filter(accounts::state.eq(AccountState::Provisional.as_str()));

@@ -251,6 +251,14 @@ fn record(
     audit::append(conn, &fact, now)
 }
 
+impl Distrust {
+    /// Whether the operator began it, not an orchestrator's event or somebody who reads a mailbox.
+    #[must_use]
+    pub fn is_the_operators(&self) -> bool {
+        !self.cause.starts_with("event:") && !self.cause.starts_with("case:")
+    }
+}
+
 impl WhoseDistrust {
     /// For people and for the trail.
     #[must_use]

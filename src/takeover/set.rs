@@ -35,8 +35,8 @@ pub enum Presented {
 pub(super) enum SubjectId {
     /// A person of the issuer.
     Person { tenant: String, subject: String },
-    /// Whoever has this address.
-    Email(String),
+    /// Whoever has this address; in this tenant, if one is named.
+    Email { address: String, tenant: Option<String> },
     /// Something that the issuer names without more: a stream.
     Opaque,
     /// A form that we do not know.
@@ -256,7 +256,7 @@ fn subject_of(id: &Value, orchestrator: &Orchestrator) -> Result<SubjectId, SetE
             }
             Ok(SubjectId::Person { tenant: String::new(), subject: text("sub")?.to_owned() })
         }
-        "email" => Ok(SubjectId::Email(text("email")?.to_owned())),
+        "email" => Ok(SubjectId::Email { address: text("email")?.to_owned(), tenant: None }),
         "opaque" => text("id").map(|_| SubjectId::Opaque),
         "complex" => complex(id, orchestrator),
         _ => Ok(SubjectId::Unknown),
@@ -268,12 +268,13 @@ fn complex(id: &Value, orchestrator: &Orchestrator) -> Result<SubjectId, SetErro
     let Some(user) = id.get("user").filter(|user| user.get("format").and_then(Value::as_str) != Some("complex")) else {
         return Ok(SubjectId::Unknown);
     };
-    let named = |tenant: &Value| tenant.get("id").and_then(Value::as_str).map(str::to_owned);
-    match (subject_of(user, orchestrator)?, id.get("tenant")) {
-        (SubjectId::Person { subject, .. }, Some(tenant)) => {
-            let tenant = named(tenant).ok_or_else(|| SetError::Invalid("the tenant has no `id`".to_owned()))?;
-            Ok(SubjectId::Person { tenant, subject })
-        }
-        (user, _) => Ok(user),
-    }
+    let user = subject_of(user, orchestrator)?;
+    let Some(tenant) = id.get("tenant") else { return Ok(user) };
+    let tenant = tenant.get("id").and_then(Value::as_str).map(str::to_owned);
+    let tenant = tenant.ok_or_else(|| SetError::Invalid("the tenant has no `id`".to_owned()))?;
+    Ok(match user {
+        SubjectId::Person { subject, .. } => SubjectId::Person { tenant, subject },
+        SubjectId::Email { address, .. } => SubjectId::Email { address, tenant: Some(tenant) },
+        nobody => nobody,
+    })
 }

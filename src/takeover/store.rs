@@ -9,11 +9,12 @@ use super::scope::{Scope, Whom};
 use crate::account::Account;
 use crate::clock::Timestamp;
 use crate::db::schema::{
-    account_requests, authorization_codes, budgets, consents, counters, delegations, distrust_items, grants,
-    identity_links, precautions, refresh_tokens, resources, sessions,
+    account_requests, authorization_codes, budgets, consents, counters, deep_links, delegations, distrust_items,
+    grants, identity_links, precautions, refresh_tokens, resources, sessions,
 };
 use crate::db::{DbConnection, DbError};
 use crate::ids::{AccountId, DistrustId, OrchestratorId};
+use crate::login::Method;
 use crate::money::{Amount, Currency};
 
 /// What is held back.
@@ -442,6 +443,26 @@ pub(super) fn sessions_since(
         .filter(sessions::expires_at.gt(now))
         .count()
         .get_result(conn)
+}
+
+/// Ends what links of agents led to, and the links that nobody used: those since then. Answers how many.
+pub(super) fn end_by_link_since(
+    conn: &mut DbConnection,
+    accounts: &[AccountId],
+    since: Timestamp,
+    now: Timestamp,
+) -> QueryResult<usize> {
+    let links = deep_links::table
+        .filter(deep_links::account_id.eq_any(accounts))
+        .filter(deep_links::created_at.ge(since))
+        .filter(deep_links::used_at.is_null());
+    let links = diesel::update(links).set(deep_links::used_at.eq(Some(now))).execute(conn)?;
+    let open = sessions::table
+        .filter(sessions::account_id.eq_any(accounts))
+        .filter(sessions::method.eq(Method::DeepLink.as_str()))
+        .filter(sessions::created_at.ge(since))
+        .filter(sessions::ended_at.is_null());
+    Ok(links + diesel::update(open).set(sessions::ended_at.eq(Some(now))).execute(conn)?)
 }
 
 /// How many resources an account has through the orchestrator that are not gone.

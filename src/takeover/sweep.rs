@@ -148,7 +148,7 @@ fn kill(conn: &mut DbConnection, seen: &Distrust, bounds: Bounds, now: Timestamp
     // Whoever was writing a token for one of them is waited for, and what they wrote dies as well.
     account::lock(conn, &page)?;
     let second = authorization::withdraw(conn, whose, None, now)?;
-    let sessions = login::end_since(conn, &page, seen.since, now)?;
+    let sessions = end_sessions(conn, seen, &page, now)?;
     if first.total() + second.total() + sessions == 0 {
         return Ok(());
     }
@@ -158,6 +158,26 @@ fn kill(conn: &mut DbConnection, seen: &Distrust, bounds: Bounds, now: Timestamp
         "codes": first.codes + second.codes, "consents": first.consents + second.consents, "questions": first.questions + second.questions, "sessions": sessions,
     });
     Ok(record(conn, seen, "distrust.tokens_ended", detail, now)?)
+}
+
+/// Sessions that began since end, with one exception: an event says nothing about the log-ins of somebody who claimed the
+/// account. What agents of theirs were given links for ends there too.
+fn end_sessions(
+    conn: &mut DbConnection,
+    seen: &Distrust,
+    page: &[AccountId],
+    now: Timestamp,
+) -> Result<usize, SweepError> {
+    if seen.is_the_operators() {
+        return Ok(login::end_since(conn, page, seen.since, now)?);
+    }
+    let (mut claimed, mut others) = (Vec::new(), Vec::new());
+    for id in page {
+        let is_claimed = account::by_id(conn, id)?.is_some_and(|account| account.is_claimed());
+        if is_claimed { claimed.push(id.clone()) } else { others.push(id.clone()) }
+    }
+    let by_link = store::end_by_link_since(conn, &claimed, seen.since, now)?;
+    Ok(by_link + login::end_since(conn, &others, seen.since, now)?)
 }
 
 /// A page of accounts spends nothing through the orchestrator any more, and what was made since is held back.
@@ -230,7 +250,8 @@ fn freeze(conn: &mut DbConnection, seen: &Distrust, id: &AccountId, now: Timesta
 
 /// Whether the account is to be frozen.
 pub(super) fn is_its_own(conn: &mut DbConnection, seen: &Distrust, account: &Account) -> Result<bool, DbError> {
-    if account.opened_by != seen.orchestrator_id {
+    // What its human claimed is frozen by nobody but the operator.
+    if account.opened_by != seen.orchestrator_id || (account.is_claimed() && !seen.is_the_operators()) {
         return Ok(false);
     }
     let unclaimed = seen.depth == Depth::Freeze && account.state == AccountState::Provisional;

@@ -27,7 +27,9 @@ pub(crate) async fn hears(beside: &Beside<'_>, uri: &str, detail: Value) {
 
 /// Neither everything nor one thing comes over.
 async fn stays(beside: &Beside<'_>, browser: &Browser, thing: &str) {
-    for refused in [beside.merges(browser, &["resources:read", "resources:write"]).await, beside.moves(browser, &[thing]).await] {
+    for refused in
+        [beside.merges(browser, &["resources:read", "resources:write"]).await, beside.moves(browser, &[thing]).await]
+    {
         let page = refused.expect_status(409).text();
         assert!(page.contains("held back because of a risk") && page.contains("You can discard"), "{page}");
     }

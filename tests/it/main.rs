@@ -25,6 +25,7 @@ mod dashboard;
 mod discovery;
 mod equal_answers;
 mod event_order;
+mod event_reach;
 mod fetching;
 mod held_fast;
 mod holds;
