@@ -165,9 +165,9 @@ async fn list(db: &Db, planned: &Distrust, now: Timestamp, json: bool) -> Result
             page.sessions,
         ];
         counts.iter_mut().zip(more).for_each(|(sum, one)| *sum = sum.saturating_add(one));
-        match page.accounts.last() {
-            Some(last) if count(page.accounts.len()) == PAGE => after = last.to_string(),
-            _ => break,
+        match page.next {
+            Some(last) => after = last.to_string(),
+            None => break,
         }
     }
     let [accounts, frozen, resources, tokens, sessions] = counts;

@@ -46,7 +46,7 @@ pub use pay::PayError;
 pub use person::{InformationNeeded, still_needed};
 pub use placement::{Environment, InvalidEnvironment, InvalidTheirName, Placement, TheirName};
 pub use progress::{Came, came_of, came_of_purchase};
-pub use quarantine::{made_or_renewed, quarantine, release};
+pub use quarantine::{Origin, made_or_renewed, quarantine, release};
 pub use read::{OpenCredentialsError, Shown, open_credentials, public_values};
 pub use rehome::{Coming, MAX_AT_ONCE, RehomeError, is_in_use, remove_all, take_over};
 pub use remove::{By, RemoveError, remove};

@@ -144,7 +144,7 @@ fn carry_out(
     let attester = orchestrator::by_id(conn, &sidecar.orchestrator_id)?.ok_or_else(missing)?;
     may_leave(conn, from, now)?;
     let everything = matches!(what, Bring::Everything(_));
-    resource::take_over(conn, edition, (from, to), &prepared.coming)?;
+    resource::take_over(conn, edition, (from, to), &prepared.coming, now)?;
     if budget::has_open_holds(conn, from, (!everything).then_some(&ids))? {
         return Err(DecideError::MoneyHeld);
     }

@@ -17,6 +17,7 @@ mod poll;
 mod precaution;
 mod preview;
 mod raise;
+mod reach;
 mod receive;
 mod restore;
 mod scope;

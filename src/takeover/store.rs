@@ -2,15 +2,17 @@
 
 use std::str::FromStr;
 
+use diesel::IntoSql as _;
 use diesel::prelude::*;
+use diesel::sql_types::Bool;
 
 use super::precaution::Precautions;
 use super::scope::{Scope, Whom};
 use crate::account::Account;
 use crate::clock::Timestamp;
 use crate::db::schema::{
-    account_requests, authorization_codes, budgets, consents, counters, deep_links, delegations, distrust_items,
-    grants, identity_links, precautions, refresh_tokens, resources, sessions,
+    account_requests, authorization_codes, brought_resources, budgets, consents, counters, deep_links, delegations,
+    distrust_items, grants, identity_links, precautions, refresh_tokens, resources, sessions,
 };
 use crate::db::{DbConnection, DbError};
 use crate::ids::{AccountId, DistrustId, OrchestratorId};
@@ -324,6 +326,62 @@ pub(super) fn accounts(
             .load(conn)?,
     };
     Ok(found)
+}
+
+/// Accounts after `after` to which things came from accounts of the scope, in order, at most `limit`: through one of its
+/// keys or people.
+pub(super) fn holders(conn: &mut DbConnection, scope: &Scope, after: &str, limit: i64) -> QueryResult<Vec<AccountId>> {
+    let of = &scope.orchestrator_id;
+    let brought = brought_resources::table
+        .filter(brought_resources::orchestrator_id.eq(of))
+        .filter(brought_resources::account_id.gt(after))
+        .order(brought_resources::account_id)
+        .distinct()
+        .limit(limit)
+        .select(brought_resources::account_id);
+    match &scope.whom {
+        // A budget came along: they are among its accounts.
+        Whom::All | Whom::Client(_) => Ok(Vec::new()),
+        Whom::Key(key) => {
+            let signed = delegations::table
+                .filter(delegations::orchestrator_id.eq(of))
+                .filter(delegations::key_id.eq(key))
+                .filter(delegations::last_at.ge(scope.since.unwrap_or(Timestamp::from_seconds(0))))
+                .select(delegations::account_id);
+            brought.filter(brought_resources::from_account.eq_any(signed)).load(conn)
+        }
+        Whom::Subject { tenant, subject } => {
+            let (named, any) = (tenant.as_deref().unwrap_or_default(), tenant.is_none());
+            let words = delegations::table
+                .filter(delegations::orchestrator_id.eq(of))
+                .filter(delegations::subject.eq(subject))
+                .filter(delegations::tenant.eq(named).or(any.into_sql::<Bool>()))
+                .select(delegations::account_id);
+            let links = identity_links::table
+                .filter(identity_links::orchestrator_id.eq(of))
+                .filter(identity_links::subject.eq(subject))
+                .filter(identity_links::tenant.eq(named).or(any.into_sql::<Bool>()))
+                .select(identity_links::account_id);
+            let from = brought_resources::from_account;
+            brought.filter(from.eq_any(words).or(from.eq_any(links))).load(conn)
+        }
+    }
+}
+
+/// Accounts from which things came to this one through the orchestrator, at most 1,000.
+pub(super) fn origins(
+    conn: &mut DbConnection,
+    account: &AccountId,
+    orchestrator: &OrchestratorId,
+) -> QueryResult<Vec<AccountId>> {
+    brought_resources::table
+        .filter(brought_resources::account_id.eq(account))
+        .filter(brought_resources::orchestrator_id.eq(orchestrator))
+        .order(brought_resources::from_account)
+        .distinct()
+        .limit(1_000)
+        .select(brought_resources::from_account)
+        .load(conn)
 }
 
 /// Accounts to which a person is linked, or was attested for.

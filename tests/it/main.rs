@@ -40,6 +40,7 @@ mod matching;
 mod migrations;
 mod mock_issuer;
 mod money;
+mod moved_reach;
 mod not_mine;
 mod oauth_clients;
 mod oauth_device;
