@@ -50,7 +50,7 @@ pub use quarantine::{Origin, made_or_renewed, quarantine, release};
 pub use read::{OpenCredentialsError, Shown, open_credentials, public_values};
 pub use rehome::{Coming, MAX_AT_ONCE, RehomeError, is_in_use, remove_all, take_over};
 pub use remove::{By, RemoveError, remove};
-pub use renewal::{renew_all, renew_due};
+pub use renewal::{renew_all, renew_due, renew_these};
 pub use rotate::{LONGEST_OVERLAP, RotateError, rotate};
 pub use sale::price_under;
 pub use settle::{SettleError, Verdict, settle_hold};

@@ -41,6 +41,7 @@ mod migrations;
 mod mock_issuer;
 mod money;
 mod moved_reach;
+mod moved_secrets;
 mod not_mine;
 mod oauth_clients;
 mod oauth_device;
