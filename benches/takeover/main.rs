@@ -77,8 +77,14 @@ async fn drill(name: &str, whose: WhoseDistrust, count: usize, url: &str) {
     assert_eq!(alive(&second, &all).await, count, "every token works before");
 
     let begun_at = Instant::now();
-    let new =
-        NewDistrust { orchestrator_id: known.id, since, whose, depth: Depth::Things, cause: "operator".to_owned() };
+    let new = NewDistrust {
+        orchestrator_id: known.id,
+        since,
+        whose,
+        depth: Depth::Things,
+        cause: "operator".to_owned(),
+        event_at: None,
+    };
     let begun = db.write("house", move |conn| orchestrator::begin(conn, &new, SystemClock.now())).await.unwrap();
     let disbelieved = begun_at.elapsed();
     let (watched, seen) = (second.clone(), all.clone());

@@ -72,6 +72,14 @@ pub fn claimed_without_mailbox_at(conn: &mut DbConnection, id: &AccountId) -> Re
     Ok(rows::claimed_without_mailbox_at(conn, id)?)
 }
 
+/// Whether whoever claimed the account proved that they read its mailbox.
+///
+/// # Errors
+/// When the database fails.
+pub fn is_mailbox_proved(conn: &mut DbConnection, id: &AccountId) -> Result<bool, DbError> {
+    Ok(claimed_at(conn, id)?.is_some() && claimed_without_mailbox_at(conn, id)?.is_none())
+}
+
 /// Whether the account still is in the state in which it was seen: before something is given on an account that nobody
 /// has claimed, so that a claim at this moment comes before, or after and ends it. A claimed account is not locked.
 ///

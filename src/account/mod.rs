@@ -34,7 +34,7 @@ pub use agent::{
 pub use agent_store::{agent_by_id, agent_by_key, agent_of_link, agents_of, count_agents, paused_since, undoing};
 pub use claim::{
     ClaimError, Reach, allow_through, claim, claimed_at, claimed_without_mailbox_at, drop_address, is_as_seen,
-    named_by, reached_through,
+    is_mailbox_proved, named_by, reached_through,
 };
 pub use close::{CloseError, KEPT_LINKS, begin_closing, closing, finish_closing, release_closed};
 pub use decide::{Decision, EmailUse, Facts, Flags, decide};

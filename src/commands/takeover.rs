@@ -90,6 +90,7 @@ pub(crate) async fn distrust(args: DistrustArgs, db: &Db, json: bool) -> Result<
         whose,
         depth: Depth::Things,
         cause: OPERATOR.to_owned(),
+        event_at: None,
     };
     list(db, &planned(&new, now), now, json).await?;
     if args.dry_run {
@@ -144,6 +145,7 @@ fn planned(new: &NewDistrust, now: Timestamp) -> Distrust {
         tokens_dead_at: None,
         finished_at: None,
         lifted_at: None,
+        event_at: new.event_at,
     }
 }
 
@@ -163,9 +165,9 @@ async fn list(db: &Db, planned: &Distrust, now: Timestamp, json: bool) -> Result
             page.sessions,
         ];
         counts.iter_mut().zip(more).for_each(|(sum, one)| *sum = sum.saturating_add(one));
-        match page.accounts.last() {
-            Some(last) if count(page.accounts.len()) == PAGE => after = last.to_string(),
-            _ => break,
+        match page.next {
+            Some(last) => after = last.to_string(),
+            None => break,
         }
     }
     let [accounts, frozen, resources, tokens, sessions] = counts;

@@ -709,6 +709,7 @@ diesel::table! {
         tokens_dead_at -> Nullable<BigInt>,
         finished_at -> Nullable<BigInt>,
         lifted_at -> Nullable<BigInt>,
+        event_at -> Nullable<BigInt>,
     }
 }
 
@@ -776,6 +777,20 @@ diesel::table! {
 }
 
 diesel::allow_tables_to_appear_in_same_query!(resources, operations, distrust_items);
+
+diesel::table! {
+    brought_resources (account_id, resource_id) {
+        account_id -> Text,
+        resource_id -> Text,
+        from_account -> Text,
+        orchestrator_id -> Text,
+        brought_at -> BigInt,
+    }
+}
+
+diesel::allow_tables_to_appear_in_same_query!(brought_resources, resources);
+
+diesel::allow_tables_to_appear_in_same_query!(brought_resources, delegations, identity_links);
 
 diesel::table! {
     claims (account_id) {

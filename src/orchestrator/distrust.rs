@@ -84,6 +84,8 @@ pub struct Distrust {
     pub finished_at: Option<Timestamp>,
     /// When it was lifted: from then on it is believed again.
     pub lifted_at: Option<Timestamp>,
+    /// When what a security event told of happened; `None` when no event caused it.
+    pub event_at: Option<Timestamp>,
 }
 
 /// A distrust about to begin.
@@ -99,6 +101,8 @@ pub struct NewDistrust {
     pub depth: Depth,
     /// On whose word.
     pub cause: String,
+    /// When what a security event told of happened; `None` when no event causes it.
+    pub event_at: Option<Timestamp>,
 }
 
 /// Why it did not begin, or was not lifted.
@@ -186,6 +190,7 @@ pub fn begin(conn: &mut DbConnection, new: &NewDistrust, now: Timestamp) -> Resu
         tokens_dead_at: None,
         finished_at: None,
         lifted_at: None,
+        event_at: new.event_at,
     };
     distrust_store::insert(conn, &begun)?;
     note_keys(conn, &orchestrator)?;
@@ -244,6 +249,14 @@ fn record(
     let fact =
         Fact { actor: distrust.cause.clone(), action, account_id: None, subject: distrust.id.to_string(), detail };
     audit::append(conn, &fact, now)
+}
+
+impl Distrust {
+    /// Whether the operator began it, not an orchestrator's event or somebody who reads a mailbox.
+    #[must_use]
+    pub fn is_the_operators(&self) -> bool {
+        !self.cause.starts_with("event:") && !self.cause.starts_with("case:")
+    }
 }
 
 impl WhoseDistrust {

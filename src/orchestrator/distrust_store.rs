@@ -29,6 +29,7 @@ struct Row {
     tokens_dead_at: Option<Timestamp>,
     finished_at: Option<Timestamp>,
     lifted_at: Option<Timestamp>,
+    event_at: Option<Timestamp>,
 }
 
 impl TryFrom<Row> for Distrust {
@@ -58,6 +59,7 @@ impl TryFrom<Row> for Distrust {
             tokens_dead_at: row.tokens_dead_at,
             finished_at: row.finished_at,
             lifted_at: row.lifted_at,
+            event_at: row.event_at,
         })
     }
 }
@@ -84,6 +86,7 @@ pub(super) fn insert(conn: &mut DbConnection, new: &Distrust) -> QueryResult<()>
         tokens_dead_at: None,
         finished_at: None,
         lifted_at: None,
+        event_at: new.event_at,
     };
     diesel::insert_into(distrusts::table).values(&row).execute(conn).map(drop)
 }
@@ -167,6 +170,21 @@ pub fn by_cause(
 pub fn unfinished(conn: &mut DbConnection, limit: i64) -> Result<Vec<Distrust>, DbError> {
     let rows: Vec<Row> =
         distrusts::table.filter(distrusts::finished_at.is_null()).order(distrusts::id).limit(limit).load(conn)?;
+    rows.into_iter().map(Distrust::try_from).collect()
+}
+
+/// Distrusts of an orchestrator that are in force and whose work is not done, oldest first, at most 256.
+///
+/// # Errors
+/// When the database fails or holds an impossible row.
+pub fn under_way(conn: &mut DbConnection, orchestrator: &OrchestratorId) -> Result<Vec<Distrust>, DbError> {
+    let rows: Vec<Row> = distrusts::table
+        .filter(distrusts::orchestrator_id.eq(orchestrator))
+        .filter(distrusts::finished_at.is_null())
+        .filter(distrusts::lifted_at.is_null())
+        .order(distrusts::id)
+        .limit(MAX_KEYS)
+        .load(conn)?;
     rows.into_iter().map(Distrust::try_from).collect()
 }
 

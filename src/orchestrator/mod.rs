@@ -32,7 +32,8 @@ pub use distrust::{
 };
 pub use distrust_store::{
     advance as advance_distrust, barrier, by_cause as distrusts_by, by_id as distrust_by_id,
-    of_cause as distrusts_of_cause, of_orchestrator as distrusts_of, unfinished as unfinished_distrusts,
+    of_cause as distrusts_of_cause, of_orchestrator as distrusts_of, under_way as distrusts_under_way,
+    unfinished as unfinished_distrusts,
 };
 pub use issuer::{EmailDomain, InvalidEmailDomain, InvalidIssuer, InvalidName, Issuer, OrchestratorName};
 pub use keys::{KeyCache, KeyError};

@@ -9,7 +9,7 @@ use crate::clock::Timestamp;
 use crate::db::{DbConnection, DbError};
 use crate::ids::{AccountId, ResourceId};
 
-pub use super::quarantine_store::made_or_renewed;
+pub use super::quarantine_store::{Origin, made_or_renewed};
 
 /// Holds a resource back. Answers whether this call did it. Call it inside `Db::write`.
 ///

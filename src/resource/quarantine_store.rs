@@ -7,7 +7,7 @@ use diesel::prelude::*;
 use super::ResourceState;
 use super::store::{NewOperation, Operation, insert_operation};
 use crate::clock::Timestamp;
-use crate::db::schema::{distrust_items, operations, resources};
+use crate::db::schema::{brought_resources, distrust_items, operations, resources};
 use crate::db::{DbConnection, DbError};
 use crate::ids::{AccountId, DistrustId, OperationId, OrchestratorId, ResourceId};
 
@@ -131,15 +131,26 @@ pub(super) fn insert_halt(
     insert_operation(conn, &row)
 }
 
-/// What these accounts have through the orchestrator that was made since `since`, or got other credentials since then; at
-/// most `limit`, without what the distrust `except` holds back already.
+/// Where things of an account come from.
+#[derive(Debug, Clone, Copy)]
+pub enum Origin<'a> {
+    /// It does not matter.
+    Any,
+    /// They were made there.
+    Here,
+    /// They were made in one of these accounts, and came from there.
+    From(&'a [AccountId]),
+}
+
+/// What these accounts have through the orchestrator that comes from `origin` and was made since `since`, or got other
+/// credentials since then; at most `limit`, without what the distrust `except` holds back already.
 ///
 /// # Errors
 /// When the database fails.
 pub fn made_or_renewed(
     conn: &mut DbConnection,
     (orchestrator, accounts): (&OrchestratorId, &[AccountId]),
-    since: Timestamp,
+    (since, origin): (Timestamp, Origin<'_>),
     except: Option<&DistrustId>,
     limit: i64,
 ) -> Result<Vec<(AccountId, ResourceId)>, DbError> {
@@ -154,7 +165,10 @@ pub fn made_or_renewed(
         .filter(distrust_items::kind.eq("resource"))
         .filter(distrust_items::account_id.eq(resources::account_id))
         .filter(distrust_items::subject.eq(resources::id));
-    Ok(resources::table
+    let brought = brought_resources::table
+        .filter(brought_resources::account_id.eq(resources::account_id))
+        .filter(brought_resources::resource_id.eq(resources::id));
+    let mut made = resources::table
         .filter(resources::account_id.eq_any(accounts))
         .filter(resources::orchestrator_id.eq(orchestrator))
         .filter(resources::state.ne_all(gone))
@@ -163,5 +177,11 @@ pub fn made_or_renewed(
         .order((resources::account_id, resources::id))
         .limit(limit)
         .select((resources::account_id, resources::id))
-        .load(conn)?)
+        .into_boxed();
+    made = match origin {
+        Origin::Any => made,
+        Origin::Here => made.filter(not(exists(brought))),
+        Origin::From(others) => made.filter(exists(brought.filter(brought_resources::from_account.eq_any(others)))),
+    };
+    Ok(made.load(conn)?)
 }

@@ -11,7 +11,7 @@ use crate::catalog::Edition;
 use crate::clock::Timestamp;
 use crate::db::{DbConnection, DbError};
 use crate::idempotency;
-use crate::ids::{AccountId, OperationId, PaymentTokenId, ResourceId};
+use crate::ids::{AccountId, OperationId, OrchestratorId, PaymentTokenId, ResourceId};
 use crate::signing::{SealError, Sealer};
 
 /// More than this does not move or end at once.
@@ -59,6 +59,7 @@ pub struct Coming {
     pub id: ResourceId,
     /// The token that pays for it.
     pub token: Option<PaymentTokenId>,
+    orchestrator: OrchestratorId,
     seen: Option<String>,
     sealed: Option<String>,
 }
@@ -73,7 +74,8 @@ impl Coming {
         let anew = |seen: &String| sealer.seal(&place, &sealer.open(&credentials_place(resource), seen)?);
         let seen = resource.sealed_credentials.clone();
         let new = seen.as_ref().map(anew).transpose()?;
-        Ok(Self { id: resource.id.clone(), token: resource.payment_token_id.clone(), seen, sealed: new })
+        let (id, token) = (resource.id.clone(), resource.payment_token_id.clone());
+        Ok(Self { id, token, orchestrator: resource.orchestrator_id.clone(), seen, sealed: new })
     }
 }
 
@@ -84,7 +86,7 @@ pub fn is_in_use(resource: &Resource) -> bool {
 }
 
 /// Takes `coming` over from one account to the other, with what was used of it and the keys that found it. What stays
-/// behind, and what comes, must be allowed where it then is. Call it inside `Db::write`, with both accounts locked.
+/// behind, and what comes, must be allowed where it then is; from where it came is remembered. Call it inside `Db::write`, with both accounts locked.
 ///
 /// # Errors
 /// See [`RehomeError`].
@@ -93,6 +95,7 @@ pub fn take_over(
     edition: &Edition,
     (from, to): (&AccountId, &AccountId),
     coming: &[Coming],
+    now: Timestamp,
 ) -> Result<(), RehomeError> {
     let staying = settled(conn, from, coming)?;
     let ids: Vec<ResourceId> = coming.iter().map(|one| one.id.clone()).collect();
@@ -107,6 +110,7 @@ pub fn take_over(
         if !rows::move_resource(conn, (from, to), &one.id, seals)? {
             return Err(RehomeError::Changed);
         }
+        rows::note_origin(conn, (from, to), (&one.id, &one.orchestrator), now)?;
     }
     let done = rows::move_what_hangs_on(conn, (from, to), &ids)?;
     let made = ids.iter().map(ResourceId::as_str).chain(done.iter().map(OperationId::as_str));

@@ -1,12 +1,13 @@
 //! What moves from account to account of a resource: `resources`, `operations`, `plan_changes`, `usage_totals` and
-//! `wire_resources`.
+//! `wire_resources`; and from where, in `brought_resources`.
 
 use diesel::prelude::*;
 
 use super::store::IN_USE;
+use crate::clock::Timestamp;
 use crate::db::DbConnection;
-use crate::db::schema::{operations, plan_changes, resources, usage_totals, wire_resources};
-use crate::ids::{AccountId, OperationId, PaymentTokenId, ResourceId};
+use crate::db::schema::{brought_resources, operations, plan_changes, resources, usage_totals, wire_resources};
+use crate::ids::{AccountId, OperationId, OrchestratorId, PaymentTokenId, ResourceId};
 
 /// Ids of what an account has that is neither gone nor failed, locked until the end of the transaction: usage and other
 /// work wait. In order, at most `limit`.
@@ -57,6 +58,25 @@ pub(super) fn move_resource(
         None => row.filter(resources::sealed_credentials.is_null()),
     };
     Ok(row.execute(conn)? == 1)
+}
+
+/// Remembers from which account a resource came, for whoever distrusts those who had their hands on it there.
+pub(super) fn note_origin(
+    conn: &mut DbConnection,
+    (from, to): (&AccountId, &AccountId),
+    (id, orchestrator): (&ResourceId, &OrchestratorId),
+    now: Timestamp,
+) -> QueryResult<()> {
+    diesel::insert_into(brought_resources::table)
+        .values((
+            brought_resources::account_id.eq(to),
+            brought_resources::resource_id.eq(id),
+            brought_resources::from_account.eq(from),
+            brought_resources::orchestrator_id.eq(orchestrator),
+            brought_resources::brought_at.eq(now),
+        ))
+        .execute(conn)
+        .map(drop)
 }
 
 /// Moves what hangs on the resources, and answers the operations that were done on them.

@@ -1,5 +1,5 @@
-//! New credentials for everything that an account has, because it became its human's: whoever knew the old ones knows
-//! nothing any more. Wanted in the transaction of the claim, and tried until it is so: a resource that is being made or
+//! New credentials for what an account has, because it became its human's, or came to them from elsewhere: whoever knew the
+//! old ones knows nothing any more. Wanted in the transaction of the claim, or of the move, and tried until it is so: a resource that is being made or
 //! changed waits its turn, and a platform that refuses is asked again, later each time.
 
 use chrono::TimeDelta;
@@ -10,7 +10,7 @@ use super::store::{self, NewOperation};
 use super::{AdvanceError, Desk, Resource, ResourceState, advance, change_store};
 use crate::clock::{Clock, Timestamp};
 use crate::db::{DbConnection, DbError};
-use crate::ids::{AccountId, OperationId};
+use crate::ids::{AccountId, OperationId, ResourceId};
 
 /// How many are looked at in one turn.
 const BATCH: i64 = 32;
@@ -23,7 +23,7 @@ const LONGEST_WAIT: i64 = 3600;
 #[derive(Debug, Clone)]
 pub(super) struct Renewal {
     pub(super) account_id: AccountId,
-    pub(super) resource_id: crate::ids::ResourceId,
+    pub(super) resource_id: ResourceId,
     /// Which credentials must not be the last ones.
     pub(super) generation: i64,
     pub(super) attempts: i64,
@@ -48,6 +48,24 @@ pub fn renew_all(conn: &mut DbConnection, account: &AccountId, now: Timestamp) -
             _ => return Ok(wanted),
         }
     }
+}
+
+/// Wants new credentials for these resources of an account. Call it inside the transaction that has locked the account.
+///
+/// # Errors
+/// When the database fails.
+pub fn renew_these(
+    conn: &mut DbConnection,
+    account: &AccountId,
+    ids: &[ResourceId],
+    now: Timestamp,
+) -> Result<(), DbError> {
+    for id in ids {
+        if let Some(resource) = store::by_id(conn, account, id)?.filter(|resource| !is_gone(resource)) {
+            rows::insert(conn, &resource, now)?;
+        }
+    }
+    Ok(())
 }
 
 fn is_gone(resource: &Resource) -> bool {

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{DecideError, Deciding};
 use crate::account::{self, Sidecar, SidecarOutcome};
 use crate::audit::{self, Fact};
-use crate::authorization::{self, Scopes};
+use crate::authorization::{self, Scope, Scopes};
 use crate::catalog::Edition;
 use crate::clock::Timestamp;
 use crate::db::{DbConnection, DbError};
@@ -142,26 +142,22 @@ fn carry_out(
     let ids: Vec<ResourceId> = prepared.coming.iter().map(|one| one.id.clone()).collect();
     let missing = || DbError::Query(diesel::result::Error::NotFound);
     let attester = orchestrator::by_id(conn, &sidecar.orchestrator_id)?.ok_or_else(missing)?;
-    let rests = takeover::precautions(conn, from, &attester.id)?.is_cooling(now);
-    if rests || attester.suspended_at.is_some() {
-        return Err(DecideError::Suspended);
-    }
+    may_leave(conn, from, now)?;
     let everything = matches!(what, Bring::Everything(_));
-    resource::take_over(conn, edition, (from, to), &prepared.coming)?;
-    if budget::has_open_holds(conn, from, (!everything).then_some(&ids))? {
+    resource::take_over(conn, edition, (from, to), &prepared.coming, now)?;
+    let at_rest = if everything { None } else { Some(ids.as_slice()) };
+    if budget::has_open_holds(conn, from, at_rest)? {
         return Err(DecideError::MoneyHeld);
     }
-    let own = account::by_id(conn, to)?.ok_or_else(missing)?;
-    for id in &prepared.orchestrators {
-        let through = orchestrator::by_id(conn, id)?.ok_or_else(missing)?;
-        account::ensure_budget(conn, &own, &through, now)?;
+    bring_money(conn, (from, to), (prepared, &ids), now)?;
+    if !keeps_secrets(what) {
+        resource::renew_these(conn, to, &ids, now)?;
     }
-    if !budget::take_over_tokens(conn, (from, to), &prepared.tokens, now)? {
-        return Err(DecideError::Resource(RehomeError::Changed));
-    }
-    budget::take_over_limits(conn, (from, to), &ids, now)?;
     let name = attester.name.to_string();
     record(conn, (&sidecar, to), (what, ids.len(), &name), now)?;
+    takeover::carry_precautions(conn, (from, to))?;
+    // A distrust that began meanwhile waits for what was written here, or is seen now.
+    may_leave(conn, from, now)?;
     if let Bring::Everything(scopes) = what {
         // Nothing may have come in since it was looked at: it would be left in a closed account.
         if !in_use(conn, from)?.is_empty() {
@@ -171,6 +167,35 @@ fn carry_out(
         end(conn, (&sidecar, SidecarOutcome::Merged), to, now)?;
     }
     Ok(Brought { resources: ids.len(), orchestrator: name })
+}
+
+/// What pays for the things and limits them goes on where they then are.
+fn bring_money(
+    conn: &mut DbConnection,
+    (from, to): (&AccountId, &AccountId),
+    (prepared, ids): (&Prepared, &[ResourceId]),
+    now: Timestamp,
+) -> Result<(), DecideError> {
+    let missing = || DbError::Query(diesel::result::Error::NotFound);
+    let own = account::by_id(conn, to)?.ok_or_else(missing)?;
+    for id in &prepared.orchestrators {
+        let through = orchestrator::by_id(conn, id)?.ok_or_else(missing)?;
+        account::ensure_budget(conn, &own, &through, now)?;
+    }
+    if !budget::take_over_tokens(conn, (from, to), &prepared.tokens, now)? {
+        return Err(DecideError::Resource(RehomeError::Changed));
+    }
+    Ok(budget::take_over_limits(conn, (from, to), ids, now)?)
+}
+
+/// Whether the agent goes along with what comes over, and may do there what it could with its secrets.
+fn keeps_secrets(what: &Bring) -> bool {
+    matches!(what, Bring::Everything(scopes) if scopes.contains(Scope::ResourcesWrite))
+}
+
+/// Nothing leaves an account that is held fast: it would be free where it comes to.
+fn may_leave(conn: &mut DbConnection, from: &AccountId, now: Timestamp) -> Result<(), DecideError> {
+    if takeover::is_held_fast(conn, from, now)? { Err(DecideError::Suspended) } else { Ok(()) }
 }
 
 /// Everything that was given for the sidecar ends, and the account with it.

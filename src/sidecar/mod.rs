@@ -43,8 +43,8 @@ pub enum DecideError {
     /// There is none (any more) that this human may decide on.
     #[error("there is no such separate account for this human")]
     Gone,
-    /// The orchestrator of its agent is distrusted.
-    #[error("the orchestrator is suspended")]
+    /// The orchestrator of its agent or their person is distrusted, or something of the account is held back.
+    #[error("nothing may leave the account now")]
     Suspended,
     /// The person of the orchestrator is linked elsewhere.
     #[error(transparent)]

@@ -1,6 +1,7 @@
 //! What somebody could do if they were hostile: the accounts, resources and money that an orchestrator, a key, a client or
 //! a person reaches.
 
+use super::reach;
 use super::scope::Scope;
 use super::store;
 use crate::account;
@@ -8,7 +9,6 @@ use crate::clock::Timestamp;
 use crate::db::{DbConnection, DbError};
 use crate::ids::AccountId;
 use crate::money::Currency;
-use crate::resource;
 
 /// The most new resources of one account that are counted.
 const MAX_NEW: i64 = 10_000;
@@ -24,7 +24,7 @@ pub struct Reach {
     pub opened: bool,
     /// When it was opened.
     pub created_at: Timestamp,
-    /// Resources bought through the orchestrator that are not gone.
+    /// Resources bought through the orchestrator that are not gone; where only what came there is reached, of that.
     pub resources: i64,
     /// Of these, those made since the scope's instant, or with credentials from since then.
     pub resources_since: i64,
@@ -52,23 +52,28 @@ pub fn blast_radius(
     now: Timestamp,
 ) -> Result<Vec<Reach>, DbError> {
     let mut reached = Vec::new();
-    for id in store::accounts(conn, scope, after, limit)? {
+    for one in reach::page(conn, scope, after, limit)? {
+        let (id, own) = (one.account.clone(), one.own);
         let Some(found) = account::by_id(conn, &id)? else { continue };
         let orchestrator = &scope.orchestrator_id;
-        let only = std::slice::from_ref(&id);
         let since = match scope.since {
-            Some(since) => resource::made_or_renewed(conn, (orchestrator, only), since, None, MAX_NEW)?.len(),
+            Some(since) => made(conn, scope, &one, since)?,
             None => 0,
         };
-        let money = store::money(conn, &id, orchestrator, now)?;
+        let resources = if own {
+            store::resources_of(conn, &id, orchestrator)?
+        } else {
+            made(conn, scope, &one, Timestamp::from_seconds(0))?
+        };
+        let money = if own { store::money(conn, &id, orchestrator, now)? } else { None };
         let of = |take: fn(&store::Money) -> i64| money.as_ref().map_or(0, take);
         reached.push(Reach {
             state: found.state.as_str(),
             opened: found.opened_by == *orchestrator,
             created_at: found.created_at,
-            resources: store::resources_of(conn, &id, orchestrator)?,
-            resources_since: i64::try_from(since).unwrap_or(i64::MAX),
-            tokens: store::tokens(conn, orchestrator, only, now)?,
+            resources,
+            resources_since: since,
+            tokens: if own { store::tokens(conn, orchestrator, std::slice::from_ref(&id), now)? } else { 0 },
             currency: money.as_ref().map(|money| money.currency),
             held: of(|money| money.held),
             captured: of(|money| money.spent),
@@ -77,4 +82,10 @@ pub fn blast_radius(
         });
     }
     Ok(reached)
+}
+
+/// How much of what is reached there was made since.
+fn made(conn: &mut DbConnection, scope: &Scope, one: &reach::Reached, since: Timestamp) -> Result<i64, DbError> {
+    let things = reach::things(conn, (scope, std::slice::from_ref(one)), since, None, MAX_NEW)?;
+    Ok(i64::try_from(things.len()).unwrap_or(i64::MAX))
 }

@@ -144,6 +144,7 @@ fn distrust(
         whose: WhoseDistrust::Subject { tenant: Some(tenant.clone()), subject: subject.clone() },
         depth: if claimed { Depth::Tokens } else { Depth::Freeze },
         cause: case.reason(),
+        event_at: None,
     };
     Ok(orchestrator::begin(conn, &new, now)?.id)
 }

@@ -5,14 +5,19 @@
 //! | CAEP session-revoked, RISC sessions-revoked | tokens issued before it die |
 //! | CAEP credential-change | removals need a log-in after it |
 //! | CAEP assurance-level-change (decrease), RISC credential-compromise | changes need a log-in after it |
-//! | CAEP risk-level-change | spending stops at HIGH, and goes on below |
-//! | RISC account-disabled: hijacking | unclaimed accounts freeze; of claimed ones, what was made since is held back |
+//! | CAEP risk-level-change | spending stops at HIGH, and goes on at MEDIUM and LOW |
+//! | RISC account-disabled: hijacking | unclaimed accounts freeze; of claimed ones, what was made through it since is held back |
 //! | RISC account-disabled: bulk-account | the same, since the beginning |
 //! | RISC account-disabled, account-purged | tokens die, and the person is not believed any more |
 //! | RISC account-enabled | the person is believed again and a frozen account thaws; all else stays held back |
-//! | RISC identifier-changed, identifier-recycled | the address is not trusted; recycled: it leads nowhere any more |
+//! | RISC identifier-changed, identifier-recycled | the address is not trusted; recycled: it leads nowhere any more; nothing, when its human proved it or did not keep the orchestrator |
 //! | RISC account-credential-change-required, recovery-activated, recovery-information-changed | 72 hours of rest |
 //! | CAEP token-claims-change, RISC opt-out-…, others | recorded |
+//!
+//! An event means the person whom it names, and nobody else whom its issuer knows in the same account. It never freezes what
+//! its human claimed: there it ends tokens and holds back things that came through its issuer, and no more.
+//!
+//! What an event began is taken back only by one that tells of something later: events may come late, and out of order.
 
 use chrono::TimeDelta;
 use serde_json::Value;
@@ -36,6 +41,15 @@ const REST: TimeDelta = TimeDelta::hours(72);
 const CAEP: &str = "https://schemas.openid.net/secevent/caep/event-type/";
 const RISC: &str = "https://schemas.openid.net/secevent/risc/event-type/";
 const SSF: &str = "https://schemas.openid.net/secevent/ssf/event-type/";
+
+/// An account that an event is about.
+#[derive(Debug, Clone)]
+pub(super) struct Meant {
+    /// Which.
+    pub(super) account: AccountId,
+    /// By which names (tenant, subject) its issuer means the person; others whom it knows in the same account are not meant.
+    pub(super) people: Vec<(String, String)>,
+}
 
 /// What is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,7 +96,10 @@ impl Step {
                 "credential-change" => Self::AskBeforeRemoval,
                 "assurance-level-change" if says("change_direction", "decrease") => Self::AskBeforeChange,
                 "risk-level-change" if says("current_level", "high") => Self::StopSpending,
-                "risk-level-change" => Self::AllowSpending,
+                // Silence, and a word that nobody knows, allow nothing.
+                "risk-level-change" if says("current_level", "low") || says("current_level", "medium") => {
+                    Self::AllowSpending
+                }
                 _ => Self::Nothing,
             };
         }
@@ -126,46 +143,67 @@ impl Step {
     }
 }
 
-/// Does it to one account of the orchestrator's person. Answers what was begun and is to be finished.
+/// Does it to one account of the orchestrator's person. Answers what was begun and is to be finished; `None`: there was
+/// nothing that this event may do there.
 pub(super) fn climb(
     conn: &mut DbConnection,
     orchestrator: &Orchestrator,
-    account: &AccountId,
+    meant: &Meant,
     (step, event): (Step, &SecurityEvent),
     now: Timestamp,
-) -> Result<Vec<DistrustId>, DbError> {
+) -> Result<Option<Vec<DistrustId>>, DbError> {
+    let (account, person) = (&meant.account, (orchestrator, meant));
     let whose = (orchestrator, account);
-    match step {
-        Step::Verified | Step::Nothing => Ok(Vec::new()),
+    let begun = match step {
+        Step::Verified | Step::Nothing => return Ok(None),
         Step::EndTokens => {
             // Their clock counts seconds.
             let until = event.at.plus(TimeDelta::milliseconds(999));
             authorization::withdraw(conn, (&orchestrator.id, std::slice::from_ref(account)), Some(until), now)?;
-            Ok(Vec::new())
+            Vec::new()
         }
-        Step::AskBeforeRemoval => ask(conn, whose, |asked| asked.remove_after = asked.remove_after.max(Some(event.at))),
-        Step::AskBeforeChange => ask(conn, whose, |asked| asked.write_after = asked.write_after.max(Some(event.at))),
-        Step::Rest => ask(conn, whose, |asked| asked.cooling_until = asked.cooling_until.max(Some(now.plus(REST)))),
-        Step::StopSpending => distrust(conn, whose, (Depth::Spending, event.at), event, now),
-        Step::AllowSpending => relax(conn, whose, Depth::Spending, event, now),
-        Step::Unlink => distrust(conn, whose, (Depth::Tokens, event.at), event, now),
+        Step::AskBeforeRemoval => {
+            ask(conn, whose, |asked| asked.remove_after = asked.remove_after.max(Some(event.at)))?
+        }
+        Step::AskBeforeChange => ask(conn, whose, |asked| asked.write_after = asked.write_after.max(Some(event.at)))?,
+        Step::Rest => ask(conn, whose, |asked| asked.cooling_until = asked.cooling_until.max(Some(now.plus(REST))))?,
+        Step::StopSpending => distrust(conn, person, (Depth::Spending, event.at), event, now)?,
+        Step::Unlink => distrust(conn, person, (Depth::Tokens, event.at), event, now)?,
         Step::Freeze => {
             report(conn, whose, (CaseKind::Hijacked, event), now)?;
-            distrust(conn, whose, (Depth::Freeze, event.at), event, now)
+            distrust(conn, person, (Depth::Freeze, event.at), event, now)?
         }
         Step::FreezeAll => {
             report(conn, whose, (CaseKind::BulkAccount, event), now)?;
-            distrust(conn, whose, (Depth::Freeze, Timestamp::from_seconds(0)), event, now)
+            distrust(conn, person, (Depth::Freeze, Timestamp::from_seconds(0)), event, now)?
         }
-        Step::Thaw => relax(conn, whose, Depth::Freeze, event, now),
+        Step::AllowSpending => return relax(conn, person, Depth::Spending, event, now),
+        Step::Thaw => return relax(conn, person, Depth::Freeze, event, now),
         Step::DistrustAddress | Step::ForgetAddress => {
-            let found = account::by_id(conn, account)?;
-            if found.is_some_and(|found| found.opened_by == orchestrator.id) {
-                account::distrust_email(conn, account, step == Step::ForgetAddress)?;
+            if !is_its_address(conn, person)? {
+                return Ok(None);
             }
-            Ok(Vec::new())
+            account::distrust_email(conn, account, step == Step::ForgetAddress)?;
+            Vec::new()
+        }
+    };
+    Ok(Some(begun))
+}
+
+/// Whether the address of the account is the orchestrator's word still: it opened the account, nobody proved since that they
+/// read the mailbox, and whoever claimed the account kept the orchestrator.
+fn is_its_address(conn: &mut DbConnection, (orchestrator, meant): (&Orchestrator, &Meant)) -> Result<bool, DbError> {
+    let found = account::by_id(conn, &meant.account)?;
+    if found.is_none_or(|found| found.opened_by != orchestrator.id) || account::is_mailbox_proved(conn, &meant.account)?
+    {
+        return Ok(false);
+    }
+    for (tenant, subject) in &meant.people {
+        if account::allowed(conn, (&orchestrator.id, tenant, subject))?.is_none_or(|scopes| !scopes.is_empty()) {
+            return Ok(true);
         }
     }
+    Ok(false)
 }
 
 /// The human is told out of band, because the orchestrator may be in a thief's hands, and the operator gets a case.
@@ -207,45 +245,50 @@ fn db_error(error: BeginError) -> DbError {
 
 fn distrust(
     conn: &mut DbConnection,
-    (orchestrator, account): (&Orchestrator, &AccountId),
+    (orchestrator, meant): (&Orchestrator, &Meant),
     (depth, since): (Depth, Timestamp),
     event: &SecurityEvent,
     now: Timestamp,
 ) -> Result<Vec<DistrustId>, DbError> {
     let mut begun = Vec::new();
-    for (tenant, subject) in account::subjects(conn, account, &orchestrator.id)? {
+    for (tenant, subject) in meant.people.clone() {
         let new = NewDistrust {
             orchestrator_id: orchestrator.id.clone(),
             since,
             whose: WhoseDistrust::Subject { tenant: Some(tenant), subject },
             depth,
             cause: cause(event),
+            event_at: Some(event.at),
         };
         begun.push(orchestrator::begin(conn, &new, now).map_err(db_error)?.id);
     }
     Ok(begun)
 }
 
-/// Takes back what earlier events began, up to `depth`: belief, and of what is held back only what an event of this kind
-/// may give back. Never more than it was before.
+/// Takes back what events began that tell of something earlier, up to `depth`: belief, and of what is held back only what an
+/// event of this kind may give back. Never more than it was before.
 fn relax(
     conn: &mut DbConnection,
-    (orchestrator, account): (&Orchestrator, &AccountId),
+    (orchestrator, meant): (&Orchestrator, &Meant),
     depth: Depth,
     event: &SecurityEvent,
     now: Timestamp,
-) -> Result<Vec<DistrustId>, DbError> {
+) -> Result<Option<Vec<DistrustId>>, DbError> {
+    let mut relaxed = false;
     let gives = if depth == Depth::Spending { ItemKind::Spending } else { ItemKind::Account };
-    for (tenant, subject) in account::subjects(conn, account, &orchestrator.id)? {
-        for one in orchestrator::distrusts_of_cause(conn, (&orchestrator.id, &tenant, &subject))? {
-            if (one.depth == Depth::Spending) != (depth == Depth::Spending) || one.finished_at.is_none() {
+    for (tenant, subject) in &meant.people {
+        for one in orchestrator::distrusts_of_cause(conn, (&orchestrator.id, tenant, subject))? {
+            let of_this_kind = (one.depth == Depth::Spending) == (depth == Depth::Spending);
+            let earlier = one.event_at.unwrap_or(one.begun_at) < event.at;
+            if !of_this_kind || !earlier || one.finished_at.is_none() {
                 continue;
             }
-            give_back(conn, &one, (account, gives), event, now)?;
+            give_back(conn, &one, (&meant.account, gives), event, now)?;
             orchestrator::lift(conn, &one, &cause(event), now).map_err(db_error)?;
+            relaxed = true;
         }
     }
-    Ok(Vec::new())
+    Ok(relaxed.then(Vec::new))
 }
 
 fn give_back(

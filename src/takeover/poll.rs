@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::receive::{EventParts, receive};
-use super::set::Presented;
+use super::set::{self, Presented};
 use crate::clock::Clock;
 use crate::db::{Db, DbError};
 use crate::fetch::{Fetch, Outgoing};
@@ -76,14 +76,23 @@ async fn poll(parts: &PollParts, stream: StreamSettings, clock: &dyn Clock) -> R
             }
         };
         report = Report::default();
-        for (jti, set) in batch.sets.iter().take(AT_ONCE) {
-            taken += usize::from(take(parts, jti, set, &mut report, clock).await);
+        for (jti, set) in in_order(&batch.sets).into_iter().take(AT_ONCE) {
+            taken += usize::from(take(parts, &stream, (jti, set), &mut report, clock).await);
         }
         if report.is_empty() && !batch.more_available {
             break;
         }
     }
     Ok(taken)
+}
+
+/// As things happened, whatever the events are called: by the time that each tells of, then when it was issued. A map has no
+/// order, and what is taken later may take back what was taken before.
+fn in_order(sets: &BTreeMap<String, String>) -> Vec<(&String, &String)> {
+    let mut ordered: Vec<_> = sets.iter().collect();
+    // Stable: those of one time stay in the order of their `jti`.
+    ordered.sort_by_cached_key(|(_, set)| set::claimed_times(set));
+    ordered
 }
 
 /// What the transmitter hears of the events before.
@@ -100,9 +109,16 @@ impl Report {
 }
 
 /// Takes one. What fails for a passing reason is not acknowledged, and so comes again.
-async fn take(parts: &PollParts, jti: &str, set: &str, report: &mut Report, clock: &dyn Clock) -> bool {
+async fn take(
+    parts: &PollParts,
+    stream: &StreamSettings,
+    (jti, set): (&str, &str),
+    report: &mut Report,
+    clock: &dyn Clock,
+) -> bool {
+    let presented = Presented::Polled(stream.orchestrator_id.clone());
     let reach = EventParts { db: &parts.db, keys: &parts.keys };
-    match receive(reach, set, &Presented::Polled, clock).await {
+    match receive(reach, set, &presented, clock).await {
         Ok(received) if received.jti == jti => {
             report.taken.push(jti.to_owned());
             !received.duplicate

@@ -1,5 +1,6 @@
 //! What a distrust would do, without doing it.
 
+use super::reach;
 use super::scope::Scope;
 use super::store;
 use super::sweep::is_its_own;
@@ -8,7 +9,6 @@ use crate::clock::Timestamp;
 use crate::db::{DbConnection, DbError};
 use crate::ids::{AccountId, ResourceId};
 use crate::orchestrator::Distrust;
-use crate::resource;
 
 /// The most resources of one page that are listed.
 const MAX_RESOURCES: i64 = 10_000;
@@ -26,6 +26,8 @@ pub struct Preview {
     pub tokens: i64,
     /// Sessions that would end.
     pub sessions: i64,
+    /// After which account the next page begins; `None`: there is none.
+    pub next: Option<AccountId>,
 }
 
 /// What `planned`, which never began, would do to the accounts after `after`, at most `limit`. Writes nothing.
@@ -39,7 +41,9 @@ pub fn preview(
     limit: i64,
     now: Timestamp,
 ) -> Result<Preview, DbError> {
-    let accounts = store::accounts(conn, &Scope::from(planned), after, limit)?;
+    let scope = Scope::from(planned);
+    let page = reach::page(conn, &scope, after, limit)?;
+    let accounts = reach::own_ids(&page);
     let mut frozen = Vec::new();
     for id in &accounts {
         let found = account::by_id(conn, id)?.filter(|found| found.state.is_usable());
@@ -49,9 +53,10 @@ pub fn preview(
             frozen.push(id.clone());
         }
     }
-    let whose = (&planned.orchestrator_id, accounts.as_slice());
+    let full = i64::try_from(page.len()).is_ok_and(|length| length >= limit);
     Ok(Preview {
-        resources: resource::made_or_renewed(conn, whose, planned.since, None, MAX_RESOURCES)?,
+        resources: reach::things(conn, (&scope, &page), planned.since, None, MAX_RESOURCES)?,
+        next: page.last().filter(|_| full).map(|one| one.account.clone()),
         tokens: store::tokens(conn, &planned.orchestrator_id, &accounts, now)?,
         sessions: store::sessions_since(conn, &accounts, planned.since, now)?,
         frozen,

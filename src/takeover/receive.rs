@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::ladder::{self, Step};
+use super::ladder::{self, Meant, Step};
 use super::set::{self, Presented, SecurityEvent, SetError, SubjectId};
 use super::sweep::{self, Bounds};
 use crate::account;
@@ -79,8 +79,9 @@ fn act(
         let received = Received { jti: event.jti.clone(), duplicate: true, outcome: seen.outcome };
         return Ok(Acted { received, begun: Vec::new() });
     }
-    let accounts = whom(conn, orchestrator, &event.subject)?;
-    let (outcome, begun) = answer(conn, orchestrator, &accounts, event, now)?;
+    let meant = whom(conn, orchestrator, &event.subject)?;
+    let (outcome, begun) = answer(conn, orchestrator, &meant, event, now)?;
+    let accounts: Vec<AccountId> = meant.into_iter().map(|meant| meant.account).collect();
     let name = event.uri.rsplit('/').next().unwrap_or_default().to_owned();
     let seen = SeenEvent { event: name, account_id: accounts.first().cloned(), outcome };
     orchestrator::remember_event(conn, (&orchestrator.id, &event.jti), &seen, now)?;
@@ -102,7 +103,7 @@ fn act(
 fn answer(
     conn: &mut DbConnection,
     orchestrator: &Orchestrator,
-    accounts: &[AccountId],
+    meant: &[Meant],
     event: &SecurityEvent,
     now: Timestamp,
 ) -> Result<(String, Vec<DistrustId>), DbError> {
@@ -113,28 +114,49 @@ fn answer(
             "verified"
         }
         Step::Nothing => "recorded",
-        _ if accounts.is_empty() => "nobody_known",
+        _ if meant.is_empty() => "nobody_known",
         step => {
-            for account in accounts {
-                begun.extend(ladder::climb(conn, orchestrator, account, (step, event), now)?);
+            let mut done = false;
+            for meant in meant {
+                let climbed = ladder::climb(conn, orchestrator, meant, (step, event), now)?;
+                done |= climbed.is_some();
+                begun.extend(climbed.into_iter().flatten());
             }
-            step.as_str()
+            if done { step.as_str() } else { Step::Nothing.as_str() }
         }
     };
     Ok((outcome.to_owned(), begun))
 }
 
-/// The accounts of the person, all of them linked to this orchestrator.
-fn whom(conn: &mut DbConnection, orchestrator: &Orchestrator, subject: &SubjectId) -> Result<Vec<AccountId>, DbError> {
+/// The accounts of the person, all of them linked to this orchestrator, and by which names there.
+fn whom(conn: &mut DbConnection, orchestrator: &Orchestrator, subject: &SubjectId) -> Result<Vec<Meant>, DbError> {
     match subject {
-        SubjectId::Person { tenant, subject } => Ok(account::by_link(conn, &orchestrator.id, tenant, subject)?
-            .map(|account| account.id)
-            .into_iter()
-            .collect()),
-        SubjectId::Email(email) => match email.parse::<CanonicalEmail>() {
-            Ok(email) => account::with_email_through(conn, &orchestrator.id, email.as_str()),
+        SubjectId::Person { tenant, subject } => {
+            let found = account::by_link(conn, &orchestrator.id, tenant, subject)?;
+            let people = vec![(tenant.clone(), subject.clone())];
+            Ok(found.map(|found| Meant { account: found.id, people }).into_iter().collect())
+        }
+        SubjectId::Email { address, tenant } => match address.parse::<CanonicalEmail>() {
+            Ok(email) => with_address(conn, orchestrator, (&email, tenant.as_deref())),
             Err(_no_address) => Ok(Vec::new()),
         },
         SubjectId::Opaque | SubjectId::Unknown => Ok(Vec::new()),
     }
+}
+
+/// By address: the people of the tenant alone, where one is named.
+fn with_address(
+    conn: &mut DbConnection,
+    orchestrator: &Orchestrator,
+    (email, tenant): (&CanonicalEmail, Option<&str>),
+) -> Result<Vec<Meant>, DbError> {
+    let mut meant = Vec::new();
+    for account in account::with_email_through(conn, &orchestrator.id, email.as_str())? {
+        let mut people = account::subjects(conn, &account, &orchestrator.id)?;
+        people.retain(|(of, _)| tenant.is_none_or(|tenant| tenant == of));
+        if !people.is_empty() {
+            meant.push(Meant { account, people });
+        }
+    }
+    Ok(meant)
 }

@@ -1,12 +1,15 @@
 //! Reading a security event token (SET, RFC 8417): its type first, then who it says it is from, then that issuer's key, then
 //! its claims. Nothing of it is acted upon here.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::TimeDelta;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::clock::Timestamp;
 use crate::db::{Db, DbError};
+use crate::ids::OrchestratorId;
 use crate::orchestrator::{self, KeyCache, KeyError, Orchestrator, StreamSettings};
 use crate::secret::Secret;
 use crate::signing::{JwsError, Unverified};
@@ -23,8 +26,8 @@ const MAX_NAME: usize = 255;
 pub enum Presented {
     /// It was pushed, with this bearer token or none (RFC 8935).
     Pushed(Option<Secret>),
-    /// It was an answer to our question (RFC 8936).
-    Polled,
+    /// It was an answer to our question to this orchestrator's stream (RFC 8936).
+    Polled(OrchestratorId),
 }
 
 /// Whom an event is about.
@@ -32,8 +35,8 @@ pub enum Presented {
 pub(super) enum SubjectId {
     /// A person of the issuer.
     Person { tenant: String, subject: String },
-    /// Whoever has this address.
-    Email(String),
+    /// Whoever has this address; in this tenant, if one is named.
+    Email { address: String, tenant: Option<String> },
     /// Something that the issuer names without more: a stream.
     Opaque,
     /// A form that we do not know.
@@ -118,6 +121,33 @@ struct Claims {
     events: Map<String, Value>,
 }
 
+/// When the event happened, if that is said.
+fn stated(detail: &Map<String, Value>, toe: Option<i64>) -> Result<Option<i64>, SetError> {
+    let invalid = || SetError::Invalid("`event_timestamp`".to_owned());
+    let named = detail.get("event_timestamp").map(|at| at.as_i64().ok_or_else(invalid)).transpose()?;
+    Ok(named.or(toe))
+}
+
+/// What puts several SETs in order.
+#[derive(Deserialize)]
+struct Times {
+    iat: i64,
+    toe: Option<i64>,
+    events: Map<String, Value>,
+}
+
+/// When something happened and when it was told, as a SET says without being believed: to take several in order, and for
+/// nothing else. What cannot be read comes last.
+pub(super) fn claimed_times(text: &str) -> (i64, i64) {
+    let payload = text.split('.').nth(1).and_then(|part| URL_SAFE_NO_PAD.decode(part).ok());
+    let Some(times) = payload.and_then(|json| serde_json::from_slice::<Times>(&json).ok()) else {
+        return (i64::MAX, i64::MAX);
+    };
+    let detail = times.events.values().next().and_then(Value::as_object);
+    let at = detail.map_or(Ok(times.toe), |detail| stated(detail, times.toe)).ok().flatten();
+    (at.unwrap_or(times.iat), times.iat)
+}
+
 /// Believes a SET, or says why not.
 ///
 /// # Errors
@@ -155,7 +185,12 @@ fn admit(orchestrator: &Orchestrator, stream: &StreamSettings, presented: &Prese
     if orchestrator.suspended_at.is_some() {
         return Err(SetError::Denied("the orchestrator is suspended"));
     }
-    let Presented::Pushed(token) = presented else { return Ok(()) };
+    let token = match presented {
+        Presented::Pushed(token) => token,
+        Presented::Polled(of) if *of == orchestrator.id => return Ok(()),
+        // Nobody hands over what another says: whoever is asked speaks for themselves.
+        Presented::Polled(_) => return Err(SetError::Issuer),
+    };
     if !stream.accepts_push {
         return Err(SetError::Denied("this stream is not pushed"));
     }
@@ -200,8 +235,7 @@ fn judge(
     if uri.ends_with("/credential-compromise") && !detail.get("credential_type").is_some_and(Value::is_string) {
         return Err(invalid("`credential_type` is missing"));
     }
-    let stated = detail.get("event_timestamp").map(|at| at.as_i64().ok_or_else(|| invalid("`event_timestamp`")));
-    let at = stated.transpose()?.or(claims.toe).map_or(issued, Timestamp::from_seconds);
+    let at = stated(&detail, claims.toe)?.map_or(issued, Timestamp::from_seconds);
     let subject = match &claims.sub_id {
         Some(id) => subject_of(id, orchestrator)?,
         None => return Err(invalid("`sub_id` is missing")),
@@ -222,7 +256,7 @@ fn subject_of(id: &Value, orchestrator: &Orchestrator) -> Result<SubjectId, SetE
             }
             Ok(SubjectId::Person { tenant: String::new(), subject: text("sub")?.to_owned() })
         }
-        "email" => Ok(SubjectId::Email(text("email")?.to_owned())),
+        "email" => Ok(SubjectId::Email { address: text("email")?.to_owned(), tenant: None }),
         "opaque" => text("id").map(|_| SubjectId::Opaque),
         "complex" => complex(id, orchestrator),
         _ => Ok(SubjectId::Unknown),
@@ -234,12 +268,13 @@ fn complex(id: &Value, orchestrator: &Orchestrator) -> Result<SubjectId, SetErro
     let Some(user) = id.get("user").filter(|user| user.get("format").and_then(Value::as_str) != Some("complex")) else {
         return Ok(SubjectId::Unknown);
     };
-    let named = |tenant: &Value| tenant.get("id").and_then(Value::as_str).map(str::to_owned);
-    match (subject_of(user, orchestrator)?, id.get("tenant")) {
-        (SubjectId::Person { subject, .. }, Some(tenant)) => {
-            let tenant = named(tenant).ok_or_else(|| SetError::Invalid("the tenant has no `id`".to_owned()))?;
-            Ok(SubjectId::Person { tenant, subject })
-        }
-        (user, _) => Ok(user),
-    }
+    let user = subject_of(user, orchestrator)?;
+    let Some(tenant) = id.get("tenant") else { return Ok(user) };
+    let tenant = tenant.get("id").and_then(Value::as_str).map(str::to_owned);
+    let tenant = tenant.ok_or_else(|| SetError::Invalid("the tenant has no `id`".to_owned()))?;
+    Ok(match user {
+        SubjectId::Person { subject, .. } => SubjectId::Person { tenant, subject },
+        SubjectId::Email { address, .. } => SubjectId::Email { address, tenant: Some(tenant) },
+        nobody => nobody,
+    })
 }

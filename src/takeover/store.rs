@@ -2,18 +2,21 @@
 
 use std::str::FromStr;
 
+use diesel::IntoSql as _;
 use diesel::prelude::*;
+use diesel::sql_types::Bool;
 
 use super::precaution::Precautions;
 use super::scope::{Scope, Whom};
 use crate::account::Account;
 use crate::clock::Timestamp;
 use crate::db::schema::{
-    account_requests, authorization_codes, budgets, consents, counters, delegations, distrust_items, grants,
-    identity_links, precautions, refresh_tokens, resources, sessions,
+    account_requests, authorization_codes, brought_resources, budgets, consents, counters, deep_links, delegations,
+    distrust_items, grants, identity_links, precautions, refresh_tokens, resources, sessions,
 };
 use crate::db::{DbConnection, DbError};
 use crate::ids::{AccountId, DistrustId, OrchestratorId};
+use crate::login::Method;
 use crate::money::{Amount, Currency};
 
 /// What is held back.
@@ -219,6 +222,71 @@ pub(super) fn held_as(
         .optional()
 }
 
+/// Whether anything of the account is held back by any distrust.
+pub(super) fn has_open_item(conn: &mut DbConnection, account: &AccountId) -> QueryResult<bool> {
+    let held = distrust_items::table
+        .filter(distrust_items::account_id.eq(account))
+        .filter(distrust_items::restored_at.is_null());
+    Ok(held.count().get_result::<i64>(conn)? > 0)
+}
+
+/// Whether an account is one of those of a scope.
+pub(super) fn reaches(conn: &mut DbConnection, scope: &Scope, account: &AccountId) -> QueryResult<bool> {
+    let orchestrator = &scope.orchestrator_id;
+    let found: i64 = match &scope.whom {
+        Whom::All => budgets::table.find((account, orchestrator)).count().get_result(conn)?,
+        Whom::Key(key) => delegations::table
+            .filter(delegations::orchestrator_id.eq(orchestrator))
+            .filter(delegations::key_id.eq(key))
+            .filter(delegations::account_id.eq(account))
+            .filter(delegations::last_at.ge(scope.since.unwrap_or(Timestamp::from_seconds(0))))
+            .count()
+            .get_result(conn)?,
+        Whom::Subject { tenant, subject } => {
+            i64::from(reached_since(conn, (account, orchestrator), (tenant.as_deref(), subject))?.is_some())
+        }
+        Whom::Client(client) => grants::table
+            .filter(grants::account_id.eq(account))
+            .filter(grants::orchestrator_id.eq(orchestrator))
+            .filter(grants::client.eq(client))
+            .count()
+            .get_result(conn)?,
+    };
+    Ok(found > 0)
+}
+
+/// Since when a person of an orchestrator has an account, by a link or by a word. `None`: they have not.
+pub(super) fn reached_since(
+    conn: &mut DbConnection,
+    (account, orchestrator): (&AccountId, &OrchestratorId),
+    (tenant, subject): (Option<&str>, &str),
+) -> QueryResult<Option<Timestamp>> {
+    let mut links = identity_links::table
+        .filter(identity_links::account_id.eq(account))
+        .filter(identity_links::orchestrator_id.eq(orchestrator))
+        .filter(identity_links::subject.eq(subject))
+        .order(identity_links::created_at)
+        .select(identity_links::created_at)
+        .into_boxed();
+    let mut words = delegations::table
+        .filter(delegations::account_id.eq(account))
+        .filter(delegations::orchestrator_id.eq(orchestrator))
+        .filter(delegations::subject.eq(subject))
+        .order(delegations::first_at)
+        .select(delegations::first_at)
+        .into_boxed();
+    if let Some(tenant) = tenant {
+        links = links.filter(identity_links::tenant.eq(tenant));
+        words = words.filter(delegations::tenant.eq(tenant));
+    }
+    let linked: Option<Timestamp> = links.first(conn).optional()?;
+    let attested: Option<Timestamp> = words.first(conn).optional()?;
+    Ok(match (linked, attested) {
+        (Some(linked), Some(attested)) => Some(linked.min(attested)),
+        (linked, attested) => linked.or(attested),
+    })
+}
+
 /// The accounts of a scope after the id `after`, in order, at most `limit`.
 pub(super) fn accounts(
     conn: &mut DbConnection,
@@ -258,6 +326,62 @@ pub(super) fn accounts(
             .load(conn)?,
     };
     Ok(found)
+}
+
+/// Accounts after `after` to which things came from accounts of the scope, in order, at most `limit`: through one of its
+/// keys or people.
+pub(super) fn holders(conn: &mut DbConnection, scope: &Scope, after: &str, limit: i64) -> QueryResult<Vec<AccountId>> {
+    let of = &scope.orchestrator_id;
+    let brought = brought_resources::table
+        .filter(brought_resources::orchestrator_id.eq(of))
+        .filter(brought_resources::account_id.gt(after))
+        .order(brought_resources::account_id)
+        .distinct()
+        .limit(limit)
+        .select(brought_resources::account_id);
+    match &scope.whom {
+        // A budget came along: they are among its accounts.
+        Whom::All | Whom::Client(_) => Ok(Vec::new()),
+        Whom::Key(key) => {
+            let signed = delegations::table
+                .filter(delegations::orchestrator_id.eq(of))
+                .filter(delegations::key_id.eq(key))
+                .filter(delegations::last_at.ge(scope.since.unwrap_or(Timestamp::from_seconds(0))))
+                .select(delegations::account_id);
+            brought.filter(brought_resources::from_account.eq_any(signed)).load(conn)
+        }
+        Whom::Subject { tenant, subject } => {
+            let (named, any) = (tenant.as_deref().unwrap_or_default(), tenant.is_none());
+            let words = delegations::table
+                .filter(delegations::orchestrator_id.eq(of))
+                .filter(delegations::subject.eq(subject))
+                .filter(delegations::tenant.eq(named).or(any.into_sql::<Bool>()))
+                .select(delegations::account_id);
+            let links = identity_links::table
+                .filter(identity_links::orchestrator_id.eq(of))
+                .filter(identity_links::subject.eq(subject))
+                .filter(identity_links::tenant.eq(named).or(any.into_sql::<Bool>()))
+                .select(identity_links::account_id);
+            let from = brought_resources::from_account;
+            brought.filter(from.eq_any(words).or(from.eq_any(links))).load(conn)
+        }
+    }
+}
+
+/// Accounts from which things came to this one through the orchestrator, at most 1,000.
+pub(super) fn origins(
+    conn: &mut DbConnection,
+    account: &AccountId,
+    orchestrator: &OrchestratorId,
+) -> QueryResult<Vec<AccountId>> {
+    brought_resources::table
+        .filter(brought_resources::account_id.eq(account))
+        .filter(brought_resources::orchestrator_id.eq(orchestrator))
+        .order(brought_resources::from_account)
+        .distinct()
+        .limit(1_000)
+        .select(brought_resources::from_account)
+        .load(conn)
 }
 
 /// Accounts to which a person is linked, or was attested for.
@@ -379,6 +503,26 @@ pub(super) fn sessions_since(
         .get_result(conn)
 }
 
+/// Ends what links of agents led to, and the links that nobody used: those since then. Answers how many.
+pub(super) fn end_by_link_since(
+    conn: &mut DbConnection,
+    accounts: &[AccountId],
+    since: Timestamp,
+    now: Timestamp,
+) -> QueryResult<usize> {
+    let links = deep_links::table
+        .filter(deep_links::account_id.eq_any(accounts))
+        .filter(deep_links::created_at.ge(since))
+        .filter(deep_links::used_at.is_null());
+    let links = diesel::update(links).set(deep_links::used_at.eq(Some(now))).execute(conn)?;
+    let open = sessions::table
+        .filter(sessions::account_id.eq_any(accounts))
+        .filter(sessions::method.eq(Method::DeepLink.as_str()))
+        .filter(sessions::created_at.ge(since))
+        .filter(sessions::ended_at.is_null());
+    Ok(links + diesel::update(open).set(sessions::ended_at.eq(Some(now))).execute(conn)?)
+}
+
 /// How many resources an account has through the orchestrator that are not gone.
 pub(super) fn resources_of(
     conn: &mut DbConnection,
@@ -448,6 +592,29 @@ pub(super) fn precautions(
         .optional()?;
     let (remove_after, write_after, cooling_until) = found.unwrap_or_default();
     Ok(Precautions { remove_after, write_after, cooling_until })
+}
+
+/// What is asked of an account's people, by orchestrator.
+pub(super) fn precautions_of(
+    conn: &mut DbConnection,
+    account: &AccountId,
+) -> QueryResult<Vec<(OrchestratorId, Precautions)>> {
+    type Row = (OrchestratorId, Option<Timestamp>, Option<Timestamp>, Option<Timestamp>);
+    let rows: Vec<Row> = precautions::table
+        .filter(precautions::account_id.eq(account))
+        .order(precautions::orchestrator_id)
+        .limit(1_000)
+        .select((
+            precautions::orchestrator_id,
+            precautions::remove_after,
+            precautions::write_after,
+            precautions::cooling_until,
+        ))
+        .load(conn)?;
+    let asked = |(orchestrator, remove_after, write_after, cooling_until)| {
+        (orchestrator, Precautions { remove_after, write_after, cooling_until })
+    };
+    Ok(rows.into_iter().map(asked).collect())
 }
 
 pub(super) fn set_precautions(

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::reach;
 use super::scope::Scope;
 use super::store::{self, ItemKind};
 use crate::account::{self, Account, AccountState, FreezeError};
@@ -124,9 +125,9 @@ pub async fn step(db: &Db, seen: &Distrust, bounds: Bounds, now: Timestamp) -> R
 }
 
 /// Where the work goes from a page: on in this phase, or to the beginning of the next.
-fn onward(seen: &Distrust, page: &[AccountId], limit: i64, next: Phase) -> (Phase, String) {
-    match page.last() {
-        Some(last) if i64::try_from(page.len()).is_ok_and(|length| length >= limit) => (seen.phase, last.to_string()),
+fn onward(seen: &Distrust, last: Option<&AccountId>, length: usize, limit: i64, next: Phase) -> (Phase, String) {
+    match last {
+        Some(last) if i64::try_from(length).is_ok_and(|length| length >= limit) => (seen.phase, last.to_string()),
         _ => (next, String::new()),
     }
 }
@@ -139,7 +140,7 @@ fn kill(conn: &mut DbConnection, seen: &Distrust, bounds: Bounds, now: Timestamp
         (_, Depth::Tokens) => Phase::Done,
         _ => Phase::Things,
     };
-    let (phase, done_to) = onward(seen, &page, bounds.tokens, next);
+    let (phase, done_to) = onward(seen, page.last(), page.len(), bounds.tokens, next);
     if !orchestrator::advance_distrust(conn, seen, (phase, &done_to), now)? || page.is_empty() {
         return Ok(());
     }
@@ -148,7 +149,7 @@ fn kill(conn: &mut DbConnection, seen: &Distrust, bounds: Bounds, now: Timestamp
     // Whoever was writing a token for one of them is waited for, and what they wrote dies as well.
     account::lock(conn, &page)?;
     let second = authorization::withdraw(conn, whose, None, now)?;
-    let sessions = login::end_since(conn, &page, seen.since, now)?;
+    let sessions = end_sessions(conn, seen, &page, now)?;
     if first.total() + second.total() + sessions == 0 {
         return Ok(());
     }
@@ -160,16 +161,41 @@ fn kill(conn: &mut DbConnection, seen: &Distrust, bounds: Bounds, now: Timestamp
     Ok(record(conn, seen, "distrust.tokens_ended", detail, now)?)
 }
 
+/// Sessions that began since end, with one exception: an event says nothing about the log-ins of somebody who claimed the
+/// account. What agents of theirs were given links for ends there too.
+fn end_sessions(
+    conn: &mut DbConnection,
+    seen: &Distrust,
+    page: &[AccountId],
+    now: Timestamp,
+) -> Result<usize, SweepError> {
+    if seen.is_the_operators() {
+        return Ok(login::end_since(conn, page, seen.since, now)?);
+    }
+    let (mut claimed, mut others) = (Vec::new(), Vec::new());
+    for id in page {
+        let is_claimed = account::by_id(conn, id)?.is_some_and(|account| account.is_claimed());
+        if is_claimed { claimed.push(id.clone()) } else { others.push(id.clone()) }
+    }
+    let by_link = store::end_by_link_since(conn, &claimed, seen.since, now)?;
+    Ok(by_link + login::end_since(conn, &others, seen.since, now)?)
+}
+
 /// A page of accounts spends nothing through the orchestrator any more, and what was made since is held back.
 fn hold_back(conn: &mut DbConnection, seen: &Distrust, bounds: Bounds, now: Timestamp) -> Result<(), SweepError> {
     // Says nothing new, and lets nobody else do this piece meanwhile.
     if !orchestrator::advance_distrust(conn, seen, (seen.phase, &seen.done_to), now)? {
         return Ok(());
     }
-    let page = store::accounts(conn, &Scope::from(seen), &seen.done_to, bounds.accounts)?;
+    let scope = Scope::from(seen);
+    let page = reach::page(conn, &scope, &seen.done_to, bounds.accounts)?;
     // What is being bought is waited for; what is bought after this finds the spending stopped.
-    account::lock(conn, &page)?;
-    for id in &page {
+    account::lock(conn, &reach::ids(&page))?;
+    if reach::page(conn, &scope, &seen.done_to, bounds.accounts)? != page {
+        // While they were waited for, things went from one account to another: once more.
+        return Ok(());
+    }
+    for id in &reach::own_ids(&page) {
         stop(conn, seen, id, now)?;
         if seen.depth >= Depth::Things {
             freeze(conn, seen, id, now)?;
@@ -177,15 +203,15 @@ fn hold_back(conn: &mut DbConnection, seen: &Distrust, bounds: Bounds, now: Time
     }
     let mut left = false;
     if seen.depth >= Depth::Things {
-        let whose = (&seen.orchestrator_id, page.as_slice());
-        let made = resource::made_or_renewed(conn, whose, seen.since, Some(&seen.id), bounds.resources)?;
+        let made = reach::things(conn, (&scope, &page), seen.since, Some(&seen.id), bounds.resources)?;
         left = i64::try_from(made.len()).is_ok_and(|length| length >= bounds.resources);
         for (account, id) in &made {
             store::insert_item(conn, &seen.id, (ItemKind::Resource, account, id.as_str()), "free", now)?;
             resource::quarantine(conn, (account, id), &actor(seen), now)?;
         }
     }
-    let (phase, done_to) = onward(seen, &page, bounds.accounts, Phase::Done);
+    let last = page.last().map(|one| &one.account);
+    let (phase, done_to) = onward(seen, last, page.len(), bounds.accounts, Phase::Done);
     if left {
         // The same page once more: what is held back by now is not found again.
         return Ok(());
@@ -230,7 +256,8 @@ fn freeze(conn: &mut DbConnection, seen: &Distrust, id: &AccountId, now: Timesta
 
 /// Whether the account is to be frozen.
 pub(super) fn is_its_own(conn: &mut DbConnection, seen: &Distrust, account: &Account) -> Result<bool, DbError> {
-    if account.opened_by != seen.orchestrator_id {
+    // What its human claimed is frozen by nobody but the operator.
+    if account.opened_by != seen.orchestrator_id || (account.is_claimed() && !seen.is_the_operators()) {
         return Ok(false);
     }
     let unclaimed = seen.depth == Depth::Freeze && account.state == AccountState::Provisional;

@@ -65,7 +65,9 @@ on_both! {
         let app = TestApp::start(&db).await;
         let ada = app.agent().await;
         let client = OAuthClient::public(&app).await;
-        let tokens = client.tokens(&ada).await;
+        let all = ["resources:read", "resources:write", "resources:delete", "budget:read"];
+        let code = client.code_for(&ada, &[("scope", &all.join(" "))], &all).await;
+        let tokens = client.redeems(&code).await.expect_status(200).json();
         let program = app.stranger().with_token(text(&tokens, "access_token"));
         ada.buys("postgres", "small").await.expect_status(201);
         let (weather, key) = ada.gets_the_weather().await;
@@ -92,9 +94,9 @@ on_both! {
         }
         let of_program = browser.get(&pages[0]).await.expect_status(200).text();
         assert!(of_program.contains("Bought 1 resource, 1 other change") && of_program.contains("Removed weather"), "{of_program}");
-        assert!(of_program.contains("Create and remove") && !of_program.contains("one-use links"), "{of_program}");
+        assert!(of_program.contains("<b>Create resources</b>") && !of_program.contains("Log in to the dashboard"), "{of_program}");
         let of_harbour = browser.get(&pages[1]).await.expect_status(200).text();
-        assert!(of_harbour.contains("Bought 2 resources") && of_harbour.contains("one-use links"), "{of_harbour}");
+        assert!(of_harbour.contains("Bought 2 resources") && of_harbour.contains("Log in to the dashboard"), "{of_harbour}");
         assert!(of_harbour.contains("Bought Postgres") || of_harbour.contains(" for $9.00"), "{of_harbour}");
         app.stop().await;
     }
@@ -234,7 +236,7 @@ on_both! {
         drop(&harbour, "resources:write").await.expect_status(303);
         assert_eq!(works(&app, &ada.token).await, 401);
         let again = comes_again(&app, &ada).await.expect_status(200).json();
-        assert_eq!(again["scope"], "resources:read budget:read dashboard:link");
+        assert_eq!(again["scope"], "resources:read resources:delete budget:read dashboard:link");
         // Only a page of ours, after a log-in, gives it back.
         let whole = client.tokens(&ada).await;
         assert_eq!(whole["scope"], "resources:read resources:write budget:read");

@@ -238,6 +238,7 @@ on_both! {
         app.hears(&agent.user, &format!("{CAEP}risk-level-change"), json!({"current_level": "HIGH"})).await;
         assert_eq!(agent.buys("postgres", "small").await.status(), 402);
         agent.client.get("/v1/budget").await.expect_status(200);
+        app.pass(TimeDelta::seconds(1));
         app.hears(&agent.user, &format!("{CAEP}risk-level-change"), json!({"current_level": "LOW"})).await;
         agent.buys("postgres", "small").await.expect_status(201);
         // Recovery that was touched gives 72 hours of rest.

@@ -110,6 +110,7 @@ on_both! {
         assert_eq!(agent.buys("postgres", "small").await.status(), 402);
         agent.client.get("/v1/budget").await.expect_status(200);
         assert_eq!(app.resource(&made).await, ("ready".to_owned(), false));
+        app.pass(TimeDelta::seconds(1));
         app.hears(&agent.user, &changed, json!({"current_level": "MEDIUM", "principal": "USER"})).await;
         agent.buys("postgres", "small").await.expect_status(201);
         assert_eq!(app.outcomes().await.iter().filter(|one| *one == "spending_stopped").count(), 1);
@@ -242,6 +243,7 @@ on_both! {
         let (agent, _) = ann(&app).await;
         let enabled = format!("{RISC}account-enabled");
         app.hears(&agent.user, &format!("{RISC}account-disabled"), json!({"reason": "hijacking"})).await;
+        app.pass(TimeDelta::seconds(1));
         app.hears(&agent.user, &enabled, json!({})).await;
         assert_eq!(app.account_state(&agent.account).await, "provisional");
         let mut agent = agent;

@@ -32,6 +32,7 @@ impl TestApp {
             whose,
             depth: Depth::Things,
             cause: "operator".to_owned(),
+            event_at: None,
         };
         let now = self.now();
         self.app().db.write(HOUSE, move |conn| orchestrator::begin(conn, &new, now)).await.unwrap()

@@ -31,6 +31,7 @@ async fn disbelieved(app: &TestApp, subject: &str) -> Distrust {
         whose: WhoseDistrust::Subject { tenant: None, subject: subject.to_owned() },
         depth: Depth::Tokens,
         cause: "operator".to_owned(),
+        event_at: None,
     };
     let now = app.now();
     let begun = move |conn: &mut DbConnection| {
@@ -169,6 +170,7 @@ on_both! {
             whose: WhoseDistrust::Issuer,
             depth: Depth::Things,
             cause: "operator".to_owned(),
+            event_at: None,
         }, app.now());
         let begun = app.app().db.write(HOUSE, move |conn| orchestrator::begin(conn, &new, now)).await.unwrap();
         let done = takeover::run(&app.app().db, &begun.id, Bounds::default(), app.clock.as_ref()).await.unwrap();

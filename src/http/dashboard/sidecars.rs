@@ -309,8 +309,9 @@ async fn not_done(
             (StatusCode::CONFLICT, text.to_owned())
         }
         DecideError::Suspended => {
-            let text = "The platform of this agent is not trusted at the moment, so that nothing comes over from it. You \
-                        can discard the account.";
+            let text = "The platform of this agent is not trusted at the moment, or something in the account is held back \
+                        because of a risk. Nothing comes over from it. You can discard the account, or ask the \
+                        provider's support.";
             (StatusCode::CONFLICT, text.to_owned())
         }
         DecideError::Link(error) => {

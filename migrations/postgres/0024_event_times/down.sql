@@ -1,0 +1,1 @@
+ALTER TABLE distrusts DROP COLUMN event_at;

@@ -1,0 +1,1 @@
+DROP TABLE brought_resources;
