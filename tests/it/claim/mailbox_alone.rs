@@ -43,8 +43,9 @@ on_both! {
         // The agent asks for a mail, and reads it.
         let mailbox = Browser::new(&app);
         by_mail(&app, &mailbox, ADA, 2).await;
+        let nothing: &[(&str, &str)] = &[];
         for (path, fields) in [
-            ("/dashboard/log-in/disconnect", &[] as &[(&str, &str)]),
+            ("/dashboard/log-in/disconnect", nothing),
             ("/dashboard/passkeys/x/remove", &[]),
             ("/dashboard/cap/raise", &[("ceiling", "5000")]),
             ("/dashboard/export", &[]),
