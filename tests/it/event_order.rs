@@ -24,9 +24,9 @@ pub(crate) async fn polls(app: &TestApp, url: url::Url, count: usize) {
     settings.accepts_push = false;
     settings.poll_url = Some(url);
     // Not yet due: the provider's own worker would ask as well.
-    settings.next_poll_at = Some(app.now().plus(TimeDelta::hours(1)));
+    settings.next_poll_at = Some(app.now().plus(TimeDelta::minutes(5)));
     set(app, settings).await;
-    app.pass(TimeDelta::hours(1));
+    app.pass(TimeDelta::minutes(5));
     takeover::poll_due(&parts(app), app.clock.as_ref()).await.unwrap();
     for _ in 0..200 {
         if app.outcomes().await.len() >= count {
