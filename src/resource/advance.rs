@@ -131,7 +131,8 @@ pub async fn advance(
     now: Timestamp,
 ) -> Result<Progress, AdvanceError> {
     for _ in 0..MAX_STEPS {
-        let job = load(desk, account, operation).await?;
+        // What left the account did so with its resource, and at rest.
+        let Some(job) = load(desk, account, operation).await? else { return Ok(Progress::Finished) };
         if job.operation.finished {
             return Ok(Progress::Finished);
         }
@@ -156,19 +157,19 @@ pub async fn advance(
     Ok(Progress::Waiting)
 }
 
-async fn load(desk: &Desk, account: &AccountId, operation: &OperationId) -> Result<Job, AdvanceError> {
+async fn load(desk: &Desk, account: &AccountId, operation: &OperationId) -> Result<Option<Job>, AdvanceError> {
     let (account, operation) = (account.clone(), operation.clone());
     desk.cashier
         .db
         .read(move |conn| {
-            let operation = store::operation(conn, &account, &operation)?;
-            let resource = store::by_id(conn, &account, &operation.resource_id)?;
-            let resource = resource.ok_or(AdvanceError::Inconsistent("an operation without its resource"))?;
+            let Some(operation) = store::operation(conn, &account, &operation)? else { return Ok(None) };
+            // It may leave between these two looks.
+            let Some(resource) = store::by_id(conn, &account, &operation.resource_id)? else { return Ok(None) };
             let change = match operation.verb.as_str() {
                 "change" => change_store::change_of(conn, &account, &operation.id)?,
                 _ => None,
             };
-            Ok(Job { operation, resource, change })
+            Ok(Some(Job { operation, resource, change }))
         })
         .await
 }

@@ -33,12 +33,12 @@ impl From<Operation> for Came {
     }
 }
 
-/// What came of one operation of an account.
+/// What came of one operation of an account. `None`: it is not the account's, or left it with its resource.
 ///
 /// # Errors
-/// When the database fails or has no such operation.
-pub fn came_of(conn: &mut DbConnection, account: &AccountId, id: &OperationId) -> Result<Came, DbError> {
-    Ok(store::operation(conn, account, id)?.into())
+/// When the database fails.
+pub fn came_of(conn: &mut DbConnection, account: &AccountId, id: &OperationId) -> Result<Option<Came>, DbError> {
+    Ok(store::operation(conn, account, id)?.map(Came::from))
 }
 
 /// What came of buying a resource. `None`: there is no such resource.

@@ -420,9 +420,13 @@ pub(super) fn insert_operation(conn: &mut DbConnection, row: &NewOperation<'_>) 
     diesel::insert_into(operations::table).values(row).execute(conn).map(drop)
 }
 
-pub(super) fn operation(conn: &mut DbConnection, account: &AccountId, id: &OperationId) -> Result<Operation, DbError> {
-    let row = operations::table.find((account, id)).select(OperationRow::as_select()).first::<OperationRow>(conn)?;
-    Ok(row.into())
+pub(super) fn operation(
+    conn: &mut DbConnection,
+    account: &AccountId,
+    id: &OperationId,
+) -> Result<Option<Operation>, DbError> {
+    let row = operations::table.find((account, id)).select(OperationRow::as_select()).first::<OperationRow>(conn);
+    Ok(row.optional()?.map(Operation::from))
 }
 
 /// The newest operation of this kind on a resource.

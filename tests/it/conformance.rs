@@ -2,6 +2,7 @@
 //! switched on. What it found stands in `docs/conformance-faults.md`, which this test holds.
 
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use portreeve::secret::Secret;
 use portreeve::simulator::conformance::{self, Group, Options, Report, V2Mode, V2Options};
 
 use crate::broken_provider::{Fault, KEYS_TOKEN, Provider, SECRETS};
+use crate::harness::program::free_port;
 
 /// How many doubles run at once.
 const AT_ONCE: usize = 8;
@@ -29,7 +31,7 @@ fn options(provider: &Provider, v2: V2Options) -> Options {
 
 /// A run against a double that requires the second signature scheme, and fetches its keys from the runner.
 async fn report(fault: Option<Fault>) -> Report {
-    let listen = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let listen: SocketAddr = ([127, 0, 0, 1], free_port()).into();
     let provider = Provider::start(fault, Some(format!("http://{listen}/v2/provisioning/public_keys")));
     let token = Secret::presented(KEYS_TOKEN);
     let v2 = V2Options { mode: V2Mode::Required, key: None, listen: Some(listen), token };

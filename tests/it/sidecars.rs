@@ -305,10 +305,12 @@ on_both! {
             if at % 2 == 0 { agent.buys("postgres", "small").await } else { agent.buys("sandbox", "free").await }
         }));
         let merging = async {
-            for _ in 0..200 {
+            // As long as a busy machine needs for twelve purchases that it holds up.
+            let begun = std::time::Instant::now();
+            while begun.elapsed() < std::time::Duration::from_secs(60) {
                 match beside.merges(&browser, &["resources:read"]).await.status() {
                     303 => return true,
-                    409 => tokio::time::sleep(std::time::Duration::from_millis(10)).await,
+                    409 => tokio::time::sleep(std::time::Duration::from_millis(25)).await,
                     other => panic!("{other}"),
                 }
             }
@@ -322,7 +324,10 @@ on_both! {
             assert!([401, 402, 403, 404].contains(&refused.status()), "{} {}", refused.status(), refused.text());
         }
         assert_eq!(things(&app, &beside.account).await, BTreeSet::new());
-        assert_eq!(things(&app, &beside.ada.account).await, ids);
+        // One that was made may leave before its buyer is answered.
+        let came = things(&app, &beside.ada.account).await;
+        let unheard = bought.iter().filter(|answer| answer.status() == 404).count();
+        assert!(ids.is_subset(&came) && came.len() <= ids.len() + unheard, "{came:?} {ids:?}");
         assert_eq!(spent(&app, &beside.account).await, beside.quay.books().totals.get("USD").map_or(0, |all| all.captured));
         app.stop().await;
     }

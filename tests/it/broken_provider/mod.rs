@@ -27,6 +27,8 @@ use world::World;
 /// The bearer token with which the double asks for keys.
 pub(crate) const KEYS_TOKEN: &str = "keys_token_of_the_double";
 pub(crate) const SECRETS: [&str; 2] = ["whsec_double_new", "whsec_double_old"];
+/// How long somebody dawdles alone: longer than two requests at once lie apart on a busy machine.
+const DAWDLE: std::time::Duration = std::time::Duration::from_millis(200);
 /// More than any request needs.
 const LARGEST: usize = 1024 * 1024;
 
@@ -43,6 +45,8 @@ pub(super) struct State {
     v2: Option<String>,
     pub(super) keys: tokio::sync::OnceCell<Value>,
     world: Mutex<World>,
+    /// Somebody dawdles.
+    arrived: tokio::sync::Notify,
 }
 
 impl State {
@@ -54,10 +58,12 @@ impl State {
         self.world.lock().unwrap()
     }
 
-    /// Time for somebody else to come between a check and what follows it, where that is the fault.
+    /// Where that is the fault: waits between a check and what follows it until somebody else comes too, but not for long.
     pub(super) async fn dawdle(&self, fault: Fault) {
         if self.has(fault) {
-            tokio::time::sleep(std::time::Duration::from_millis(30)).await;
+            self.arrived.notify_waiters();
+            // Nobody came, if the time is over.
+            let _ = tokio::time::timeout(DAWDLE, self.arrived.notified()).await;
         }
     }
 }
@@ -111,6 +117,7 @@ impl Provider {
             v2,
             keys: tokio::sync::OnceCell::new(),
             world: Mutex::default(),
+            arrived: tokio::sync::Notify::new(),
         });
         let server = HttpServer::new(move || {
             App::new().app_data(web::Data::from(state.clone())).default_service(web::to(serve))
@@ -150,7 +157,9 @@ async fn serve(state: web::Data<State>, head: HttpRequest, mut payload: web::Pay
 }
 
 async fn fetch_keys(url: &str) -> Value {
-    let settings = FetchSettings { special_hosts: vec!["127.0.0.1".to_owned()], ..FetchSettings::default() };
+    let special_hosts = vec!["127.0.0.1".to_owned()];
+    let timeout = std::time::Duration::from_secs(30);
+    let settings = FetchSettings { special_hosts, timeout, ..FetchSettings::default() };
     let asked = Outgoing::get(url.parse().unwrap()).bearer(KEYS_TOKEN);
     Fetch::new(&settings).unwrap().send(asked).await.unwrap().json().unwrap()
 }

@@ -121,7 +121,8 @@ impl Answer {
     /// The answer, if it has this status; else the test fails and shows the body.
     #[track_caller]
     pub(crate) fn expect_status(self, status: u16) -> Self {
-        assert_eq!(self.status(), status, "{} answered: {}", self.0.url, self.text());
+        let to = self.0.header("location").unwrap_or_default();
+        assert_eq!(self.status(), status, "{} answered: {to} {}", self.0.url, self.text());
         self
     }
 
@@ -157,7 +158,8 @@ impl Answer {
     /// The body of a refusal under `/v1`: RFC 9457, whose `status` is the answer's own, with this `code`.
     #[track_caller]
     pub(crate) fn problem(&self, status: u16, code: &str) -> Value {
-        assert_eq!(self.status(), status, "{} answered: {}", self.0.url, self.text());
+        let to = self.0.header("location").unwrap_or_default();
+        assert_eq!(self.status(), status, "{} answered: {to} {}", self.0.url, self.text());
         assert!(self.header("content-type").starts_with("application/problem+json"), "{}", self.header("content-type"));
         let body = self.json();
         assert_eq!(body["code"], code, "{body}");

@@ -254,6 +254,11 @@ async fn payer(app: &App, caller: &Caller<ResourcesWrite>, presented: &str) -> R
             Ok::<_, DbError>((found, subjects))
         })
         .await?;
+    if subjects.is_empty() {
+        // Its owner merged or closed it since the access token was looked at.
+        let why = "The account is not linked to this orchestrator any more.";
+        return Err(Problem::new(&table::ACCOUNT_UNUSABLE, why));
+    }
     let presented = Secret::presented(presented);
     Ok(token::verify(&presented, &orchestrator, &subjects, &app.keys, caller.now).await?)
 }
@@ -270,7 +275,7 @@ async fn bought(app: &App, caller: &Caller<ResourcesWrite>, wanted: &Wanted) -> 
             Ok::<_, DbError>((resource, hold, budget::view(conn, &account, &orchestrator, now)?))
         })
         .await?;
-    let resource = resource.ok_or_else(|| Problem::new(&table::NOT_FOUND, "The resource is gone."))?;
+    let resource = resource.ok_or_else(left)?;
     if resource.state == ResourceState::Failed {
         let reason = resource.state_reason.clone().unwrap_or_default();
         return Err(Problem::new(&table::PAYMENT_REFUSED, "The purchase failed; what was held is free again.")
@@ -295,6 +300,12 @@ async fn bought(app: &App, caller: &Caller<ResourcesWrite>, wanted: &Wanted) -> 
         .insert_header((header::LOCATION, format!("{}/resources/{}", app.audience, resource.id)))
         .insert_header((header::CACHE_CONTROL, "no-store"))
         .json(answer))
+}
+
+/// It was the account's a moment ago, when work on it was done.
+pub(super) fn left() -> Problem {
+    let why = "The resource is not in this account any more: its owner merged the account into another one.";
+    Problem::new(&table::NOT_FOUND, why)
 }
 
 pub(super) fn resource_id(path: &str) -> Result<ResourceId, Problem> {

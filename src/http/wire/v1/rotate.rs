@@ -6,7 +6,7 @@ use actix_web::web::{Data, Path};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::resources::{ResourceView, resource_id};
+use super::resources::{ResourceView, left, resource_id};
 use crate::app::App;
 use crate::db::DbError;
 use crate::http::caller::{Caller, Key, ResourcesWrite};
@@ -39,18 +39,20 @@ pub(crate) async fn rotate_resource(
     let keyed = Keyed::new(&caller.operation(&format!("rotate_resource/{id}")), &key.0, b"");
     let Changed { operation, .. } = resource::rotate(&app.desk, &caller.token.agent(), &id, keyed, caller.now).await?;
     let found = app.db.read(move |conn| {
-        let came = operation.map(|operation| resource::came_of(conn, &account, &operation)).transpose()?;
-        Ok::<_, DbError>((came, resource::by_id(conn, &account, &id)?))
+        let came = match &operation {
+            Some(operation) => resource::came_of(conn, &account, operation)?,
+            None => Some(Came::Done),
+        };
+        Ok::<_, DbError>(came.zip(resource::by_id(conn, &account, &id)?))
     });
-    let (came, resource) = found.await?;
-    let resource = resource.ok_or_else(|| Problem::new(&table::NOT_FOUND, "The resource is gone."))?;
+    let (came, resource) = found.await?.ok_or_else(left)?;
     let mut builder = match came {
-        Some(Came::Refused { why, .. }) => {
+        Came::Refused { why, .. } => {
             let problem = Problem::new(&table::ROTATION_REFUSED, "The credentials are what they were.");
             return Err(problem.with("reason", why));
         }
-        Some(Came::Pending) => HttpResponse::Accepted(),
-        Some(Came::Done) | None => HttpResponse::Ok(),
+        Came::Pending => HttpResponse::Accepted(),
+        Came::Done => HttpResponse::Ok(),
     };
     let credentials = resource::open_credentials(&app.desk, &resource, caller.now).await?;
     let answer = RotateResourceResponse { resource: ResourceView::from(&resource), credentials };

@@ -183,12 +183,12 @@ pub(super) async fn came_of(
     let read = app.db.read(move |conn| {
         let came = match &operation {
             Some(operation) => resource::came_of(conn, &account, operation)?,
-            None => Came::Done,
+            None => Some(Came::Done),
         };
-        Ok::<_, DbError>((came, resource::by_id(conn, &account, &id)?))
+        Ok::<_, DbError>(came.zip(resource::by_id(conn, &account, &id)?))
     });
-    let (came, found) = read.await?;
-    Ok((came, found.ok_or_else(|| Refusal::broken("work without its resource"))?))
+    // Its owner may have merged the account into another one since the work was done.
+    read.await?.ok_or_else(refused::not_found)
 }
 
 /// Why a purchase came to nothing: for the money, or because the platform could not.

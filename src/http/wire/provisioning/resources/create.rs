@@ -88,6 +88,7 @@ async fn bought(
 ) -> Result<HttpResponse, Refusal<Status>> {
     let (account, id) = (caller.access.account.id.clone(), wanted.id.clone());
     let found = app.db.read(move |conn| resource::by_id(conn, &account, &id)).await?;
-    let resource = found.ok_or_else(|| Refusal::broken("a purchase without its resource"))?;
+    // Its owner may have merged the account into another one since it was bought.
+    let resource = found.ok_or_else(refused::not_found)?;
     answer::of(app, caller, &resource, Secrets::HandedOver, allowance).await
 }

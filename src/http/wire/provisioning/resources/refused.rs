@@ -160,7 +160,7 @@ fn unclaimed(error: UnclaimedError) -> Refusal<Status> {
     }
 }
 
-fn not_found() -> Refusal<Status> {
+pub(super) fn not_found() -> Refusal<Status> {
     Refusal::new(StatusCode::NOT_FOUND, "not_found", "There is no such resource.")
 }
 

@@ -40,7 +40,7 @@ async fn remove(app: &App, caller: &WireCaller, id: &ResourceId) -> Result<HttpR
     resource::remove(&app.desk, app.edition(), (&account, id), &By::Agent(caller.agent()), caller.now).await?;
     let wanted = id.clone();
     let found = app.db.read(move |conn| resource::by_id(conn, &account, &wanted)).await?;
-    let resource = found.ok_or_else(|| Refusal::broken("a removal without its resource"))?;
+    let resource = found.ok_or_else(refused::not_found)?;
     match resource.state {
         ResourceState::NeedsAttention => {
             Err(refused::failed("remove_failed", resource.state_reason.as_deref().unwrap_or("no reason")))
