@@ -155,20 +155,24 @@ fn announce(conn: &mut DbConnection, agent: &Agent, now: Timestamp) -> Result<()
     Ok(())
 }
 
-/// The owner, who logged in just now, allowed it something on a page that said everything: whatever was taken from it
-/// before is forgotten. Call it inside `Db::write`.
+/// The owner, who logged in just now, allowed it something on a page. `left` says which scopes it has from then on, of what
+/// the agent was; what the page did not show does not come back. Its cap is forgotten only where the page said what can be
+/// spent (`spends`), or where it had been ended. Call it inside `Db::write`.
 ///
 /// # Errors
 /// When the database fails.
 pub fn welcome(
     conn: &mut DbConnection,
     key: &AgentKey,
-    name: Option<&str>,
+    (name, spends): (Option<&str>, bool),
+    left: impl FnOnce(&Agent) -> Result<Option<String>, DbError>,
     now: Timestamp,
 ) -> Result<AgentId, DbError> {
     store::lock_account(conn, &key.account_id)?;
     let Some(known) = agent_store::by_key(conn, key)? else { return Ok(begin(conn, key, name, now)?.id) };
-    agent_store::reset(conn, key, name.or(known.name.as_deref()), now)?;
+    let cap = known.cap.filter(|_| !spends && known.revoked_at.is_none());
+    let scope = left(&known)?;
+    agent_store::reset(conn, key, (name.or(known.name.as_deref()), scope.as_deref(), cap), now)?;
     if known.revoked_at.is_some() {
         announce(conn, &known, now)?;
     }

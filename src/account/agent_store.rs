@@ -140,13 +140,18 @@ pub fn paused_since(conn: &mut DbConnection, since: Timestamp, limit: i64) -> Re
     Ok(rows.into_iter().map(key).collect())
 }
 
-pub(super) fn reset(conn: &mut DbConnection, key: &AgentKey, name: Option<&str>, now: Timestamp) -> QueryResult<()> {
+pub(super) fn reset(
+    conn: &mut DbConnection,
+    key: &AgentKey,
+    (name, scope, cap): (Option<&str>, Option<&str>, Option<Money>),
+    now: Timestamp,
+) -> QueryResult<()> {
     diesel::update(agents::table.find((&key.account_id, &key.orchestrator_id, &key.client)))
         .set((
             agents::name.eq(name),
-            agents::scope.eq(None::<String>),
-            agents::currency.eq(None::<String>),
-            agents::per_month.eq(None::<i64>),
+            agents::scope.eq(scope),
+            agents::currency.eq(cap.map(|cap| cap.currency)),
+            agents::per_month.eq(cap.map(|cap| cap.amount)),
             agents::paused_at.eq(None::<Timestamp>),
             agents::revoked_at.eq(None::<Timestamp>),
             agents::used_at.eq(now),

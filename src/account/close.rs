@@ -77,12 +77,12 @@ pub fn finish_closing(conn: &mut DbConnection, id: &AccountId, now: Timestamp) -
     Ok(true)
 }
 
-/// Accounts that are closing, the longest first, at most `limit`.
+/// Accounts that are closing, by id, at most `limit`, after `after`: one that waits for somebody is in nobody's way.
 ///
 /// # Errors
 /// When the database fails.
-pub fn closing(conn: &mut DbConnection, limit: i64) -> Result<Vec<AccountId>, DbError> {
-    Ok(store::in_state(conn, "closing", limit)?)
+pub fn closing(conn: &mut DbConnection, after: Option<&AccountId>, limit: i64) -> Result<Vec<AccountId>, DbError> {
+    Ok(store::in_state(conn, "closing", after, limit)?)
 }
 
 /// Forgets who the closed accounts were at their orchestrators, [`KEPT_LINKS`] after they were closed; at most `limit`

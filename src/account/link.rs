@@ -105,21 +105,21 @@ pub fn link(
     outbox::append(conn, "account.linked", Some(account), &notice, now).map_err(LinkError::of)
 }
 
-/// The owner allows a person's orchestrator `allowed`, which is more than before. Call it inside `Db::write`.
+/// The owner allows a person's orchestrator `allowed`, in place of what was allowed before; `grows`: it is all of that and more. Call it inside `Db::write`.
 ///
 /// # Errors
 /// When the database fails.
-pub fn widen(
+pub fn set_allowed(
     conn: &mut DbConnection,
     (orchestrator, (tenant, subject)): (&Orchestrator, (&str, &str)),
     account: &AccountId,
-    allowed: &str,
+    (allowed, grows): (&str, bool),
     now: Timestamp,
 ) -> Result<(), DbError> {
     store::set_allowed(conn, (&orchestrator.id, tenant, subject), allowed)?;
     let fact = Fact {
         actor: format!("user:{account}"),
-        action: "link.widened",
+        action: if grows { "link.widened" } else { "link.changed" },
         account_id: Some(account),
         subject: account.to_string(),
         detail: json!({

@@ -42,7 +42,7 @@ pub use freeze::{FreezeError, freeze, thaw};
 pub use information::{
     InvalidFact, PersonalFact, PersonalField, SealedFact, UnknownField, information, lacking, remember,
 };
-pub use link::{LinkError, LinkedBy, ceiling_of, link, widen};
+pub use link::{LinkError, LinkedBy, ceiling_of, link, set_allowed};
 pub use open::{
     AssertionUse, OPENED_LETTER, OpenError, Opening, PastUse, facts, forget_uses, note_delegation, open, past_use,
     record_replay,

@@ -335,9 +335,15 @@ pub(super) fn lock_account(conn: &mut DbConnection, account: &AccountId) -> Quer
 }
 
 /// Accounts in a state, the longest first, at most `limit`.
-pub(super) fn in_state(conn: &mut DbConnection, state: &str, limit: i64) -> QueryResult<Vec<AccountId>> {
-    let found = accounts::table.filter(accounts::state.eq(state.to_owned())).order(accounts::changed_at);
-    found.select(accounts::id).limit(limit).load(conn)
+pub(super) fn in_state(
+    conn: &mut DbConnection,
+    state: &str,
+    after: Option<&AccountId>,
+    limit: i64,
+) -> QueryResult<Vec<AccountId>> {
+    let after = after.map(ToString::to_string).unwrap_or_default();
+    let found = accounts::table.filter(accounts::state.eq(state.to_owned())).filter(accounts::id.gt(after));
+    found.order(accounts::id).select(accounts::id).limit(limit).load(conn)
 }
 
 /// Nobody is found by the account's address any more, and nobody is written to.

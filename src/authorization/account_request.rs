@@ -31,6 +31,9 @@ use crate::signing::{SealError, Sealer};
 
 /// How often a lost race is looked at again.
 const ATTEMPTS: usize = 6;
+
+/// For how long what the owner left unticked is not asked for again.
+const ANSWERED_FOR: TimeDelta = TimeDelta::hours(24);
 /// For how long the same request gets the same answer.
 const SAME_ANSWER: TimeDelta = CODE_LIFETIME;
 /// How long a request waits for its human, unless it says less itself.
@@ -166,6 +169,14 @@ struct Known {
     waiting: Option<AccountRequest>,
     facts: Facts,
     allowed: Option<Scopes>,
+    /// What the owner was asked for lately, and allowed all or a part of.
+    answered: Vec<Scopes>,
+}
+
+impl Known {
+    fn answered(&self, wanted: &Scopes) -> bool {
+        self.answered.iter().any(|asked| asked.contains_all(wanted))
+    }
 }
 
 /// What comes next.
@@ -192,6 +203,10 @@ fn next(asked: &AccountAsked, known: &Known) -> Result<Next, AccountRequestError
         Decision::Use(_) | Decision::Link(_) if !asked.signed => Err(AccountRequestError::IdReused),
         Decision::NeedsConsent { owner, .. } => Ok(Next::Ask(owner)),
         Decision::Use(owner) => Ok(match (&known.allowed, &asked.scopes) {
+            // The owner saw this question, and left a part of it ticked.
+            (Some(allowed), Some(wanted)) if known.answered(wanted) && !allowed.intersection(wanted).is_empty() => {
+                Next::Give(Decision::Use(owner), allowed.intersection(wanted))
+            }
             (Some(allowed), _) if allowed.is_empty() => Next::Ask(owner),
             (Some(allowed), None) => Next::Give(Decision::Use(owner), allowed.clone()),
             (Some(allowed), Some(wanted)) if !allowed.contains_all(wanted) => Next::Ask(owner),
@@ -212,7 +227,7 @@ pub async fn request_account(
 ) -> Result<AccountAnswered, AccountRequestError> {
     let mut counted = false;
     for _ in 0..ATTEMPTS {
-        let known = look(parts.db, &asked.attestation, &asked.client).await?;
+        let known = look(parts.db, &asked.attestation, &asked.client, now).await?;
         if let Some(past) = &known.past {
             return answer_again(parts, past, asked, now);
         }
@@ -233,7 +248,8 @@ pub async fn request_account(
     Err(AccountRequestError::Contended)
 }
 
-async fn look(db: &Db, attestation: &Attestation, client: &str) -> Result<Known, DbError> {
+async fn look(db: &Db, attestation: &Attestation, client: &str, now: Timestamp) -> Result<Known, DbError> {
+    let since = now.minus(ANSWERED_FOR);
     let (attestation, client) = (attestation.clone(), client.to_owned());
     db.read(move |conn| {
         // The use is read last: a link that a copy of this request made a moment ago comes with its use.
@@ -241,14 +257,16 @@ async fn look(db: &Db, attestation: &Attestation, client: &str) -> Result<Known,
         let waiting = wire_store::request_by_key(conn, &attestation.orchestrator_id, &attestation.assertion_key)?;
         let person = (&attestation.orchestrator_id, attestation.tenant.as_str(), attestation.subject.as_str());
         let mut allowed = consent::allowed(conn, person)?;
+        let mut answered = Vec::new();
         if let Some(linked) = &facts.linked {
             let most = allowed.clone().unwrap_or_else(Scopes::all);
             let left = agent::narrowed(conn, (&linked.id, person.0, &client), most.clone())?;
             if left != most {
                 allowed = Some(left);
             }
+            answered = wire_store::answered_since(conn, &linked.id, person, &client, since)?;
         }
-        Ok(Known { past: account::past_use(conn, &attestation)?, waiting, facts, allowed })
+        Ok(Known { past: account::past_use(conn, &attestation)?, waiting, facts, allowed, answered })
     })
     .await
 }

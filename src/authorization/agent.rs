@@ -55,6 +55,37 @@ pub(super) fn admit(conn: &mut DbConnection, grant: &Grant, now: Timestamp) -> R
     }
 }
 
+/// For a grant that rests on an orchestrator's word alone, to whatever client: the owner ended, paused or narrowed the
+/// orchestrator itself, so that it must not come back as another client of its choice (of an ID-JAG it names any).
+pub(super) fn admit_orchestrator(conn: &mut DbConnection, grant: &Grant) -> Result<(), EnterError> {
+    let key = AgentKey { client: grant.orchestrator_id.to_string(), ..grant.agent() };
+    if key.client == grant.client {
+        return Ok(());
+    }
+    account::lock(conn, std::slice::from_ref(&grant.account_id))?;
+    let Some(agent) = account::agent_by_key(conn, &key)? else { return Ok(()) };
+    if let Some(barred) = agent.barred() {
+        return Err(barred.into());
+    }
+    match ceiling(&agent)? {
+        Some(ceiling) if !ceiling.contains_all(&grant.scopes) => Err(EnterError::Narrowed),
+        _ => Ok(()),
+    }
+}
+
+/// Lets an agent through that does something now, if its owner left it `scope`: a request may have been let in before it was
+/// narrowed, and its body may come later. The account is locked before the agent, as everywhere. Call it inside `Db::write`.
+///
+/// # Errors
+/// When the agent was barred or narrowed, or the database fails.
+pub fn act(conn: &mut DbConnection, key: &AgentKey, scope: Scope, now: Timestamp) -> Result<Agent, EnterError> {
+    let agent = account::act(conn, key, now)?;
+    match ceiling(&agent)? {
+        Some(ceiling) if !ceiling.contains(scope) => Err(EnterError::Narrowed),
+        _ => Ok(agent),
+    }
+}
+
 /// Writes a grant down, if its agent may have it.
 pub(super) fn enter(conn: &mut DbConnection, grant: &Grant, now: Timestamp) -> Result<(), EnterError> {
     admit(conn, grant, now)?;
@@ -74,6 +105,22 @@ pub(super) fn narrowed(
         Some(ceiling) => scopes.intersection(&ceiling),
         None => scopes,
     })
+}
+
+/// The owner allowed `scopes` on a page of ours: these come back to what the agent may do. What else was taken from it stays
+/// taken; of an agent that was ended nothing else is left. Call it inside `Db::write`.
+pub(super) fn welcome(
+    conn: &mut DbConnection,
+    key: &AgentKey,
+    (name, scopes): (Option<&str>, &Scopes),
+    now: Timestamp,
+) -> Result<AgentId, DbError> {
+    let left = |known: &Agent| {
+        let before = if known.revoked_at.is_some() { Some(Scopes::default()) } else { ceiling(known)? };
+        let left = before.map(|before| before.union(scopes)).filter(|left| *left != Scopes::all());
+        Ok(left.map(|left| left.to_string()))
+    };
+    account::welcome(conn, key, (name, scopes.contains(Scope::ResourcesWrite)), left, now)
 }
 
 /// What an agent may do now: what was consented to, or, where nobody was asked, what its orchestrator may have.

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde_json::json;
 
+use super::agent::NarrowError;
 use super::code::NewCode;
 use super::device;
 use super::memory;
@@ -158,6 +159,16 @@ pub enum ConsentError {
     Db(#[from] DbError),
 }
 
+impl From<NarrowError> for ConsentError {
+    fn from(error: NarrowError) -> Self {
+        match error {
+            NarrowError::Db(error) => Self::Db(error),
+            // Somebody changed the agent at the same moment.
+            NarrowError::Unknown | NarrowError::Nothing | NarrowError::Changed => Self::Closed,
+        }
+    }
+}
+
 impl From<diesel::result::Error> for ConsentError {
     fn from(error: diesel::result::Error) -> Self {
         Self::Db(error.into())
@@ -174,14 +185,24 @@ impl Question {
             && self.settings.is_some()
     }
 
-    /// Who gets a code when it is allowed.
+    /// Whom it lets act.
     #[must_use]
-    pub fn holder(&self) -> Holder {
+    pub fn agent(&self) -> AgentKey {
+        AgentKey {
+            account_id: self.request.account_id.clone(),
+            orchestrator_id: self.request.orchestrator_id.clone(),
+            client: self.request.client.clone(),
+        }
+    }
+
+    /// Who gets a code when so much of it is allowed.
+    #[must_use]
+    pub fn holder(&self, granted: &Scopes) -> Holder {
         Holder {
             account_id: self.request.account_id.clone(),
             orchestrator_id: self.request.orchestrator_id.clone(),
             client: self.request.client.clone(),
-            scopes: self.request.scopes.clone(),
+            scopes: granted.clone(),
         }
     }
 }
@@ -214,7 +235,7 @@ pub async fn question(db: &Db, sealer: &Sealer, id: &AccountRequestId) -> Result
 /// See [`ConsentError`].
 pub fn allow(
     conn: &mut DbConnection,
-    question: &Question,
+    (question, granted): (&Question, &Scopes),
     code: Option<&NewCode>,
     now: Timestamp,
 ) -> Result<(), ConsentError> {
@@ -224,23 +245,23 @@ pub fn allow(
     }
     let linked = account::by_link(conn, &request.orchestrator_id, &request.tenant, &request.subject)?;
     match linked {
-        Some(account) if account.id == request.account_id => widen(conn, question, now)?,
+        Some(account) if account.id == request.account_id => settle(conn, (question, granted), now)?,
         Some(_) => return Err(ConsentError::Link(LinkError::Taken)),
         None => {
             let person = (request.tenant.as_str(), request.subject.as_str());
             let actor = format!("user:{}", request.account_id);
             let by = (LinkedBy::Consent, actor.as_str());
-            let scopes = request.scopes.to_string();
+            let scopes = granted.to_string();
             let to = (&request.account_id, Some(scopes.as_str()));
             account::link(conn, (&question.orchestrator, person), to, by, now).map_err(ConsentError::Link)?;
         }
     }
-    let agent = AgentKey {
-        account_id: request.account_id.clone(),
-        orchestrator_id: request.orchestrator_id.clone(),
-        client: request.client.clone(),
-    };
-    account::welcome(conn, &agent, None, now)?;
+    let agent = super::agent::welcome(conn, &question.agent(), (None, granted), now)?;
+    // What was allowed before and is not left ticked is taken back.
+    let before = question.allowed.clone().unwrap_or_default().intersection(&request.scopes);
+    for scope in before.without(granted).iter() {
+        super::agent::drop_scope(conn, (&request.account_id, &agent), scope, now)?;
+    }
     account::remember(conn, (&request.account_id, &request.orchestrator_id), &request.information, now)?;
     // Which key signed the question is no matter here: with the key's distrust its questions were closed.
     let (orchestrator, tenant, subject) = (&request.orchestrator_id, &request.tenant, &request.subject);
@@ -251,16 +272,20 @@ pub fn allow(
     Ok(code.map_or(Ok(()), |code| code.insert(conn))?)
 }
 
-/// What is allowed now comes to what was allowed before.
-fn widen(conn: &mut DbConnection, question: &Question, now: Timestamp) -> Result<(), DbError> {
+/// What is allowed now comes to what was allowed before, in place of what was asked for again.
+fn settle(conn: &mut DbConnection, (question, granted): (&Question, &Scopes), now: Timestamp) -> Result<(), DbError> {
     let request = &question.request;
     let person = (request.tenant.as_str(), request.subject.as_str());
     match allowed(conn, (&request.orchestrator_id, person.0, person.1))? {
-        Some(before) if !before.contains_all(&request.scopes) => {
-            let now_allowed = before.union(&request.scopes).to_string();
-            account::widen(conn, (&question.orchestrator, person), &request.account_id, &now_allowed, now)
+        Some(before) => {
+            let allowed = before.without(&request.scopes).union(granted);
+            if allowed == before {
+                return Ok(());
+            }
+            let (to, grows) = (allowed.to_string(), allowed.contains_all(&before));
+            account::set_allowed(conn, (&question.orchestrator, person), &request.account_id, (&to, grows), now)
         }
-        _ => Ok(()),
+        None => Ok(()),
     }
 }
 

@@ -295,6 +295,8 @@ pub async fn exchange(
             statement.map_or(Ok(()), |statement| statement.use_up(conn)).map_err(SettleError::Statement)?;
             proof.map_or(Ok(()), |proof| dpop::use_proof(conn, &proof))?;
             let Some(grant) = grant else { return Ok::<_, SettleError>(None) };
+            // On its word alone: what the owner took from the orchestrator, it gets under no other name either.
+            agent::admit_orchestrator(conn, &grant)?;
             agent::enter(conn, &grant, now)?;
             Ok(account::by_id(conn, &grant.account_id)?)
         });
@@ -401,7 +403,9 @@ async fn look(db: &Db, attestation: &Attestation, client: &str) -> Result<Known,
         let facts = account::facts(conn, &attestation)?;
         if let Some(linked) = &facts.linked {
             let agent = (&linked.id, person.0, client.as_str());
-            allowed = Some(agent::narrowed(conn, agent, allowed.unwrap_or_else(Scopes::all))?);
+            let of_it = agent::narrowed(conn, agent, allowed.unwrap_or_else(Scopes::all))?;
+            let word_of = (&linked.id, person.0, person.0.as_str());
+            allowed = Some(agent::narrowed(conn, word_of, of_it)?);
         }
         Ok((account::past_use(conn, &attestation)?, facts, allowed))
     })

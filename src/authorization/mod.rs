@@ -44,7 +44,7 @@ pub use access_token::{ACCESS_TOKEN_LIFETIME, LogIn, TokenError, VerifiedToken, 
 pub use account_request::{
     AccountAnswered, AccountAsked, AccountRequestError, AccountRequestParts, CONSENT_LIFETIME, request_account,
 };
-pub use agent::{EnterError, NarrowError, consent_of, drop_scope, powers, revoke_agent, revoke_all_agents};
+pub use agent::{EnterError, NarrowError, act, consent_of, drop_scope, powers, revoke_agent, revoke_all_agents};
 pub use agent_store::{GrantLine, grants_after};
 pub use client::{
     AssertionError, AuthMethod, Authenticated, CLIENT_ALGORITHMS, Client, ClientDocuments, ClientError, ClientKeys,

@@ -4,6 +4,7 @@ use diesel::prelude::*;
 
 use super::consent::{AccountRequest, RequestState};
 use super::hot_store;
+use super::scope::Scopes;
 use crate::clock::Timestamp;
 use crate::db::schema::{account_requests, authorization_codes, refresh_tokens};
 use crate::db::{DbConnection, DbError, directly};
@@ -12,6 +13,8 @@ use crate::secret::SecretHash;
 
 /// How many living tokens of one family are looked at: more than one there never is.
 const MAX_LIVING: i64 = 16;
+/// How many answers of a day are looked at; older ones are asked for again.
+const MOST_ANSWERED: i64 = 16;
 
 /// A code as it is kept.
 #[derive(Debug, Clone, Queryable, Insertable)]
@@ -210,6 +213,29 @@ pub(super) fn request_by_key(
         .first(conn)
         .optional()?;
     row.map(AccountRequest::try_from).transpose()
+}
+
+/// What this client asked the owner of an account for about one person, and the owner answered with a yes since then: to
+/// all of it or to a part.
+pub(super) fn answered_since(
+    conn: &mut DbConnection,
+    account: &AccountId,
+    (orchestrator, tenant, subject): (&OrchestratorId, &str, &str),
+    client: &str,
+    since: Timestamp,
+) -> Result<Vec<Scopes>, DbError> {
+    let rows: Vec<RequestRow> = account_requests::table
+        .filter(account_requests::account_id.eq(account))
+        .filter(account_requests::state.eq(RequestState::Allowed.as_str()))
+        .filter(account_requests::orchestrator_id.eq(orchestrator))
+        .filter(account_requests::tenant.eq(tenant))
+        .filter(account_requests::subject.eq(subject))
+        .filter(account_requests::client.eq(client))
+        .filter(account_requests::decided_at.gt(since))
+        .order(account_requests::decided_at.desc())
+        .limit(MOST_ANSWERED)
+        .load(conn)?;
+    rows.into_iter().map(|row| Ok(AccountRequest::try_from(row)?.scopes)).collect()
 }
 
 pub(super) fn request_by_id(conn: &mut DbConnection, id: &AccountRequestId) -> Result<Option<AccountRequest>, DbError> {

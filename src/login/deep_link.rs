@@ -79,9 +79,10 @@ pub fn make(conn: &mut DbConnection, link: &NewLink, now: Timestamp) -> Result<O
     };
     idempotency::insert(conn, &key, now)?;
     // Whoever was barred since the token was looked at comes too late.
-    account::act(conn, &link.agent, now)?;
+    let agent = account::act(conn, &link.agent, now)?;
     store::insert_link(conn, &link.hash, account, now, now.plus(LIFETIME))?;
-    record(conn, account, "dashboard.link_made", now)?;
+    // Its owner reads it under what this agent did.
+    record(conn, (account, format!("agent:{}", agent.id)), "dashboard.link_made", now)?;
     Ok(None)
 }
 
@@ -121,22 +122,16 @@ pub fn redeem(
         replaces: None,
     };
     session::begin(conn, &session, now)?;
-    record(conn, &account, "dashboard.opened", now)?;
+    record(conn, (&account, format!("account:{account}")), "dashboard.opened", now)?;
     Ok(account)
 }
 
 fn record(
     conn: &mut DbConnection,
-    account: &AccountId,
+    (account, actor): (&AccountId, String),
     action: &'static str,
     now: Timestamp,
 ) -> Result<(), DeepLinkError> {
-    let fact = Fact {
-        actor: format!("account:{account}"),
-        action,
-        account_id: Some(account),
-        subject: account.to_string(),
-        detail: json!({}),
-    };
+    let fact = Fact { actor, action, account_id: Some(account), subject: account.to_string(), detail: json!({}) };
     Ok(audit::append(conn, &fact, now)?)
 }

@@ -42,5 +42,5 @@ pub use session::{
 pub use step::{NewStep, Step, StepError, StepKind, begin as begin_step, forget_ended, look, take};
 pub use store::KnownSession;
 pub use upstream::{Journey, Upstream, UpstreamError};
-pub use ways::{ConnectError, WaysIn, connect, disconnect, end_all, is_connected};
+pub use ways::{ConnectError, WaysIn, connect, disconnect, end_all, end_opened_by_links, is_connected};
 pub use who::{LogInError, MAX_ACCOUNTS, Proof, Proven, Taking, Upstreamer, log_in};

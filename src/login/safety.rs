@@ -45,9 +45,9 @@ impl SafetyLinks {
         format!("{agent}.{until}.{}", URL_SAFE_NO_PAD.encode(tag))
     }
 
-    /// The agent of a link that we made and whose time is not over.
+    /// The agent of a link that we made and whose time is not over, and its end.
     #[must_use]
-    pub fn read(&self, text: &str, now: Timestamp) -> Option<AgentId> {
+    pub fn read(&self, text: &str, now: Timestamp) -> Option<(AgentId, Timestamp)> {
         if text.len() > MAX_LENGTH {
             return None;
         }
@@ -60,7 +60,8 @@ impl SafetyLinks {
         let tag = URL_SAFE_NO_PAD.decode(tag).ok()?;
         // Another spelling of the number would be another link.
         let whole = until.to_string() == end && hmac::verify(&self.0, &message(agent, until), &tag).is_ok();
-        if whole && now < Timestamp::from_seconds(until) { agent.parse().ok() } else { None }
+        let until = Timestamp::from_seconds(until);
+        if whole && now < until { Some((agent.parse().ok()?, until)) } else { None }
     }
 }
 
@@ -74,7 +75,7 @@ mod tests {
         let (agent, other) = (AgentId::new(now), AgentId::new(now));
         let until = now.plus(LIFETIME);
         let link = links.make(&agent, until);
-        assert_eq!(links.read(&link, now), Some(agent.clone()));
+        assert_eq!(links.read(&link, now).map(|(id, _)| id), Some(agent.clone()));
         assert_eq!(links.read(&link, until), None, "its time is over");
         assert_eq!(SafetyLinks::new(&[8; 32]).read(&link, now), None, "another key");
         let (end, tag) = (until.seconds(), link.rsplit('.').next().unwrap());

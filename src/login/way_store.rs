@@ -6,6 +6,8 @@ use crate::clock::Timestamp;
 use crate::db::DbConnection;
 use crate::db::schema::{deep_links, passkeys, sessions, upstream_links};
 use crate::ids::AccountId;
+use crate::login::Method;
+use crate::secret::SecretHash;
 
 pub(super) fn is_connected(conn: &mut DbConnection, account: &AccountId, issuer: &str) -> QueryResult<bool> {
     let linked: i64 = upstream_links::table
@@ -39,4 +41,27 @@ pub(super) fn delete_passkeys(conn: &mut DbConnection, account: &AccountId) -> Q
 
 pub(super) fn delete_upstream(conn: &mut DbConnection, account: &AccountId) -> QueryResult<()> {
     diesel::delete(upstream_links::table.filter(upstream_links::account_id.eq(account))).execute(conn).map(drop)
+}
+
+/// Ends the sessions that began with a link of an agent, but for `except`.
+pub(super) fn end_linked_sessions(
+    conn: &mut DbConnection,
+    account: &AccountId,
+    except: Option<&SecretHash>,
+    now: Timestamp,
+) -> QueryResult<()> {
+    let mut living = sessions::table
+        .filter(sessions::account_id.eq(account))
+        .filter(sessions::method.eq(Method::DeepLink.as_str()))
+        .filter(sessions::ended_at.is_null())
+        .select(sessions::token_hash)
+        .into_boxed();
+    if let Some(except) = except {
+        living = living.filter(sessions::token_hash.ne(except));
+    }
+    let hashes: Vec<SecretHash> = living.load(conn)?;
+    diesel::update(sessions::table.filter(sessions::token_hash.eq_any(hashes)))
+        .set(sessions::ended_at.eq(Some(now)))
+        .execute(conn)
+        .map(drop)
 }

@@ -10,6 +10,7 @@ use crate::audit::{self, Fact};
 use crate::clock::Timestamp;
 use crate::db::{DbConnection, DbError};
 use crate::ids::AccountId;
+use crate::secret::SecretHash;
 
 /// The ways in, besides passkeys, that are set up here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,6 +137,24 @@ pub fn end_all(conn: &mut DbConnection, account: &AccountId, now: Timestamp) -> 
     way_store::end_links(conn, account, now)?;
     way_store::delete_passkeys(conn, account)?;
     Ok(way_store::delete_upstream(conn, account)?)
+}
+
+/// Ends what agents opened with links: unused links, and every session that began with one, but for the one that asks
+/// (`except`). Whose link it was is not kept, so all go. The account is locked first, before any agent: an agent that makes a
+/// link or opens one at this moment comes before, and it ends here, or after, and is barred. Call it first in the transaction
+/// that bars the agent.
+///
+/// # Errors
+/// When the database fails.
+pub fn end_opened_by_links(
+    conn: &mut DbConnection,
+    account: &AccountId,
+    except: Option<&SecretHash>,
+    now: Timestamp,
+) -> Result<(), DbError> {
+    store::locked_usable(conn, account)?;
+    way_store::end_links(conn, account, now)?;
+    Ok(way_store::end_linked_sessions(conn, account, except, now)?)
 }
 
 fn record(

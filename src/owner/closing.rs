@@ -69,16 +69,31 @@ pub fn close(conn: &mut DbConnection, account: &AccountId, now: Timestamp) -> Re
 /// # Errors
 /// When the database fails.
 pub async fn close_due(db: &Db, now: Timestamp) -> Result<usize, DbError> {
-    let waiting = db.read(|conn| account::closing(conn, BATCH)).await?;
-    let mut closed = 0;
-    for id in waiting {
-        let owner = id.clone();
-        let there = db.read(move |conn| resource::wanted_of_account(conn, &owner, PIECE)).await?;
-        resource::unwant(db, &id, there, now).await?;
-        let lane = id.to_string();
-        closed += usize::from(db.write(&lane, move |conn| finish(conn, &id, now)).await?);
+    let (mut closed, mut after) = (0, None);
+    loop {
+        let from = after.clone();
+        let waiting = db.read(move |conn| account::closing(conn, from.as_ref(), BATCH)).await?;
+        let full = i64::try_from(waiting.len()).is_ok_and(|count| count == BATCH);
+        after = waiting.last().cloned();
+        for id in waiting {
+            match one(db, id.clone(), now).await {
+                Ok(done) => closed += usize::from(done),
+                // The others do not wait for it.
+                Err(error) => tracing::error!(account.id = %id, error = %error, "an account could not be closed"),
+            }
+        }
+        if !full {
+            return Ok(closed);
+        }
     }
-    Ok(closed)
+}
+
+async fn one(db: &Db, id: AccountId, now: Timestamp) -> Result<bool, DbError> {
+    let owner = id.clone();
+    let there = db.read(move |conn| resource::wanted_of_account(conn, &owner, PIECE)).await?;
+    resource::unwant(db, &id, there, now).await?;
+    let lane = id.to_string();
+    db.write(&lane, move |conn| finish(conn, &id, now)).await
 }
 
 fn finish(conn: &mut DbConnection, account: &AccountId, now: Timestamp) -> Result<bool, DbError> {

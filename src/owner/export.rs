@@ -144,6 +144,21 @@ impl Export {
     }
 }
 
+/// Notes that everything was taken out, before the first piece: who takes out so much leaves a trace.
+///
+/// # Errors
+/// When the database fails.
+pub fn note(conn: &mut DbConnection, account: &AccountId, by: login::Method, now: Timestamp) -> Result<(), DbError> {
+    let fact = audit::Fact {
+        actor: format!("user:{account}"),
+        action: "account.exported",
+        account_id: Some(account),
+        subject: account.to_string(),
+        detail: json!({"method": by.as_str()}),
+    };
+    Ok(audit::append(conn, &fact, now)?)
+}
+
 /// Rows, and where the next ones begin, when there may be more.
 type Page = (Vec<Value>, Option<String>);
 

@@ -5,6 +5,7 @@
 //! whatever dies meanwhile. Refuses nothing that only takes power away.
 
 pub mod export;
+pub use export::note as note_export;
 
 mod closing;
 mod undo;

@@ -8,6 +8,7 @@ use crate::authorization;
 use crate::clock::Timestamp;
 use crate::db::{Db, DbConnection, DbError};
 use crate::ids::{AccountId, AgentId};
+use crate::login;
 use crate::money::Money;
 use crate::payment::charge::ChargeState;
 use crate::resource::{self, Resource, Unmaking};
@@ -67,10 +68,12 @@ pub fn undo_preview(conn: &mut DbConnection, agent: Agent, now: Timestamp) -> Re
 pub fn revoke_and_undo(
     conn: &mut DbConnection,
     (account, id): (&AccountId, &AgentId),
+    from: Timestamp,
     now: Timestamp,
 ) -> Result<(), DbError> {
+    login::end_opened_by_links(conn, account, None, now)?;
     authorization::revoke_agent(conn, (account, id), "owner", now)?;
-    account::begin_undo(conn, account, id, now.minus(UNDO_REACH), now)
+    account::begin_undo(conn, account, id, from, now)
 }
 
 /// Marks what is to be undone, agent by agent, until all of it is marked; [`resource::remove_unwanted`] does the rest.
@@ -90,7 +93,8 @@ pub async fn undo_due(db: &Db, now: Timestamp) -> Result<usize, DbError> {
 async fn mark(db: &Db, agent: Agent, now: Timestamp) -> Result<(), DbError> {
     let Some(from) = agent.undo_from else { return Ok(()) };
     // Not what it buys when its owner lets it come back.
-    let within = (from, from.plus(UNDO_REACH).plus(OWN_SKEW));
+    let until = agent.revoked_at.unwrap_or(from.plus(UNDO_REACH)).plus(OWN_SKEW);
+    let within = (from, until.max(from.plus(UNDO_REACH).plus(OWN_SKEW)));
     loop {
         let key = agent.key.clone();
         let ids = db.read(move |conn| resource::wanted_of_agent(conn, &key, within, LISTED)).await?;

@@ -14,8 +14,9 @@ use super::sale::Sale;
 use super::store::{self, NewOperation, NewResource};
 use super::unclaimed::{self, More, Unclaimed, UnclaimedError};
 use super::{AdvanceError, Desk, Resource, ResourceState, advance, wire_store};
-use crate::account::{self, AdmitError, AgentKey, Barred, SealedFact};
+use crate::account::{AgentKey, Barred, SealedFact};
 use crate::audit::{self, Fact};
+use crate::authorization::{self, EnterError, Scope};
 use crate::catalog::{Edition, PlanRef};
 use crate::clock::Timestamp;
 use crate::db::{DbConnection, DbError};
@@ -105,6 +106,9 @@ pub enum BuyError {
     /// The owner barred the agent.
     #[error(transparent)]
     Barred(#[from] Barred),
+    /// The owner took the scope from the agent since the token was looked at.
+    #[error("the owner of the account took this from the agent")]
+    Narrowed,
     /// It cannot be paid.
     #[error(transparent)]
     Pay(#[from] PayError),
@@ -128,11 +132,12 @@ pub enum BuyError {
     Db(#[from] DbError),
 }
 
-impl From<AdmitError> for BuyError {
-    fn from(error: AdmitError) -> Self {
+impl From<EnterError> for BuyError {
+    fn from(error: EnterError) -> Self {
         match error {
-            AdmitError::Barred(barred) => Self::Barred(barred),
-            AdmitError::Db(error) => Self::Db(error),
+            EnterError::Barred(barred) => Self::Barred(barred),
+            EnterError::Narrowed => Self::Narrowed,
+            EnterError::Db(error) => Self::Db(error),
         }
     }
 }
@@ -204,7 +209,7 @@ fn record(
     let subject = Some(names.resource.as_str());
     let key = NewKey { account_id: account, keyed, subject, sealed_answer: None, lifetime };
     idempotency::insert(conn, &key, now)?;
-    let agent = account::act(conn, &purchase.agent(), now)?;
+    let agent = authorization::act(conn, &purchase.agent(), Scope::ResourcesWrite, now)?;
     unclaimed::check(conn, account, (limits, More::Resource), now)?;
     let offer = purchase.edition.offer(&purchase.plan).ok_or(BuyError::UnknownPlan)?;
     person::pass_on(conn, (account, &purchase.orchestrator_id), &offer.kyc, &purchase.information, now)??;

@@ -14,8 +14,9 @@ use super::sale::{Sale, price_under};
 use super::store::{self, NewOperation};
 use super::unclaimed::{self, More, Unclaimed, UnclaimedError};
 use super::{AdvanceError, Desk, Resource, ResourceState, advance};
-use crate::account::{self, AdmitError, AgentKey, Barred, SealedFact};
+use crate::account::{AgentKey, Barred, SealedFact};
 use crate::audit::{self, Fact};
+use crate::authorization::{self, EnterError, Scope};
 use crate::catalog::{Direction, Edition, PlanRef, WrongConfiguration};
 use crate::clock::Timestamp;
 use crate::db::{DbConnection, DbError};
@@ -100,6 +101,9 @@ pub enum ChangeError {
     /// The owner barred the agent.
     #[error(transparent)]
     Barred(#[from] Barred),
+    /// The owner took the scope from the agent since the token was looked at.
+    #[error("the owner of the account took this from the agent")]
+    Narrowed,
     /// It cannot be paid.
     #[error(transparent)]
     Pay(#[from] PayError),
@@ -120,11 +124,12 @@ pub enum ChangeError {
     Db(#[from] DbError),
 }
 
-impl From<AdmitError> for ChangeError {
-    fn from(error: AdmitError) -> Self {
+impl From<EnterError> for ChangeError {
+    fn from(error: EnterError) -> Self {
         match error {
-            AdmitError::Barred(barred) => Self::Barred(barred),
-            AdmitError::Db(error) => Self::Db(error),
+            EnterError::Barred(barred) => Self::Barred(barred),
+            EnterError::Narrowed => Self::Narrowed,
+            EnterError::Db(error) => Self::Db(error),
         }
     }
 }
@@ -208,7 +213,7 @@ fn begin(
         return done_before(done, keyed)?.ok_or(ChangeError::Inconsistent("a change's key names no operation"));
     }
     // The account before the resource, as everywhere; and what is read before the lock may be another's past.
-    let agent = account::act(conn, &change.agent(), now)?;
+    let agent = authorization::act(conn, &change.agent(), Scope::ResourcesWrite, now)?;
     let resource = store::by_id(conn, account, id)?.ok_or(ChangeError::NotFound)?;
     if resource.orchestrator_id != change.orchestrator_id {
         return Err(ChangeError::NotFound);

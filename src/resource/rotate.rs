@@ -1,12 +1,15 @@
 //! New credentials for a resource. Whether the ones before work on for a while is the driver's word.
 
 use chrono::TimeDelta;
+use serde_json::json;
 
 use super::buy::{DEADLINE, HAND_OVER, TRIES};
 use super::change::{Changed, done_before};
 use super::store::{self, NewOperation};
-use super::{AdvanceError, Desk, ResourceState, advance, change_store};
-use crate::account::{self, AdmitError, AgentKey, Barred};
+use super::{AdvanceError, Desk, Resource, ResourceState, advance, change_store, wire_store};
+use crate::account::{AgentKey, Barred};
+use crate::audit::{self, Fact};
+use crate::authorization::{self, EnterError, Scope};
 use crate::clock::Timestamp;
 use crate::db::{DbConnection, DbError};
 use crate::idempotency::{self, KeyReused, Keyed, NewKey};
@@ -21,12 +24,18 @@ pub enum RotateError {
     /// The account has no such resource.
     #[error("the account has no such resource")]
     NotFound,
+    /// Another program bought it: its credentials, and what is spent with them, are that one's.
+    #[error("another program bought the resource")]
+    Others,
     /// It is not ready: other work on it is not finished, or it is gone.
     #[error("the resource is {}", .0.as_str())]
     NotReady(ResourceState),
     /// The owner barred the agent, or the account was claimed a moment ago.
     #[error(transparent)]
     Barred(#[from] Barred),
+    /// The owner took the scope from the agent since the token was looked at.
+    #[error("the owner of the account took this from the agent")]
+    Narrowed,
     /// The key belongs to another request.
     #[error(transparent)]
     KeyReused(#[from] KeyReused),
@@ -41,11 +50,12 @@ pub enum RotateError {
     Db(#[from] DbError),
 }
 
-impl From<AdmitError> for RotateError {
-    fn from(error: AdmitError) -> Self {
+impl From<EnterError> for RotateError {
+    fn from(error: EnterError) -> Self {
         match error {
-            AdmitError::Barred(barred) => Self::Barred(barred),
-            AdmitError::Db(error) => Self::Db(error),
+            EnterError::Barred(barred) => Self::Barred(barred),
+            EnterError::Narrowed => Self::Narrowed,
+            EnterError::Db(error) => Self::Db(error),
         }
     }
 }
@@ -85,6 +95,18 @@ pub async fn rotate(
     Ok(changed)
 }
 
+/// Credentials are given to the program that bought, within its own limits: what is used with them is counted there. An
+/// orchestrator may also rotate what is linked to it on the wire.
+fn is_its_own(conn: &mut DbConnection, agent: &AgentKey, resource: &Resource) -> Result<bool, DbError> {
+    let platform = agent.client == agent.orchestrator_id.as_str();
+    let bought = resource.client.as_deref().map_or(platform, |client| client == agent.client);
+    if bought && resource.orchestrator_id == agent.orchestrator_id {
+        return Ok(true);
+    }
+    let holder = wire_store::holder(conn, &agent.account_id, &resource.id)?;
+    Ok(platform && holder.as_ref() == Some(&agent.orchestrator_id))
+}
+
 fn begin(
     conn: &mut DbConnection,
     (agent, id): (&AgentKey, &ResourceId),
@@ -99,8 +121,12 @@ fn begin(
     let (subject, lifetime) = (Some(operation.as_str()), idempotency::LIFETIME);
     let key = NewKey { account_id: account, keyed, subject, sealed_answer: None, lifetime };
     idempotency::insert(conn, &key, now)?;
-    // Whoever was barred since the token was looked at comes too late.
-    account::act(conn, agent, now)?;
+    // Whoever was barred or narrowed since the token was looked at comes too late.
+    let acting = authorization::act(conn, agent, Scope::ResourcesWrite, now)?;
+    let resource = store::by_id(conn, account, id)?.ok_or(RotateError::NotFound)?;
+    if !is_its_own(conn, agent, &resource)? {
+        return Err(RotateError::Others);
+    }
     if !change_store::begin(conn, (account, id), None, now)? {
         let resource = store::by_id(conn, account, id)?.ok_or(RotateError::NotFound)?;
         return Err(RotateError::NotReady(resource.state));
@@ -118,5 +144,13 @@ fn begin(
         next_try_at: Some(now.plus(HAND_OVER)),
     };
     store::insert_operation(conn, &row)?;
+    let fact = Fact {
+        actor: format!("agent:{}", acting.id),
+        action: "resource.rotate_wanted",
+        account_id: Some(account),
+        subject: id.to_string(),
+        detail: json!({"name": resource.name}),
+    };
+    audit::append(conn, &fact, now)?;
     Ok(Changed { operation: Some(operation.clone()), repeated: false })
 }

@@ -26,7 +26,7 @@ pub(crate) async fn only_page(browser: &Browser) -> String {
     pages.remove(0)
 }
 
-async fn does(browser: &Browser, page: &str, verb: &str) {
+pub(crate) async fn does(browser: &Browser, page: &str, verb: &str) {
     let answer = browser.submits(&format!("{page}/{verb}"), &[]).await.expect_status(303);
     assert_eq!(answer.header("cache-control"), "no-store");
     assert!(answer.header("location").starts_with(page), "{}", answer.header("location"));
@@ -45,7 +45,7 @@ async fn refused_after(client: &Client, token: &str, status: u16) -> Duration {
 }
 
 /// Reports that many calls of the metered API.
-async fn uses(app: &TestApp, id: &str, calls: u32) {
+pub(crate) async fn uses(app: &TestApp, id: &str, calls: u32) {
     let event = json!({"specversion": "1.0", "id": fresh_key(), "source": "/weather", "type": "portreeve.usage",
         "subject": id, "data": {"meter": "requests", "quantity": calls.to_string()}});
     let answer =

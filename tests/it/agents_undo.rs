@@ -106,7 +106,7 @@ on_both! {
         let page = pages_of(&Browser::of_owner(&ada).await).await.remove(0);
         let (id, account): (AgentId, String) = (page.rsplit('/').next().unwrap().parse().unwrap(), ada.account.clone());
         let (of, now) = (account.parse::<AccountId>().unwrap(), app.now());
-        app.app().db.write(&account, move |conn| owner::revoke_and_undo(conn, (&of, &id), now)).await.unwrap();
+        app.app().db.write(&account, move |conn| owner::revoke_and_undo(conn, (&of, &id), now.minus(TimeDelta::hours(1)), now)).await.unwrap();
         let app = app.restart(|_| ()).await;
         assert_eq!(settled(&app, &account).await, [("one".to_owned(), "removed".to_owned())]);
         app.stop().await;
@@ -145,6 +145,33 @@ on_both! {
         resource::remove_unwanted(&app.app().desk, &edition, app.now()).await.unwrap();
         let all = ada.client.get("/v1/resources").await.expect_status(200).json();
         assert_eq!(all["data"][0]["state"], "ready");
+        app.stop().await;
+    }
+
+    async fn what_the_page_listed_is_undone_though_reading_it_took_four_minutes(db: TestDb) {
+        let app = TestApp::start(&db).await;
+        let ada = app.agent().await;
+        ada.buys("sandbox", "free").await.expect_status(201);
+        app.pass(TimeDelta::minutes(58));
+        let owner = Browser::of_owner(&ada).await;
+        let page = only_page(&owner).await;
+        let listed = owner.get(&format!("{page}/undo")).await.expect_status(200).text();
+        let since = listed.split("name=\"since\" value=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+        app.pass(TimeDelta::minutes(4));
+        owner.submits(&format!("{page}/undo"), &[("since", &since)]).await.expect_status(303);
+        assert_eq!(settled(&app, &ada.account).await[0].1, "removed");
+        app.stop().await;
+    }
+
+    async fn no_form_reaches_further_back_than_the_page_could_have_listed(db: TestDb) {
+        let app = TestApp::start(&db).await;
+        let ada = app.agent().await;
+        ada.buys("sandbox", "free").await.expect_status(201);
+        app.pass(TimeDelta::minutes(70));
+        let owner = Browser::of_owner(&ada).await;
+        let page = only_page(&owner).await;
+        owner.submits(&format!("{page}/undo"), &[("since", "0")]).await.expect_status(303);
+        assert_eq!(settled(&app, &ada.account).await[0].1, "ready");
         app.stop().await;
     }
 

@@ -10,6 +10,7 @@ use portreeve::simulator::{IdTokenSpec, User};
 use serde_json::{Value, json};
 
 use crate::harness::app::{TestApp, fresh_key, user};
+use crate::harness::browser::Browser;
 use crate::harness::client::Answer;
 use crate::harness::oauth::{OAuthClient, refused, text, works};
 use crate::proofs::Holder;
@@ -201,6 +202,25 @@ on_both! {
             };
             refused(&with(&thief).await, 400, "invalid_grant");
             assert_eq!(with(&holder).await.expect_status(200).json()["token_type"], "DPoP");
+        }
+        app.stop().await;
+    }
+
+    async fn an_orchestrator_that_was_narrowed_or_ended_does_not_come_back_as_another_client(db: TestDb) {
+        let app = TestApp::start(&db).await;
+        let ada = app.agent().await;
+        let owner = Browser::of_owner(&ada).await;
+        let harbour = crate::agents::only_page(&owner).await;
+        let scope = [("scope", "resources:write")];
+        owner.submits(&format!("{harbour}/scope"), &scope).await.expect_status(303);
+        let known = client(&app).await;
+        let given = presents(&known, &mint(&app, &jag(&app, &known, &ada.user))).await.expect_status(200).json();
+        assert!(!text(&given, "scope").contains("resources:write"), "{given}");
+        for verb in ["pause", "revoke"] {
+            owner.submits(&format!("{harbour}/{verb}"), &[]).await.expect_status(303);
+            let other = client(&app).await;
+            let answer = presents(&other, &mint(&app, &jag(&app, &other, &ada.user))).await;
+            assert_eq!(answer.status(), 400, "{}", answer.text());
         }
         app.stop().await;
     }

@@ -6,6 +6,7 @@ mod harness;
 
 mod accounts;
 mod agents;
+mod agents_taken;
 mod agents_undo;
 mod agreements;
 mod attacks;

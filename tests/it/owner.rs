@@ -3,7 +3,7 @@
 
 use chrono::TimeDelta;
 use portreeve::app::HOUSE;
-use portreeve::ids::ResourceId;
+use portreeve::ids::{AccountId, ResourceId};
 use portreeve::orchestrator::NotificationSecret;
 use portreeve::owner as use_cases;
 use portreeve::simulator::{Fault, SettlementVerb, User};
@@ -31,7 +31,7 @@ async fn closes(app: &TestApp) {
         portreeve::resource::remove_unwanted(&app.app().desk, &edition, app.now()).await.unwrap();
         app.workers_turn().await;
         use_cases::close_due(&app.app().db, app.now()).await.unwrap();
-        if app.app().db.read(|conn| portreeve::account::closing(conn, 1)).await.unwrap().is_empty() {
+        if app.app().db.read(|conn| portreeve::account::closing(conn, None, 1)).await.unwrap().is_empty() {
             return;
         }
         app.pass(TimeDelta::seconds(31));
@@ -116,6 +116,12 @@ on_both! {
         ids.sort_unstable();
         ids.dedup();
         assert_eq!(ids.len(), count("audit_trail"), "each once");
+        let again = exported(&owner).await;
+        let traces = |document: &Value| {
+            let trail = document["audit_trail"].as_array().unwrap();
+            trail.iter().filter(|fact| fact["action"] == "account.exported").count()
+        };
+        assert!(traces(&document) < traces(&again), "the next export tells of the one before");
         let all = document.to_string();
         let session = owner.cookie("portreeve_session").unwrap();
         for secret in [
@@ -221,11 +227,33 @@ on_both! {
         let edition = app.app().edition();
         portreeve::resource::remove_unwanted(&app.app().desk, &edition, app.now()).await.unwrap();
         use_cases::close_due(&app.app().db, app.now()).await.unwrap();
-        let closing = async |app: &TestApp| app.app().db.read(|conn| portreeve::account::closing(conn, 10)).await.unwrap().len();
+        let closing = async |app: &TestApp| app.app().db.read(|conn| portreeve::account::closing(conn, None, 10)).await.unwrap().len();
         assert_eq!(closing(&app).await, 1, "something is left");
         let app = app.restart(|_| ()).await;
         closes(&app).await;
         assert_eq!(closing(&app).await, 0);
+        app.stop().await;
+    }
+
+    async fn accounts_that_cannot_close_yet_stand_in_nobodys_way(db: TestDb) {
+        let script = Script::default();
+        let app = TestApp::start_bent(&db, &[], |app| script.bend(app)).await;
+        script.says("remove", Says::Pending);
+        let closes = async |account: &str| {
+            let (account, now): (AccountId, _) = (account.parse().unwrap(), app.now());
+            app.app().db.write(HOUSE, move |conn| use_cases::close(conn, &account, now)).await.unwrap();
+        };
+        for number in 0..64 {
+            let stuck = app.agent_of(&user(&format!("stuck{number}"))).await;
+            stuck.buys("sandbox", "free").await.expect_status(201);
+            closes(&stuck.account).await;
+        }
+        app.pass(TimeDelta::seconds(1));
+        let last = app.agent_of(&user("last")).await;
+        closes(&last.account).await;
+        use_cases::close_due(&app.app().db, app.now()).await.unwrap();
+        let left = app.app().db.read(|conn| portreeve::account::closing(conn, None, 100)).await.unwrap();
+        assert_eq!((left.len(), left.iter().any(|id| id.as_str() == last.account)), (64, false));
         app.stop().await;
     }
 

@@ -34,7 +34,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("authorization", &["mechanisms", "orchestrator", "attestation", "account"]),
     ("login", &["mechanisms", "attestation", "account"]),
     ("payment", &["mechanisms", "orchestrator", "account"]),
-    ("resource", &["mechanisms", "catalog", "account", "payment"]),
+    ("resource", &["mechanisms", "catalog", "account", "authorization", "payment"]),
     (
         "takeover",
         &["mechanisms", "orchestrator", "attestation", "account", "authorization", "login", "payment", "resource"],

@@ -17,9 +17,13 @@ use crate::harness::client::Answer;
 use crate::harness::wire::WireAgent;
 use crate::wire_accounts::{UNLIMITED, another, code_of, page_of, pkce};
 
+/// The whole page ticked.
+const EVERY_TICK: &str = "scope=resources%3Aread&scope=resources%3Awrite&scope=resources%3Adelete&scope=budget%3Aread\
+                          &scope=dashboard%3Alink";
+
 /// Presses a button of the page.
 async fn presses(browser: &Browser, page: &str, answer: &str, site: &str) -> Answer {
-    browser.form(&button(page, answer), &[("sec-fetch-site", site)], "").await
+    browser.form(&button(page, answer), &[("sec-fetch-site", site)], EVERY_TICK).await
 }
 
 async fn allows(browser: &Browser, page: &str) -> Answer {
@@ -74,7 +78,7 @@ on_both! {
         let shown = browser.get(&page).await.expect_status(200);
         let html = shown.text();
         for wanted in ["<b>Second</b> could spend up to $100.00 a month", "ada@example.test", "with what it spends here already",
-            "<legend>Create</legend>", "<legend>Delete</legend>", "all of it or nothing", "registered by", "orchestrator.example", ">Allow</button>", ">Deny</button>"] {
+            "<legend>Create</legend>", "<legend>Delete</legend>", "untick what you do not want", "registered by", "orchestrator.example", ">Allow</button>", ">Deny</button>"] {
             assert!(html.contains(wanted), "`{wanted}` is missing: {html}");
         }
         let policy = shown.header("content-security-policy");
@@ -107,6 +111,84 @@ on_both! {
         assert_eq!(links(&app).await, 2);
         let overview = browser.get("/dashboard").await.expect_status(200).text();
         assert!(overview.contains("allowed Second to act for this account"), "{overview}");
+        app.stop().await;
+    }
+
+    async fn what_is_unticked_is_not_allowed_and_not_asked_for_again_that_day(db: TestDb) {
+        let app = TestApp::start_with(&db, &UNLIMITED).await;
+        let ada = app.agent().await;
+        let agent = second(&app, |_| ()).await;
+        let browser = Browser::of_owner(&ada).await;
+        let mut request = agent.account_request(&User::ada());
+        request["scopes"] = json!(["resources:read", "resources:write", "resources:delete"]);
+        let answer = agent.post("/provisioning/account_requests", &request).await.expect_status(200).json();
+        let page = page_of(&app, &answer);
+        let shown = browser.get(&page).await.expect_status(200).text();
+        // What deletes begins unticked.
+        assert!(shown.contains("value=\"resources:write\" checked") && shown.contains("value=\"resources:delete\">"), "{shown}");
+        let answers = async |ticks: &str| {
+            browser.form(&button(&page, "allow"), &[("sec-fetch-site", "same-origin")], ticks).await
+        };
+        // Nothing, or nothing that was asked for, is no answer.
+        for ticks in ["", "scope=budget%3Aread"] {
+            assert_eq!(answers(ticks).await.status(), 422);
+        }
+        assert_eq!(links(&app).await, 1);
+        let pairs = callback(&answers("scope=resources%3Aread&scope=dashboard%3Alink").await);
+        let scope = async |code: &str| {
+            let fields = [("grant_type", "authorization_code"), ("code", code)];
+            let tokens = agent.token(&fields).await.expect_status(200).json();
+            let holder = agent.with_bearer(tokens["access_token"].as_str().unwrap());
+            let new = holder.post("/provisioning/resources", &json!({"service_id": "sandbox"})).await.status();
+            let id = portreeve::ids::ResourceId::new(app.now());
+            (holder.get(&format!("/provisioning/resources/{id}")).await.status(), new)
+        };
+        assert_eq!(scope(&pairs[0].1).await, (404, 403), "a look, and nothing new");
+        // The same question, and the same again, is answered with what is left; so is a part of it.
+        code_of(&agent.post("/provisioning/account_requests", &request).await.expect_status(200).json());
+        for scopes in [json!(["resources:read", "resources:write"]), json!([])] {
+            let mut again = agent.account_request(&User::ada());
+            again["scopes"] = scopes;
+            let answer = agent.post("/provisioning/account_requests", &again).await.expect_status(200).json();
+            assert_eq!(scope(&code_of(&answer)).await, (404, 403));
+        }
+        // A day later, or for something else, its owner is asked.
+        let asks_again = async |scopes: Value| {
+            let mut again = agent.account_request(&User::ada());
+            again["scopes"] = scopes;
+            page_of(&app, &agent.post("/provisioning/account_requests", &again).await.expect_status(200).json())
+        };
+        asks_again(json!(["resources:read", "dashboard:link"])).await;
+        app.pass(TimeDelta::hours(25));
+        asks_again(json!(["resources:read", "resources:write"])).await;
+        app.stop().await;
+    }
+
+    async fn what_was_allowed_before_and_is_unticked_is_taken_back(db: TestDb) {
+        let app = TestApp::start_with(&db, &UNLIMITED).await;
+        let ada = app.agent().await;
+        let agent = second(&app, |_| ()).await;
+        let browser = Browser::of_owner(&ada).await;
+        let asks = async |scopes: Value| {
+            let mut request = agent.account_request(&User::ada());
+            request["scopes"] = scopes;
+            agent.post("/provisioning/account_requests", &request).await.expect_status(200).json()
+        };
+        let first = page_of(&app, &asks(json!(["resources:read", "resources:write"])).await);
+        let pairs = callback(&allows(&browser, &first).await);
+        let fields = [("grant_type", "authorization_code"), ("code", &pairs[0].1)];
+        let tokens = agent.token(&fields).await.expect_status(200).json();
+        let holder = agent.with_bearer(tokens["access_token"].as_str().unwrap());
+        let buys = async || {
+            let body = json!({"service_id": "sandbox"});
+            holder.post("/provisioning/resources", &body).await.status()
+        };
+        assert_eq!(buys().await, 200);
+        let more = page_of(&app, &asks(json!(["resources:read", "resources:write", "budget:read"])).await);
+        let left = "scope=resources%3Aread&scope=budget%3Aread";
+        let answer = browser.form(&button(&more, "allow"), &[("sec-fetch-site", "same-origin")], left).await;
+        assert_eq!(callback(&answer)[0].0, "code");
+        assert!([401, 403].contains(&buys().await), "what it held does not buy any more");
         app.stop().await;
     }
 

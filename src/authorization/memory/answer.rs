@@ -4,10 +4,11 @@ use serde_json::json;
 
 use super::store;
 use super::turn::{Patience, Turn, take_turn};
-use super::weigh::recall;
-use crate::account::Account;
+use super::weigh::{recall, recall_at};
+use crate::account::{self, Account};
 use crate::audit::{self, Fact};
 use crate::authorization::client::{self, Trust};
+use crate::authorization::consent_grant::Consent;
 use crate::authorization::request::{
     Answer, AnswerError, Asked, allow_request, decide_request, deny_request, details_digest, still_stands,
 };
@@ -93,6 +94,10 @@ pub fn answer_remembered(conn: &mut DbConnection, answer: &Answer, now: Timestam
         return Err(AnswerError::Closed);
     }
     if answer.is_new {
+        // What it rests on was read before: whoever takes it back at this moment waits for us, or was before us.
+        if !rests(conn, consent, now)? {
+            return Err(AnswerError::Closed);
+        }
         consent_store::insert(conn, consent, true)?;
     } else if !consent_store::use_again(conn, &consent.id, &consent.log_in, now)? {
         return Err(AnswerError::Closed);
@@ -110,6 +115,13 @@ pub fn answer_remembered(conn: &mut DbConnection, answer: &Answer, now: Timestam
     };
     audit::append(conn, &fact, now)?;
     still_stands(conn, consent)
+}
+
+/// Whether what has no limits still allows it together.
+fn rests(conn: &mut DbConnection, consent: &Consent, now: Timestamp) -> Result<bool, DbError> {
+    account::lock(conn, std::slice::from_ref(&consent.account_id))?;
+    let place = (&consent.account_id, consent.client.as_str(), consent.resource.as_str());
+    Ok(recall_at(conn, place, now)?.frees(&consent.client_digest, &consent.scopes))
 }
 
 /// Whether this code answers a request of `account` and waits to be redeemed: then a browser that asks once more gets it

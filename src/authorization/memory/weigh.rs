@@ -102,12 +102,20 @@ pub fn recall(
     request: &AuthorizationRequest,
     now: Timestamp,
 ) -> Result<Recalled, DbError> {
-    let place = (account, request.client.as_str(), request.resource.as_str());
+    recall_at(conn, (account, request.client.as_str(), request.resource.as_str()), now)
+}
+
+/// The same of a client at a resource.
+pub(super) fn recall_at(
+    conn: &mut DbConnection,
+    place: (&AccountId, &str, &str),
+    now: Timestamp,
+) -> Result<Recalled, DbError> {
     let since = now.minus(CONSENT_LIFETIME);
     let mut consents = consent_store::standing_of(conn, place, since, MAX_CONSENTS)?;
     for consent in &mut consents {
         // What its owner took from the agent since is asked for anew.
-        let agent = (account, &consent.orchestrator_id, consent.client.as_str());
+        let agent = (place.0, &consent.orchestrator_id, consent.client.as_str());
         consent.scopes = agent::narrowed(conn, agent, consent.scopes.clone())?;
     }
     Ok(Recalled { consents, refusals: store::refusals(conn, place, since)? })
@@ -158,6 +166,19 @@ impl Recalled {
         let fresh: Vec<_> = fresh.filter(|row| now < row.refused_at.plus(REFUSED_FOR)).collect();
         let refused = |scope| fresh.iter().any(|row| row.scope() == Some(scope));
         (request.scopes.filtered(refused), fresh.iter().map(|row| row.refused_at.plus(REFUSED_FOR)).min())
+    }
+
+    /// What stands without limits of its own still allows all of `scopes` to this client, whatever was refused since.
+    pub(super) fn frees(&self, client_digest: &str, scopes: &Scopes) -> bool {
+        let refused_since = |consent: &Consent, scope: Scope| {
+            let same = |row: &&RefusalRow| row.client_digest == client_digest && row.scope() == Some(scope);
+            self.refusals.iter().filter(same).any(|row| consent.created_at < row.refused_at)
+        };
+        let free = self.consents.iter().filter(|one| one.client_digest == client_digest && one.details.is_empty());
+        let left = free.fold(Scopes::default(), |all, consent| {
+            all.union(&consent.scopes.filtered(|scope| !refused_since(consent, scope)))
+        });
+        left.contains_all(scopes)
     }
 
     /// What a consent still allows of what is asked: the human may have refused a part of it since, within whatever limits.

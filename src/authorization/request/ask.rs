@@ -13,7 +13,7 @@ use crate::authorization::consent_grant::Consent;
 use crate::authorization::memory::{Reuse, Waiting};
 use crate::authorization::scope::Scopes;
 use crate::authorization::wire_store::{self, CodeRow};
-use crate::authorization::{consent_store, standing};
+use crate::authorization::{agent, consent_store, standing};
 use crate::clock::Timestamp;
 use crate::db::{DbConnection, DbError};
 use crate::ids::{AccountId, ConsentId};
@@ -202,6 +202,12 @@ impl Answer {
         Self { consent, is_new: true, client_name, code: row, hash, scopes }
     }
 
+    /// Whom it lets act.
+    #[must_use]
+    pub fn agent(&self) -> account::AgentKey {
+        self.consent.agent()
+    }
+
     /// Names what was allowed, if it is allowed by this answer and not by an earlier one.
     #[must_use]
     pub fn new_consent(&self) -> Option<&ConsentId> {
@@ -246,7 +252,7 @@ pub(in crate::authorization) fn allow_request(
     if !store::decide_request(conn, &answer.hash, ("allowed", &consent.account_id), now)? {
         return Err(AnswerError::Closed);
     }
-    account::welcome(conn, &consent.agent(), Some(&answer.client_name), now)?;
+    agent::welcome(conn, &consent.agent(), (Some(&answer.client_name), &consent.scopes), now)?;
     consent_store::insert(conn, consent, false)?;
     wire_store::insert_code(conn, &answer.code)?;
     client::touch(conn, &consent.client, now)?;

@@ -146,6 +146,8 @@ pub(super) fn act(fact: &RecordedFact) -> Act {
             format!("Asked to change {} to {}{}", text("from"), text("to"), money().unwrap_or_default())
         }
         "resource.remove_wanted" => format!("Removed {}", text("name")),
+        "resource.rotate_wanted" => format!("Asked for new credentials of {}", text("name")),
+        "dashboard.link_made" => "Made a link that logs in to this dashboard".to_owned(),
         other => other.replace(['.', '_'], " "),
     };
     Act { at: fact.at, what }

@@ -3,14 +3,16 @@
 use actix_web::http::StatusCode;
 use actix_web::web::{Data, Path};
 use actix_web::{HttpResponse, ResponseError as _};
+use serde::Deserialize;
 
 use super::agent_facts;
 use super::agents::{back, decided, frame, no_such, own};
 use super::onward::Onward;
 use super::pages::{UndoPage, UndoRow, respond};
 use crate::app::App;
+use crate::clock::Timestamp;
 use crate::db::DbError;
-use crate::http::caller::{FreshlyLoggedIn, NotHuman, SameSite, User};
+use crate::http::caller::{Form, FreshlyLoggedIn, NotHuman, SameSite, User};
 use crate::http::problem::Problem;
 use crate::owner;
 use crate::resource::Unmaking;
@@ -68,12 +70,19 @@ pub(super) async fn show(
     Ok(respond(&page, StatusCode::OK))
 }
 
+#[derive(Debug, Deserialize)]
+pub(super) struct UndoForm {
+    /// From when on the page listed, in microseconds; nothing where no page was shown.
+    since: Option<i64>,
+}
+
 /// Ends the agent, and undoes what it bought within the hour.
 pub(super) async fn undo(
     app: Data<App>,
     _from: SameSite,
     human: Result<FreshlyLoggedIn, NotHuman>,
     id: Path<String>,
+    form: Form<UndoForm>,
 ) -> Result<HttpResponse, Problem> {
     let user: User = match human {
         Ok(human) => human.into(),
@@ -81,7 +90,11 @@ pub(super) async fn undo(
     };
     let Some(agent) = own(&app, &user, &id).await? else { return Ok(no_such(&app, &user.session.account)) };
     let now = user.now;
-    decided(&app, &agent, move |conn, account, id| owner::revoke_and_undo(conn, (account, id), now)).await?;
+    // What the page listed is undone, though reading it took a while: no longer than its log-in is fresh.
+    let hour = now.minus(owner::UNDO_REACH);
+    let listed = form.0.since.map_or(hour, Timestamp::from_micros);
+    let from = listed.max(hour.minus(FreshlyLoggedIn::WITHIN)).min(hour);
+    decided(&app, &agent, move |conn, account, id| owner::revoke_and_undo(conn, (account, id), from, now)).await?;
     // It is decided; what fails here is taken up by a worker.
     if let Err(error) = owner::undo_due(&app.db, now).await {
         tracing::error!(error = %error, "an undoing is left to a worker");

@@ -20,6 +20,7 @@ use crate::http::caller::{Empowered, Form, NotHuman, SameSite, User};
 use crate::http::problem::{Problem, table};
 use crate::idempotency;
 use crate::ids::{AccountId, AgentId};
+use crate::login;
 use crate::money::Money;
 use crate::orchestrator;
 use crate::payment::budget::{self, ChangeBudgetError};
@@ -80,13 +81,14 @@ async fn page(app: &App, user: &User, id: &str, before: Option<String>) -> Resul
     let Ok(id) = id.parse::<AgentId>() else { return Ok(None) };
     let (account, now) = (user.session.account.clone(), user.now);
     let can_resume = Empowered::is(&user.session, now).is_ok();
-    let (owner, opened_by) = (account.id.clone(), account.opened_by.clone());
+    let owner = account.id.clone();
     let newest = before.is_none();
     let found = app.db.read(move |conn| {
         let Some(agent) = account::agent_by_id(conn, &owner, &id)? else { return Ok::<_, DbError>(None) };
         let acts = audit::by_actor(conn, (&owner, &actor(&id)), before.as_deref().unwrap_or(""), ACTS)?;
         let consent = authorization::consent_of(conn, &agent)?;
-        let currency = orchestrator::by_id(conn, &opened_by)?.map(|found| found.currency);
+        // It spends under the budget of its own orchestrator, in that one's currency.
+        let currency = orchestrator::by_id(conn, &agent.key.orchestrator_id)?.map(|found| found.currency);
         let view = agent_facts::views(conn, &[agent], now)?.pop();
         Ok(view.map(|view| (view, acts, consent, currency)))
     });
@@ -114,9 +116,14 @@ async fn page(app: &App, user: &User, id: &str, before: Option<String>) -> Resul
 fn told(done: Done, page: &AgentPage) -> Option<String> {
     let name = &page.agent.name;
     match (done, page.agent.standing) {
-        (Done::Paused, AgentStanding::Paused(_)) => Some(format!("{name} is paused. Nothing that it holds works.")),
+        (Done::Paused, AgentStanding::Paused(_)) => {
+            Some(format!("{name} is paused. No token of it works; keys of what it bought do."))
+        }
         (Done::Resumed, AgentStanding::Going) => Some(format!("{name} may act again.")),
-        (Done::Revoked, AgentStanding::Ended(_)) => Some(format!("{name} may do nothing here any more.")),
+        (Done::Revoked, AgentStanding::Ended(_)) => Some(format!(
+            "{name} gets nothing here any more. Keys of what it bought still work, and what is used with them still costs: \
+             remove what it does not need, or stop new spending."
+        )),
         (Done::Undone, AgentStanding::Ended(_)) => Some(format!(
             "{name} may do nothing here any more, and what it bought within the hour is being undone. What became of it \
              stands on your dashboard."
@@ -185,8 +192,12 @@ pub(super) async fn pause(
     id: Path<String>,
 ) -> Result<HttpResponse, Problem> {
     let Some(agent) = own(&app, &user, &id).await? else { return Ok(no_such(&app, &user.session.account)) };
-    let now = user.now;
-    decided(&app, &agent, move |conn, account, id| account::pause(conn, account, id, "owner", now)).await?;
+    let (now, own) = (user.now, user.session.hash.clone());
+    decided(&app, &agent, move |conn, account, id| {
+        login::end_opened_by_links(conn, account, Some(&own), now)?;
+        account::pause(conn, account, id, "owner", now)
+    })
+    .await?;
     Ok(back(&agent.id, "paused"))
 }
 
@@ -219,9 +230,12 @@ pub(super) async fn revoke(
     id: Path<String>,
 ) -> Result<HttpResponse, Problem> {
     let Some(agent) = own(&app, &user, &id).await? else { return Ok(no_such(&app, &user.session.account)) };
-    let now = user.now;
-    decided(&app, &agent, move |conn, account, id| authorization::revoke_agent(conn, (account, id), "owner", now))
-        .await?;
+    let (now, own) = (user.now, user.session.hash.clone());
+    decided(&app, &agent, move |conn, account, id| {
+        login::end_opened_by_links(conn, account, Some(&own), now)?;
+        authorization::revoke_agent(conn, (account, id), "owner", now)
+    })
+    .await?;
     Ok(back(&agent.id, "revoked"))
 }
 
@@ -243,7 +257,14 @@ pub(super) async fn drop_scope(
     let scope: Scope = form.0.scope.parse().map_err(unknown)?;
     let (account, id, now) = (agent.key.account_id, agent.id.clone(), user.now);
     let lane = account.to_string();
-    let dropped = app.db.write(&lane, move |conn| authorization::drop_scope(conn, (&account, &id), scope, now)).await;
+    let own = user.session.hash.clone();
+    let dropped = app.db.write(&lane, move |conn| {
+        if scope == Scope::DashboardLink {
+            login::end_opened_by_links(conn, &account, Some(&own), now)?;
+        }
+        authorization::drop_scope(conn, (&account, &id), scope, now)
+    });
+    let dropped = dropped.await;
     app.revocations.forget();
     match dropped {
         Ok(()) => Ok(back(&agent.id, "narrowed")),
@@ -274,12 +295,12 @@ pub(super) async fn lower_cap(
     id: Path<String>,
     form: Form<AmountForm>,
 ) -> Result<HttpResponse, Problem> {
-    let Some(mut page) = page(&app, &user, &id, None).await? else {
+    let (Some(mut page), Some(agent)) = (page(&app, &user, &id, None).await?, own(&app, &user, &id).await?) else {
         return Ok(no_such(&app, &user.session.account));
     };
     let account = &user.session.account;
-    let (owner, opened_by, now) = (account.id.clone(), account.opened_by.clone(), user.now);
-    let own = app.db.read(move |conn| budget::view(conn, &owner, &opened_by, now)).await?.own;
+    let (owner, through, now) = (account.id.clone(), agent.key.orchestrator_id.clone(), user.now);
+    let own = app.db.read(move |conn| budget::view(conn, &owner, &through, now)).await?.own;
     let typed = form.0.ceiling;
     let again = |page: &mut AgentPage, problem: String| {
         page.cap_form = CapForm { typed: typed.clone(), problem: Some(problem), sure: None };
@@ -291,7 +312,8 @@ pub(super) async fn lower_cap(
     let cap = Money { amount, currency: own.currency };
     if own.ceiling <= amount {
         let most = Money { amount: own.ceiling, currency: own.currency };
-        let problem = format!("The cap of the account is {most}: for this agent it can only be lower than that.");
+        let problem =
+            format!("What can be spent through its platform is {most}: for this agent it can only be lower than that.");
         return Ok(again(&mut page, problem));
     }
     let id: AgentId = page.agent.id.parse().map_err(|_bad| Problem::new(&table::INTERNAL, "Something broke here."))?;

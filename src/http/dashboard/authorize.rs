@@ -6,17 +6,17 @@ use actix_web::http::StatusCode;
 use actix_web::web::{Data, Path};
 use actix_web::{HttpResponse, ResponseError as _};
 use chrono::TimeDelta;
-use serde::Deserialize;
 
 use super::consent::name_of;
 use super::onward::Onward;
 use super::pages::{ConsentWaitsPage, Frame, MessagePage, respond};
 use super::question::{Question, ask};
+use super::ticks::{Ticks, ticked};
 use crate::account::Account;
 use crate::app::App;
 use crate::authorization::{
-    self, Answer, AnswerError, Asked, Before, ClientError, Limits, LogIn, Params, PlanLine, Reuse, Scopes, Standing,
-    Target, Turn, Verdict, Waiting, resolve_client,
+    self, Answer, AnswerError, Asked, Before, ClientError, Limits, LogIn, PlanLine, Reuse, Standing, Target, Turn,
+    Verdict, Waiting, resolve_client,
 };
 use crate::clock::Timestamp;
 use crate::db::DbConnection;
@@ -28,15 +28,12 @@ use crate::http::wire::oauth::client::client_parts;
 use crate::ids::AccountId;
 use crate::login::{NotProven, Session};
 use crate::money::Amount;
+use crate::payment::budget;
 use crate::resource::{self, Allowance, AllowanceLine, WorstCase};
 use crate::secret::Secret;
 
 /// How often a lost race is run again.
 const TRIES: u32 = 3;
-
-/// The ticks; read from the bytes, because they have one name.
-#[derive(Debug, Deserialize)]
-pub(super) struct Ticks {}
 
 fn told(app: &App, status: StatusCode, heading: &str, text: &str) -> HttpResponse {
     let frame = Frame::anonymous(app.provider_name());
@@ -275,7 +272,7 @@ pub(super) async fn allow(
     if let Some(claim) = claim_first(account, &page_of(&handle)) {
         return Ok(claim);
     }
-    let scopes = ticked(&form, asked);
+    let scopes = ticked(&form, &asked.request.scopes, &asked.request.required());
     if scopes.is_empty() {
         let text = "You unticked everything. Go back and leave something ticked, or deny.";
         return Ok(told(&app, StatusCode::UNPROCESSABLE_ENTITY, "Nothing is left to allow.", text));
@@ -285,6 +282,7 @@ pub(super) async fn allow(
     let (owner, allowance, question) = (account.id.clone(), allowance(asked)?, asked.clone());
     let work = move |conn: &mut DbConnection| {
         authorization::allow_asked(conn, (&question, &answer), (&turn, trust), patience, now)?;
+        budget::follow_cap(conn, &answer.agent(), now)?;
         limit(conn, &owner, &answer, allowance.as_ref())
     };
     match written(&app, account, work).await {
@@ -414,14 +412,6 @@ fn waits(
         action: format!("/consent/{handle}"),
     };
     Ok(super::consent::shown(&page, None))
-}
-
-/// What the client gets: what cannot be unticked, and what is ticked of the rest. Never more than was asked.
-fn ticked(form: &Form<Ticks>, asked: &Asked) -> Scopes {
-    let params = Params::parse(&form.1).unwrap_or_default();
-    let words: Vec<&str> = params.all("scope").collect();
-    let request = &asked.request;
-    Scopes::known_of(&words.join(" ")).intersection(&request.scopes).union(&request.required())
 }
 
 /// Refuses without a page, and says when it can be asked again, in seconds.

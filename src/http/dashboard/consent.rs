@@ -9,11 +9,14 @@ use subtle::ConstantTimeEq as _;
 use super::effects::{Wishes, asks, difference, groups};
 use super::onward::Onward;
 use super::pages::{CONTENT_SECURITY_POLICY, ConsentPage, Frame, MessagePage, Voucher, respond};
+use super::ticks::{Ticks, ticked};
 use crate::account::{self, Account};
 use crate::app::App;
-use crate::authorization::{self, Answered, Before, ConsentError, Limits, NewCode, Question, RequestState, Scope};
+use crate::authorization::{
+    self, Answered, Before, ConsentError, Limits, NewCode, Question, RequestState, Scope, Scopes,
+};
 use crate::db::DbError;
-use crate::http::caller::{FreshlyLoggedIn, LoggedIn, NotHuman, SameSite, User};
+use crate::http::caller::{Form, FreshlyLoggedIn, LoggedIn, NotHuman, SameSite, User};
 use crate::http::problem::{Problem, table};
 use crate::login::NotProven;
 use crate::money::Money;
@@ -89,6 +92,7 @@ pub(super) async fn allow(
     id: Path<String>,
     query: Query<StateQuery>,
     human: Result<FreshlyLoggedIn, NotHuman>,
+    form: Form<Ticks>,
 ) -> Result<HttpResponse, Problem> {
     let user: User = match human {
         Ok(human) => human.into(),
@@ -101,14 +105,26 @@ pub(super) async fn allow(
     if !user.session.account.is_claimed() {
         return Ok(claim_before(&app, &question));
     }
+    let granted = ticked(&form, &question.request.scopes, &Scopes::default());
+    if granted.is_empty() {
+        let text = "You unticked everything. Nothing was linked, and the question is still open.";
+        let step = "Go back and leave something ticked, or deny.".to_owned();
+        let page = message(&app, "Nothing is left to allow.".to_owned(), text, &[step]);
+        return Ok(respond(&page, StatusCode::UNPROCESSABLE_ENTITY));
+    }
     let takes_code = question.settings.as_ref().is_some_and(|settings| app.confirmation.takes_code(settings));
     let code = takes_code
-        .then(|| NewCode::generate(&question.holder(), question.request.code_challenge.as_ref(), user.now))
+        .then(|| NewCode::generate(&question.holder(&granted), question.request.code_challenge.as_ref(), user.now))
         .transpose()?;
     let (secret, row) = code.unzip();
     let (written, now) = (question.clone(), user.now);
     let lane = lane(&question);
-    let decided = app.db.write(&lane, move |conn| authorization::allow(conn, &written, row.as_ref(), now)).await;
+    let decided = app.db.write(&lane, move |conn| {
+        authorization::allow(conn, (&written, &granted), row.as_ref(), now)?;
+        // As in `authorize::allow`: the counter says what the page said.
+        Ok::<_, ConsentError>(budget::follow_cap(conn, &written.agent(), now)?)
+    });
+    let decided = decided.await;
     match decided {
         Ok(()) => Ok(carried(&app, &question, secret.ok_or("no_code"), true).await),
         Err(ConsentError::Closed) => again(&app, &question, &user.session.account).await,
@@ -334,11 +350,10 @@ async fn ask(app: &App, question: &Question, account: &Account, query: &StateQue
     let issuer: Option<url::Url> = question.orchestrator.issuer.as_str().parse().ok();
     let wishes = Wishes {
         scopes: &request.scopes,
-        required: &request.scopes,
+        required: &Scopes::default(),
         before: &Before { allowed: question.allowed.clone().unwrap_or_default(), ..Before::default() },
         limits: &Limits::default(),
         monthly,
-        untick: false,
         edition: &app.edition(),
     };
     let page = ConsentPage {

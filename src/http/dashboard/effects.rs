@@ -15,8 +15,6 @@ pub(super) struct Wishes<'a> {
     pub(super) limits: &'a Limits,
     /// The most that could be spent in a month; `None`: nothing can be spent.
     pub(super) monthly: Option<Money>,
-    /// Whether any of it can be refused alone.
-    pub(super) untick: bool,
     pub(super) edition: &'a Edition,
 }
 
@@ -56,8 +54,8 @@ pub(super) fn groups(wishes: &Wishes<'_>) -> Vec<Group> {
 
 fn changes(wishes: &Wishes<'_>) -> Vec<Effect> {
     let mut effects = Vec::new();
-    if wishes.scopes.contains(Scope::ResourcesWrite) && !wishes.untick {
-        let text = "the plan and the credentials of what was created through it".to_owned();
+    if wishes.scopes.contains(Scope::ResourcesWrite) {
+        let text = "what was created through it: its plan, and its credentials".to_owned();
         effects.push(Effect { text, scope: None, ticked: false, note: Some(Note::With("Create")) });
     }
     let dashboard = "one-use links that log a browser in to your dashboard, where it sees everything, and can lower the \
@@ -85,9 +83,9 @@ impl Wishes<'_> {
         }
         let allowed = self.before.allowed.contains(scope);
         let refused = self.before.refused.contains(scope);
-        let free = self.untick && !self.required.contains(scope);
+        let free = !self.required.contains(scope);
         let ticked = !refused && (allowed || !scope.is_always_optional());
-        let note = if self.untick && !free {
+        let note = if !free {
             Some(Note::Needed)
         } else if refused {
             Some(Note::Refused)

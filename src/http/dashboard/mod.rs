@@ -19,6 +19,7 @@ mod part;
 mod question;
 mod safety;
 mod sidecars;
+mod ticks;
 mod trail;
 
 use actix_web::web::{self, ServiceConfig};

@@ -66,6 +66,8 @@ pub(super) async fn export(
     };
     let account = human.session.account.id;
     let name = format!("attachment; filename=\"{account}.json\"");
+    let (owner, by, now) = (account.clone(), human.session.authentication.method, human.now);
+    app.db.write(account.as_str(), move |conn| owner::note_export(conn, &owner, by, now)).await?;
     let export = Export::new(app.db.clone(), app.person_sealer.clone(), account, human.now);
     let pieces = futures_util::stream::try_unfold(export, |export| async move {
         let next = export.next().await.inspect_err(|error: &ExportError| {
@@ -135,8 +137,14 @@ pub(super) async fn close(
     let closed = app.db.write(&lane, move |conn| owner::close(conn, &account, now)).await;
     app.revocations.forget();
     match closed {
+        Ok(()) => {}
         // Whoever pressed twice sees the same.
-        Ok(()) | Err(CloseAccountError::Close(CloseError::State(_))) => {}
+        Err(CloseAccountError::Close(CloseError::State(step))) if ["closing", "closed"].contains(&step.from) => {}
+        Err(CloseAccountError::Close(error @ (CloseError::State(_) | CloseError::Changed))) => {
+            let why =
+                "The account was changed at the same moment, or is frozen. Nothing was closed: load the page again.";
+            return Err(Problem::new(&table::ACCOUNT_UNUSABLE, why).because(error));
+        }
         Err(
             CloseAccountError::Close(CloseError::Db(error))
             | CloseAccountError::Budget(ChangeBudgetError::Db(error))

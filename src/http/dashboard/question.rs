@@ -6,7 +6,7 @@ use url::Url;
 use super::consent::{cap_of, name_of, shown};
 use super::effects::{Wishes, asks, difference, groups, limit_words, offer, things};
 use super::pages::{ConsentPage, Difference, Frame, PlanRow, PlanTable, Voucher};
-use crate::account::Account;
+use crate::account::{self, Account, AgentKey, Barred};
 use crate::app::App;
 use crate::authorization::{Asked, Before, Client, ClientOrigin, Detail, Limits, PlanLine, Scope, Trust, limits_of};
 use crate::catalog::Edition;
@@ -50,15 +50,27 @@ pub(super) async fn ask(
     let monthly = if spends { Some(lower(cap(app, account).await?, &limits)) } else { None };
     let required = request.required();
     let scopes = &request.scopes;
-    let wishes =
-        Wishes { scopes, required: &required, before, limits: &limits, monthly, untick: true, edition: &edition };
+    let wishes = Wishes { scopes, required: &required, before, limits: &limits, monthly, edition: &edition };
+    let mut warnings = warnings(question);
+    let key = AgentKey {
+        account_id: account.id.clone(),
+        orchestrator_id: account.opened_by.clone(),
+        client: request.client.clone(),
+    };
+    let known = app.db.read(move |conn| account::agent_by_key(conn, &key)).await?;
+    if let Some(barred) = known.and_then(|agent| agent.barred()) {
+        warnings.push(match barred {
+            Barred::Paused => "You paused it. If you allow this, all that it may do works again, not only this.",
+            Barred::Revoked => "You ended it. If you allow this, it comes back, with this and nothing from before.",
+        });
+    }
     let target: Option<Url> = request.redirect_uri.parse().ok();
     let page = ConsentPage {
         frame: Frame { provider: app.provider_name(), user: Some(name_of(account)) },
         asker: client.called(),
         voucher: voucher(client),
         client: None,
-        warnings: warnings(question),
+        warnings,
         changed_since: before.changed_since,
         email: None,
         account: name_of(account),

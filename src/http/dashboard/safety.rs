@@ -13,6 +13,7 @@ use crate::authorization;
 use crate::db::{DbConnection, DbError};
 use crate::http::caller::SameSite;
 use crate::http::problem::{Problem, table};
+use crate::login;
 use crate::payment::budget::{self, ChangeBudgetError};
 
 fn gone(app: &App) -> HttpResponse {
@@ -38,10 +39,16 @@ fn unreferred(mut answer: HttpResponse) -> HttpResponse {
 
 /// The agent of a link of ours, on an account that can be used.
 async fn agent_of(app: &App, link: &str) -> Result<Option<Agent>, Problem> {
-    let Some(id) = app.post.safety.read(link, app.clock.now()) else { return Ok(None) };
+    let Some((id, until)) = app.post.safety.read(link, app.clock.now()) else { return Ok(None) };
+    let made_at = until.minus(login::SAFETY_LIFETIME);
     let found = app.db.read(move |conn| {
         let Some(agent) = account::agent_of_link(conn, &id)? else { return Ok::<_, DbError>(None) };
         let owner = account::by_id(conn, &agent.key.account_id)?;
+        // As with "I did not start this": who had the address before the claim has no word any more.
+        let claimed = account::claimed_without_mailbox_at(conn, &agent.key.account_id)?;
+        if claimed.is_some_and(|claimed| made_at.seconds() < claimed.seconds()) {
+            return Ok(None);
+        }
         Ok(Some(agent).filter(|_| owner.is_some_and(|owner| owner.state.is_usable())))
     });
     Ok(found.await?)
@@ -97,7 +104,9 @@ impl Deed {
     fn told(self) -> &'static str {
         match self {
             Self::Pause => "The agent is paused. Only you can let it go on, after a log-in.",
-            Self::Revoke => "The agent may do nothing on your account any more.",
+            Self::Revoke => {
+                "The agent gets nothing on your account any more. What it bought runs on, and what is used there still costs."
+            }
             Self::Stop => "New spending is stopped, for every agent. Only you can allow it again, after a log-in.",
         }
     }
@@ -105,6 +114,9 @@ impl Deed {
 
 fn perform(conn: &mut DbConnection, agent: &Agent, deed: Deed, now: crate::clock::Timestamp) -> Result<(), Problem> {
     let (account, id) = (&agent.key.account_id, &agent.id);
+    if deed != Deed::Stop {
+        login::end_opened_by_links(conn, account, None, now)?;
+    }
     match deed {
         Deed::Pause => account::pause(conn, account, id, "link", now).map(drop)?,
         Deed::Revoke => authorization::revoke_agent(conn, (account, id), "link", now).map(drop)?,

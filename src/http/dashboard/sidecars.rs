@@ -151,7 +151,7 @@ fn everything(edition: &Edition) -> Vec<Group> {
     let (scopes, nothing) = (Scopes::all(), Scopes::default());
     let (before, limits) = (Before::default(), Limits::default());
     let (scopes, required, before, limits) = (&scopes, &nothing, &before, &limits);
-    groups(&Wishes { scopes, required, before, limits, monthly: None, untick: true, edition })
+    groups(&Wishes { scopes, required, before, limits, monthly: None, edition })
 }
 
 fn written(found: &Found, frame: Frame, (ticked, edition): (&BTreeSet<ResourceId>, &Edition)) -> SidecarPage {

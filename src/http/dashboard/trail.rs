@@ -49,6 +49,7 @@ fn who(fact: &RecordedFact, here: bool, orchestrator: &Orchestrator) -> String {
             | "sidecar.moved"
             | "sidecar.discarded"
             | "link.widened"
+            | "link.changed"
             | "link.denied"
             | "budget.raised"
             | "spending.resumed"
@@ -114,6 +115,7 @@ fn what(fact: &RecordedFact, here: bool, currency: Currency) -> String {
         }
         "sidecar.discarded" => format!("discarded the separate account that {} had opened", text("orchestrator")),
         "link.widened" => format!("allowed {} to do more", text("orchestrator")),
+        "link.changed" => format!("changed what {} may do", text("orchestrator")),
         "link.denied" => format!("refused {}", text("orchestrator")),
         "resource.bought" if fact.detail.get("amount").and_then(Value::as_i64) == Some(0) => {
             format!("chose {}", text("title"))
@@ -122,6 +124,7 @@ fn what(fact: &RecordedFact, here: bool, currency: Currency) -> String {
         "resource.ready" => format!("made {} ready", text("name")),
         "resource.failed" => format!("could not buy {}: {}", text("name"), text("reason")),
         "resource.removed" => format!("removed {}", text("name")),
+        "resource.rotate_wanted" => format!("asked for new credentials of {}", text("name")),
         "resource.remove_wanted" => format!("asked to remove {}", text("name")),
         "agent.paused" => "paused an agent".to_owned(),
         "agent.resumed" => "let an agent go on".to_owned(),
@@ -141,6 +144,8 @@ fn what(fact: &RecordedFact, here: bool, currency: Currency) -> String {
         "dashboard.opened" => "opened this dashboard with a log-in link".to_owned(),
         "case.opened" if text("kind") == "not_started" => "said: I did not start this".to_owned(),
         "case.opened" => "said that somebody took its person's account over".to_owned(),
+        "account.exported" => format!("took everything out, logged in {}", how(&text("method"))),
+        "account.closing" => "closed the account".to_owned(),
         "case.closed" => "closed the case".to_owned(),
         "session.began" => format!("logged in {}", how(&text("method"))),
         other => other.replace(['.', '_'], " "),

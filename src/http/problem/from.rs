@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::{Problem, table};
 use crate::account::{Barred, CountError, PersonalField};
-use crate::authorization::ExchangeError;
+use crate::authorization::{ExchangeError, Scope};
 use crate::catalog::LoadError;
 use crate::db::DbError;
 use crate::http::limit::Limited;
@@ -189,6 +189,12 @@ impl From<PayError> for Problem {
     }
 }
 
+/// The owner took the scope from the agent while the request was on its way.
+fn narrowed() -> Problem {
+    let why = "The owner of the account took this from the agent a moment ago.";
+    Problem::new(&table::INSUFFICIENT_SCOPE, why).with("scope", Scope::ResourcesWrite.as_str())
+}
+
 impl From<BuyError> for Problem {
     fn from(error: BuyError) -> Self {
         match error {
@@ -201,6 +207,7 @@ impl From<BuyError> for Problem {
             }
             BuyError::KeyReused(_) => key_reused(),
             BuyError::Barred(barred) => barred.into(),
+            BuyError::Narrowed => narrowed(),
             BuyError::Advance(error) => error.into(),
             BuyError::Unclaimed(UnclaimedError::Db(error))
             | BuyError::Allowance(AllowanceError::Db(error))
@@ -305,6 +312,11 @@ impl From<RotateError> for Problem {
                 Self::new(&table::BUSY, "The resource is not ready.").with("state", json!(state.as_str()))
             }
             RotateError::Barred(barred) => barred.into(),
+            RotateError::Narrowed => narrowed(),
+            RotateError::Others => Self::new(
+                &table::NOT_ITS_OWN,
+                "Another program bought the resource: only that one gets its credentials.",
+            ),
             RotateError::KeyReused(_) => key_reused(),
             RotateError::Advance(error) => error.into(),
             RotateError::Db(error) => error.into(),

@@ -86,6 +86,9 @@ problems! {
     AGENT_ENDED: "agent_ended" 403 "The owner ended this agent",
         "The owner of the account ended all that the program may do there.",
         agent "Stop and tell your human.", human "Allow the agent again, on the page Agents of your dashboard.", retry false;
+    NOT_ITS_OWN: "not_its_own" 403 "Another program bought it",
+        "New credentials of a resource go to the program that bought it: what is used with them is counted there.",
+        agent "Buy one of your own, or ask the program that bought it.", human "", retry false;
     OLD_CREDENTIALS: "credentials_replaced" 403 "The credentials were replaced",
         "Usage was reported for credentials that a rotation replaced, and that no longer work.",
         agent "Refuse the call that this usage is for.", human "", retry false;

@@ -74,6 +74,17 @@ pub fn lower_agent(
     Ok(store::lower_agent_counter(conn, account, agent, cap.amount, now)?)
 }
 
+/// The open counter of an agent follows its cap, after its owner allowed it anew and forgot the cap: the page said what can be
+/// spent, and that is so from now on. The account is locked by what allowed it. Call it in the same transaction.
+///
+/// # Errors
+/// When the database fails.
+pub fn follow_cap(conn: &mut DbConnection, agent: &account::AgentKey, now: Timestamp) -> Result<(), DbError> {
+    let Some(agent) = account::agent_by_key(conn, agent)? else { return Ok(()) };
+    let most = agent.cap.map_or_else(|| Amount::from_minor(i64::MAX).unwrap_or_default(), |cap| cap.amount);
+    Ok(store::set_agent_counter(conn, &agent.key.account_id, &agent.id, most, now)?)
+}
+
 /// Raises the cap, for an owner who logged in just now, to at most `highest` where there is such a bound. Counters that
 /// are closed by a stop stay closed. Call it inside `Db::write`.
 ///

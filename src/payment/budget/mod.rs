@@ -11,7 +11,7 @@ mod through;
 mod view;
 
 pub use carry::{CarriedToken, has_open_holds, take_over_limits, take_over_tokens, tokens_with_seals};
-pub use change::{ChangeBudgetError, ResumedBy, lower, lower_agent, raise, resume_spending, stop_spending};
+pub use change::{ChangeBudgetError, ResumedBy, follow_cap, lower, lower_agent, raise, resume_spending, stop_spending};
 pub use store::{
     AgentLimit, AgentMonth, CounterFacts, Limits, PlanLimit, TokenFacts, find_token, is_stopped, is_stopped_through,
     open_counters, remember_token, spent_by_agents, tokens_of,

@@ -282,6 +282,22 @@ pub(super) fn lower_agent_counter(
     diesel::update(higher).set(counters::ceiling.eq(ceiling)).execute(conn).map(drop)
 }
 
+/// Sets the ceiling of an agent's counters that are open now.
+pub(super) fn set_agent_counter(
+    conn: &mut DbConnection,
+    account: &AccountId,
+    agent: &AgentId,
+    ceiling: Amount,
+    now: Timestamp,
+) -> QueryResult<()> {
+    let open = counters::table
+        .filter(counters::account_id.eq(account))
+        .filter(counters::kind.eq(CounterKind::Agent.as_str()))
+        .filter(counters::subject.eq(agent.as_str()))
+        .filter(counters::period_end.gt(now));
+    diesel::update(open).set(counters::ceiling.eq(ceiling)).execute(conn).map(drop)
+}
+
 /// What agents spent: one row for each of them and each month.
 #[derive(Debug, Clone, Queryable)]
 pub struct AgentMonth {

@@ -152,7 +152,7 @@ on_both! {
         let page = page_of(&app, &asked);
         // The owner may let it in later.
         let (path, query) = page.split_once('?').unwrap();
-        browser.submits(&format!("{path}/allow?{query}"), &[]).await.expect_status(303);
+        browser.submits(&format!("{path}/allow?{query}"), &[("scope", "resources:read"), ("scope", "resources:write"), ("scope", "budget:read")]).await.expect_status(303);
         rival.client().await.get("/v1/budget").await.expect_status(200);
         app.stop().await;
     }

@@ -98,7 +98,7 @@ on_both! {
         by_mail(&app, &mailbox, ADA, 2).await;
         wants(&mailbox.get(&page).await, CONNECTED);
         let (path, query) = page.split_once('?').unwrap();
-        wants(&mailbox.submits(&format!("{path}/allow?{query}"), &[]).await, CONNECTED);
+        wants(&mailbox.submits(&format!("{path}/allow?{query}"), &[("scope", "resources:read"), ("scope", "resources:write"), ("scope", "budget:read")]).await, CONNECTED);
         let denied = mailbox.submits(&format!("{path}/deny?{query}"), &[]).await.expect_status(303);
         assert!(denied.header("location").contains("error=access_denied"), "{}", denied.header("location"));
         // A program's question: neither shown, nor answered, nor answered from what is remembered.

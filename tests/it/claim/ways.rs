@@ -207,7 +207,7 @@ on_both! {
         let told = human.get(&page).await.expect_status(403).text();
         assert!(told.contains("Claim your account first."), "{told}");
         let (path, query) = page.split_once('?').unwrap();
-        human.submits(&format!("{path}/allow?{query}"), &[]).await.expect_status(403);
+        human.submits(&format!("{path}/allow?{query}"), &[("scope", "resources:read"), ("scope", "resources:write"), ("scope", "budget:read")]).await.expect_status(403);
         let browser = proven(&app, &issuer, 1).await;
         claims_with(&browser, &[]).await.expect_status(303);
         // What was asked before is over.
@@ -217,9 +217,9 @@ on_both! {
         let (path, query) = page.split_once('?').unwrap();
         // By a log-in of the last five minutes.
         app.pass(TimeDelta::seconds(301));
-        browser.submits(&format!("{path}/allow?{query}"), &[]).await.expect_status(403);
+        browser.submits(&format!("{path}/allow?{query}"), &[("scope", "resources:read"), ("scope", "resources:write"), ("scope", "budget:read")]).await.expect_status(403);
         let fresh = at_the_issuer(&app, &issuer, Browser::new(&app), ("1001", ADA)).await;
-        let allowed = fresh.submits(&format!("{path}/allow?{query}"), &[]).await.expect_status(303);
+        let allowed = fresh.submits(&format!("{path}/allow?{query}"), &[("scope", "resources:read"), ("scope", "resources:write"), ("scope", "budget:read")]).await.expect_status(303);
         assert!(allowed.header("location").contains("code="), "{}", allowed.header("location"));
         app.stop().await;
     }

@@ -109,6 +109,12 @@ impl From<Barred> for Refusal<Status> {
     }
 }
 
+/// The owner took the scope from the agent after its token was looked at.
+fn narrowed() -> Refusal<Status> {
+    let message = "The owner of the account took this from the agent a moment ago.";
+    Refusal::new(StatusCode::FORBIDDEN, "forbidden", message)
+}
+
 fn sentence(text: &str) -> String {
     let mut letters = text.chars();
     letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
@@ -128,6 +134,7 @@ pub(super) fn purchase(error: BuyError, named: Named) -> Refusal<Status> {
         }
         BuyError::KeyReused(_) => key_reused(named),
         BuyError::Barred(barred) => barred.into(),
+        BuyError::Narrowed => narrowed(),
         BuyError::Db(error) => error.into(),
         BuyError::Advance(error) => error.into(),
         other @ (BuyError::Seal(_) | BuyError::Inconsistent(_) | BuyError::Allowance(_)) => Refusal::broken(other),
@@ -181,6 +188,7 @@ pub(super) fn change(error: ChangeError) -> Refusal<Status> {
         ChangeError::KeyReused(_) => key_reused(Named::Header),
         ChangeError::Advance(error) => error.into(),
         ChangeError::Barred(barred) => barred.into(),
+        ChangeError::Narrowed => narrowed(),
         ChangeError::Db(error) => error.into(),
         other @ (ChangeError::Seal(_) | ChangeError::Inconsistent(_)) => Refusal::broken(other),
     }
@@ -194,6 +202,10 @@ impl From<RotateError> for Refusal<Status> {
                 state(format!("The resource is {}: try again when it is ready.", now.as_str()))
             }
             RotateError::Barred(barred) => barred.into(),
+            RotateError::Narrowed => narrowed(),
+            error @ RotateError::Others => {
+                Self::new(StatusCode::FORBIDDEN, "forbidden", sentence(&format!("{error}.")))
+            }
             RotateError::KeyReused(_) => key_reused(Named::Header),
             RotateError::Advance(error) => error.into(),
             RotateError::Db(error) => error.into(),
