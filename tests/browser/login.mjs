@@ -128,7 +128,10 @@ await checks.that("an agent with a link of its own is asked to log in, and canno
   assert.match(await heading(agent), /Please log in first/);
   assert.equal(await agent.getByRole("button", { name: "Allow" }).count(), 0);
   await shot(agent, "consent-agent");
-  const answer = await agents.request.post(asking.replace("?", "/allow?"), { headers: { "sec-fetch-site": "same-origin" } });
+  const answer = await agents.request.post(asking.replace("?", "/allow?"), {
+    headers: { "sec-fetch-site": "same-origin" },
+    form: { scope: "resources:read" },
+  });
   assert.equal(answer.status(), 403);
   // The owner takes over in this browser, without script, and is back at exactly this page.
   const back = await mailed(demo.mail_folder, async () => {
