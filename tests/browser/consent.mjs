@@ -85,6 +85,7 @@ const states = [
   ["needed", asks(registered("Ledger Reader"), "resources:read budget:read", { optional_scopes: "budget:read" }), /asks to look at your account/],
   ["difference", asks(pilot, everything, { prompt: "consent" }), /Harbour Pilot could spend/],
 ];
+const mistaken = await stranger("Harbour Mistake", away);
 const local = await stranger("Shell Helper", "http://127.0.0.1/cb");
 states.push(["local", asks(local, "resources:read", { redirect_uri: "http://127.0.0.1:4711/cb" }), /Shell Helper asks to look/]);
 
@@ -109,6 +110,18 @@ for (const kind of LOOKS) {
       await dressed.close();
     });
   }
+
+  await checks.that(`a request that cannot be answered sends nobody on, is accessible and fits: ${kind.name}`, async () => {
+    const alone = await context(look(kind));
+    const other = await alone.newPage();
+    await other.goto(asks(mistaken, "budget:read", { response_type: "token" }));
+    assert.match(await heading(other), /cannot be answered/);
+    assert.match(await line(other.locator("main")), /pilot\.example/);
+    await shot(other, `sent-back-${kind.name}`);
+    await noSidewaysScroll(other);
+    await accessible(other);
+    await alone.close();
+  });
 
   await checks.that(`a question that waits is accessible and fits: ${kind.name}`, async () => {
     const dressed = await context({ ...look(kind), storageState: await main.storageState() });
