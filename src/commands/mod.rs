@@ -27,6 +27,11 @@ use clap::{Parser, Subcommand};
 use portreeve::app;
 use portreeve::config::{Config, ConfigError, Layers};
 use portreeve::db::{self, Db};
+use secrecy::ExposeSecret as _;
+
+/// What an instance has in its folder unless its configuration says otherwise.
+const DEFAULT_DATABASE: &str = "portreeve.db";
+const CONFIGURATION: &str = "portreeve.toml";
 
 /// The provider's front desk for agents.
 #[derive(Debug, Parser)]
@@ -187,8 +192,25 @@ fn misconfigured(error: ConfigError) -> Failure {
     Failure::invalid(Failure::failed(error).message)
 }
 
-/// The configured database, not brought up to date.
+/// The configured database, not brought up to date. In a folder that has neither the default database nor a configuration
+/// none is made: an empty one has no differences, and no orchestrators.
 fn open_db(config: &Config) -> Result<Db, Failure> {
+    let default = PathBuf::from(DEFAULT_DATABASE);
+    let url = config.database.url.expose_secret();
+    if url.strip_prefix("sqlite:") == Some(DEFAULT_DATABASE)
+        && !default.exists()
+        && !PathBuf::from(CONFIGURATION).exists()
+    {
+        return Err(Failure::invalid(format!(
+            "there is no `{DEFAULT_DATABASE}` and no `{CONFIGURATION}` in this folder: go to the folder of your instance, \
+             name its configuration (`--config FILE`), or make one (`portreeve init FOLDER`)"
+        )));
+    }
+    make_db(config)
+}
+
+/// The same, made where there is none.
+fn make_db(config: &Config) -> Result<Db, Failure> {
     db::check_url(&config.database.url).map_err(|error| Failure::invalid(format!("`database.url`: {error}")))?;
     Ok(app::open_db(config)?)
 }
@@ -202,7 +224,7 @@ fn warn(line: &str) -> Result<(), Failure> {
 fn layers(cli_config: Option<&PathBuf>) -> Result<Layers, Failure> {
     let read = || {
         let mut layers = Layers::defaults()?;
-        let here = PathBuf::from("portreeve.toml");
+        let here = PathBuf::from(CONFIGURATION);
         if here.exists() {
             layers.add_file(&here)?;
         }
@@ -244,7 +266,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
 }
 
 async fn migrate(config: &Config, json: bool) -> Result<(), Failure> {
-    let applied = open_db(config)?.migrate().await?;
+    let applied = make_db(config)?.migrate().await?;
     if json {
         return say(&serde_json::json!({"applied": applied}).to_string());
     }

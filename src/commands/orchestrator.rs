@@ -1,7 +1,7 @@
 //! `portreeve orchestrator …`
 
 use clap::{Args, Subcommand};
-use portreeve::app::HOUSE;
+use portreeve::app::{self, HOUSE};
 use portreeve::clock::{Clock as _, SystemClock};
 use portreeve::config::Config;
 use portreeve::db::Db;
@@ -108,6 +108,7 @@ pub(crate) async fn run(command: OrchestratorCommand, config: &Config, json: boo
     match command {
         OrchestratorCommand::Add(args) => {
             let new = read(&args)?;
+            reachable(&new, config)?;
             let added = db.write(HOUSE, move |conn| orchestrator::add(conn, new, now)).await;
             let added = added.map_err(|error| match error {
                 error @ (AddError::NameTaken(_) | AddError::IssuerTaken(_)) => {
@@ -192,6 +193,21 @@ fn read(args: &AddArgs) -> Result<NewOrchestrator, Failure> {
     new.monthly_ceiling = monthly.amount;
     new.provisional_ceiling = provisional.amount;
     Ok(new)
+}
+
+/// Plain http is fetched from this machine, and from hosts that the configuration names, alone: of any other issuer no key
+/// would ever be read.
+fn reachable(new: &NewOrchestrator, config: &Config) -> Result<(), Failure> {
+    let Ok(url) = new.issuer.as_str().parse::<url::Url>() else { return Ok(()) };
+    let named = url.host_str().is_some_and(|host| config.outgoing.special_hosts.iter().any(|known| known == host));
+    if url.scheme() == "https" || named || app::is_loopback(&url) {
+        return Ok(());
+    }
+    let host = url.host_str().unwrap_or_default();
+    Err(bad(
+        "--issuer",
+        format!("its keys would be fetched by plain http: use https, or name `{host}` in `outgoing.special_hosts`"),
+    ))
 }
 
 pub(super) async fn find(db: &Db, which: String) -> Result<Orchestrator, Failure> {

@@ -9,7 +9,7 @@ use portreeve::ids::OutboxEventId;
 use portreeve::outbox::{self, DeliveryState};
 use serde_json::json;
 
-use super::{Failure, say};
+use super::{Failure, open_db, say};
 
 /// The most that one call lists or replays.
 const MOST: i64 = 500;
@@ -37,7 +37,7 @@ pub(crate) enum OutboxCommand {
 }
 
 pub(crate) async fn run(command: OutboxCommand, config: &Config, json: bool) -> Result<(), Failure> {
-    let (db, now) = (app::open_db(config)?, SystemClock.now());
+    let (db, now) = (open_db(config)?, SystemClock.now());
     match command {
         OutboxCommand::List { state, limit } => {
             for one in db.read(move |conn| outbox::list(conn, state, limit)).await? {

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::orchestrator::find;
-use super::{Failure, say};
+use super::{Failure, open_db, say};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum WireCommand {
@@ -150,7 +150,7 @@ pub(crate) async fn top(command: WireTopCommand, config: &Config) -> Result<(), 
     }
     let client_id = match orchestrator {
         Some(which) => {
-            let db = app::open_db(config)?;
+            let db = open_db(config)?;
             let one = find(&db, which).await?;
             present(&db, &one.id).await?.client_id
         }

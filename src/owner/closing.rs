@@ -59,7 +59,7 @@ pub fn ending(conn: &mut DbConnection, account: &AccountId) -> Result<Ending, Db
 pub fn close(conn: &mut DbConnection, account: &AccountId, now: Timestamp) -> Result<(), CloseAccountError> {
     // First the account: it is locked before agents, as everywhere.
     account::begin_closing(conn, account, now)?;
-    budget::stop_spending(conn, account, now)?;
+    budget::stop_spending(conn, account, "closing", now)?;
     authorization::revoke_all_agents(conn, account, "closing", now)?;
     Ok(login::end_all(conn, account, now)?)
 }

@@ -106,7 +106,7 @@ pub fn disown(conn: &mut DbConnection, link: &NotMineLink, now: Timestamp) -> Re
     if let Some(over) = link_over(conn, &account, link)? {
         return Err(over.into());
     }
-    budget::stop_spending(conn, id, now)?;
+    budget::stop_spending(conn, id, "mail", now)?;
     let (case, new) = case::open(conn, id, (CaseKind::NotStarted, MAIL), now)?;
     if !new {
         return Ok(Disowned { case, begun: Vec::new() });

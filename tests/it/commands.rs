@@ -438,7 +438,19 @@ fn the_registry_is_shown_for_people_and_its_mistakes_name_their_flag() {
         let output = run(folder.path(), &[["orchestrator"].as_slice(), arguments].concat());
         (String::from_utf8_lossy(&output.stdout).into_owned(), told(&output))
     };
+    // Not an instance's folder: nothing is made there, and nothing is said to be in order.
+    for command in
+        [["orchestrator", "list"], ["audit", "verify"], ["client", "list"], ["outbox", "list"], ["case", "list"]]
+    {
+        let output = run(folder.path(), &command);
+        assert_eq!(output.status.code(), Some(5), "{command:?}: {}", told(&output));
+        assert!(told(&output).contains("`portreeve init FOLDER`"), "{}", told(&output));
+    }
+    assert!(std::fs::read_dir(folder.path()).unwrap().next().is_none());
+    assert!(run(folder.path(), &["init"]).status.success());
     assert!(registry(&["list"]).0.contains("Next: portreeve orchestrator add"));
+    let plain = registry(&["add", "Plain", "--issuer", "http://id.harbour.example", "--client-id", "acme"]).1;
+    assert!(plain.starts_with("portreeve: --issuer: ") && plain.contains("`outgoing.special_hosts`"), "{plain}");
     let add = ["add", "Harbour", "--issuer", "https://harbour.example", "--client-id", "acme"];
     for (flag, value) in [
         ("--monthly-ceiling", "100"),

@@ -20,7 +20,9 @@ async fn known(app: &TestApp, account: &str) -> Vec<(String, String, String, boo
     let open = |(orchestrator, fact): &(_, account::SealedFact)| {
         let opened = fact.open(&app.app().person_sealer, &account, orchestrator).unwrap();
         let value = String::from_utf8(opened.to_vec()).unwrap();
-        assert!(!fact.sealed.contains(&value), "it is sealed");
+        // Two letters stand in any long text now and then.
+        assert!(value.len() < 6 || !fact.sealed.contains(&value), "it is sealed");
+        assert!(value.len() + 30 < fact.sealed.len(), "with a nonce and a tag");
         (orchestrator.to_string(), fact.field.as_str().to_owned(), value, fact.verified)
     };
     rows.iter().map(open).collect()

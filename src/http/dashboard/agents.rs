@@ -122,7 +122,7 @@ fn told(done: Done, page: &AgentPage) -> Option<String> {
         (Done::Resumed, AgentStanding::Going) => Some(format!("{name} may act again.")),
         (Done::Revoked, AgentStanding::Ended(_)) => Some(format!(
             "{name} gets nothing here any more. Keys of what it bought still work, and what is used with them still costs: \
-             remove what it does not need, or stop new spending."
+             remove what you do not need, or stop new spending."
         )),
         (Done::Undone, AgentStanding::Ended(_)) => Some(format!(
             "{name} may do nothing here any more, and what it bought within the hour is being undone. What became of it \

@@ -236,7 +236,7 @@ async fn turn(app: &App, user: User, asked: Asked, stopped: bool) -> Result<Http
     let lane = account.id.to_string();
     let turned = app.db.write(&lane, move |conn| {
         if stopped {
-            budget::stop_spending(conn, &account.id, now)?;
+            budget::stop_spending(conn, &account.id, "owner", now)?;
         } else if !takeover::take_back(conn, &account, now)? {
             budget::resume_spending(conn, &account.id, ResumedBy::Owner, now)?;
         }

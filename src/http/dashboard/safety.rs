@@ -120,7 +120,7 @@ fn perform(conn: &mut DbConnection, agent: &Agent, deed: Deed, now: crate::clock
     match deed {
         Deed::Pause => account::pause(conn, account, id, "link", now).map(drop)?,
         Deed::Revoke => authorization::revoke_agent(conn, (account, id), "link", now).map(drop)?,
-        Deed::Stop => match budget::stop_spending(conn, account, now) {
+        Deed::Stop => match budget::stop_spending(conn, account, "link", now) {
             Ok(()) => {}
             Err(ChangeBudgetError::Db(error)) => return Err(error.into()),
             Err(other) => return Err(Problem::new(&table::INTERNAL, "The switch.").because(other)),

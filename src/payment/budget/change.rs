@@ -117,10 +117,15 @@ pub fn raise(
 ///
 /// # Errors
 /// When the database fails.
-pub fn stop_spending(conn: &mut DbConnection, account: &AccountId, now: Timestamp) -> Result<(), ChangeBudgetError> {
+pub fn stop_spending(
+    conn: &mut DbConnection,
+    account: &AccountId,
+    by: &str,
+    now: Timestamp,
+) -> Result<(), ChangeBudgetError> {
     if store::set_stopped(conn, account, now)? {
         store::close_open_counters(conn, account, now)?;
-        record(conn, account, "spending.stopped", json!({}), now)?;
+        record(conn, account, "spending.stopped", json!({"by": by}), now)?;
     }
     Ok(())
 }

@@ -68,6 +68,14 @@ on_both! {
         let claim = json!(format!("{}/claim", app.base));
         assert_eq!((&told["binding"], &told["claim_url"], &told["raise_url"]), (&json!("budget"), &claim, &claim));
         assert!(told["next"]["tell_human"].as_str().unwrap().contains("claim it at claim_url"), "{told}");
+        // What is metered is refused in the same words.
+        let (weather, _key) = ada.gets_the_weather().await;
+        let metered = json!({"specversion": "1.0", "id": "over", "source": "/weather", "type": "portreeve.usage",
+            "subject": weather, "data": {"meter": "requests", "quantity": "20000"}});
+        let meter = app.meter();
+        let body = metered.to_string().into_bytes();
+        let refused = meter.post_bytes("/v1/usage", "application/cloudevents+json", body).await.problem(402, "cap_reached");
+        assert_eq!((&refused["claim_url"], &refused["raise_url"], &refused["next"]), (&claim, &claim, &told["next"]));
         let human = Browser::of_human(&ada).await;
         let page = human.get("/dashboard").await.text();
         assert!(page.contains("Claim to raise the cap") && !page.contains("action=\"/dashboard/cap/raise\""), "{page}");

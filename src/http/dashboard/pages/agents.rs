@@ -200,7 +200,7 @@ pub struct AgentPage {
 
 impl AgentPage {
     fn can_drop(&self) -> bool {
-        self.agent.is_going() && self.agent.powers.len() > 1
+        !self.agent.is_ended() && self.agent.powers.len() > 1
     }
 
     fn act_time(act: &Act) -> format::Moment {

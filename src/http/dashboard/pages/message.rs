@@ -122,6 +122,6 @@ impl MessagePage {
         let text = "To see an account you need to be logged in, and this browser is not, or no longer.";
         let steps =
             ["Log in here.", "Or ask your agent for a new link to your dashboard, and open it in this browser."];
-        Self { log_in: Some("/login".to_owned()), ..Self::new(frame, "Please log in again.", text, &steps) }
+        Self { log_in: Some("/login".to_owned()), ..Self::new(frame, "Please log in.", text, &steps) }
     }
 }

@@ -15,12 +15,13 @@ use super::usage::CostView;
 use crate::account::{self, SealedFact};
 use crate::app::App;
 use crate::catalog::{self, Edition, Offer, PlanId, ServiceId};
+use crate::clock::Timestamp;
 use crate::db::DbError;
 use crate::http::caller::{Body, Caller, Key, ResourcesRead, ResourcesRemove, ResourcesWrite};
 use crate::http::problem::{Problem, table};
 use crate::http::wire::personal_fact;
 use crate::idempotency::Keyed;
-use crate::ids::ResourceId;
+use crate::ids::{AccountId, OrchestratorId, ResourceId};
 use crate::money::{Amount, Money};
 use crate::orchestrator;
 use crate::payment::budget;
@@ -142,8 +143,17 @@ async fn refused(app: &App, caller: &Caller<ResourcesWrite>, error: BuyError) ->
     if !by_budget {
         return Err(problem);
     }
-    let (account, orchestrator, now) =
-        (caller.token.account_id.clone(), caller.token.orchestrator_id.clone(), caller.now);
+    Err(led_to_claim(app, (&caller.token.account_id, &caller.token.orchestrator_id), problem, caller.now).await?)
+}
+
+/// The refusal of a budget, with the way to claim the account where only that leads further.
+pub(super) async fn led_to_claim(
+    app: &App,
+    (account, orchestrator): (&AccountId, &OrchestratorId),
+    problem: Problem,
+    now: Timestamp,
+) -> Result<Problem, Problem> {
+    let (account, orchestrator) = (account.clone(), orchestrator.clone());
     let at_the_top = app.db.read(move |conn| {
         let (Some(account), Some(orchestrator)) =
             (account::by_id(conn, &account)?, orchestrator::by_id(conn, &orchestrator)?)
@@ -153,7 +163,7 @@ async fn refused(app: &App, caller: &Caller<ResourcesWrite>, error: BuyError) ->
         let ceiling = budget::view(conn, &account.id, &orchestrator.id, now)?.own.ceiling;
         Ok::<_, DbError>(!account.is_claimed() && orchestrator.opening_ceiling() <= ceiling)
     });
-    Err(if at_the_top.await? { problem.leading_to_claim() } else { problem })
+    Ok(if at_the_top.await? { problem.leading_to_claim() } else { problem })
 }
 
 /// A retry finds what its first request made, also when the catalog or the payment token have moved on since.

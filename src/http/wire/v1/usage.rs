@@ -7,6 +7,7 @@ use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::resources::led_to_claim;
 use crate::app::App;
 use crate::catalog::{MeterId, PlanId, Price, ServiceId, Version};
 use crate::clock::Timestamp;
@@ -14,7 +15,8 @@ use crate::http::caller::{Event, Meter};
 use crate::http::problem::{Problem, table};
 use crate::ids::ResourceId;
 use crate::payment::budget;
-use crate::resource::usage::{self, Metering, UsageEvent};
+use crate::payment::hold::CounterKind;
+use crate::resource::usage::{self, Metering, UsageError, UsageEvent};
 use crate::resource::{self, Resource};
 
 /// A CloudEvent about usage.
@@ -136,7 +138,14 @@ pub(crate) async fn record_usage(
     let found = app.db.read(move |conn| resource::owner_of(conn, &subject)).await?;
     let resource = found.ok_or_else(|| Problem::new(&table::NOT_FOUND, "`subject` is no resource."))?;
     let metering = metering(&app, &resource, &event.meter).await?;
-    let recorded = usage::record(&app.db, &resource, &metering, &event, meter.now).await?;
+    let recorded = match usage::record(&app.db, &resource, &metering, &event, meter.now).await {
+        Ok(recorded) => recorded,
+        Err(UsageError::Cap(refusal)) if refusal.kind == CounterKind::Budget => {
+            let whose = (&resource.account_id, &resource.orchestrator_id);
+            return Err(led_to_claim(&app, whose, UsageError::Cap(refusal).into(), meter.now).await?);
+        }
+        Err(error) => return Err(error.into()),
+    };
     let now = meter.now;
     let budget =
         app.db.read(move |conn| budget::view(conn, &resource.account_id, &resource.orchestrator_id, now)).await?;
