@@ -388,6 +388,8 @@ pub fn check(config: &Config) -> Result<(), StartError> {
     step_up(config)?;
     device(config, &master)?;
     upstream(config, "https://localhost", "")?;
+    // The folder of mails is made when there are some.
+    Mailer::new(&config.mail.smtp_url, None, ("", &sender(config, "https://localhost")))?;
     drivers(config, &master).map(drop)
 }
 
@@ -480,12 +482,16 @@ fn word(kind: DriverKind) -> &'static str {
 
 /// What sends mail, as configured.
 fn mailer(config: &Config, base_url: &str, provider: &str) -> Result<Mailer, MailerError> {
+    Mailer::new(&config.mail.smtp_url, config.mail.folder.as_deref(), (provider, &sender(config, base_url)))
+}
+
+/// The address that mails come from.
+fn sender(config: &Config, base_url: &str) -> String {
     let host = Url::parse(base_url).ok().and_then(|url| url.domain().map(str::to_owned));
-    let from = match config.mail.from.as_str() {
+    match config.mail.from.as_str() {
         "" => format!("no-reply@{}", host.as_deref().unwrap_or("localhost")),
         from => from.to_owned(),
-    };
-    Mailer::new(&config.mail.smtp_url, config.mail.folder.as_deref(), (provider, &from))
+    }
 }
 
 /// The provider's own OpenID provider, as configured.

@@ -71,11 +71,9 @@ pub struct AssertedEmail {
 }
 
 impl AssertedEmail {
-    /// `None`: mail cannot be sent to what is written, so it is no address that we keep, whatever its one spelling is. The
-    /// dot of the root at its end is no part of an address (RFC 5321 §2.3.5).
+    /// `None`: mail cannot be sent to what is written, so it is no address that we keep, whatever its one spelling is.
     #[must_use]
     pub(super) fn new(original: &str, canonical: CanonicalEmail, trust: EmailTrust) -> Option<Self> {
-        let original = original.strip_suffix('.').unwrap_or(original);
         mail::is_addressable(original).then(|| Self { original: original.to_owned(), canonical, trust })
     }
 }

@@ -83,7 +83,7 @@ impl Total {
         say(&format!("{accounts} accounts, {resources} resources ({new} of them new), {tokens} tokens"))?;
         for (currency, Sums { held, captured, remaining }) in money {
             say(&format!(
-                "{currency}, minor units: {held} held, {captured} captured, {remaining} could still be spent this month"
+                "{currency}, minor units: {held} held, {captured} captured or charged, {remaining} could still be spent this month"
             ))?;
         }
         Ok(())
@@ -133,7 +133,7 @@ fn show_reach(reach: &Reach, json: bool) -> Result<(), Failure> {
     }
     let opened = if reach.opened { "opened by it" } else { "linked" };
     say(&format!(
-        "{}  {:<11}  {opened:<12}  {} resources ({} new)  {} tokens  {} held  {} captured  {} left",
+        "{}  {:<11}  {opened:<12}  {} resources ({} new)  {} tokens  {} held  {} captured or charged  {} left",
         reach.account_id,
         reach.state,
         reach.resources,

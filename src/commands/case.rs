@@ -89,6 +89,9 @@ async fn list(db: &Db, all: bool, json: bool) -> Result<(), Failure> {
     loop {
         let from = before.clone();
         let page = db.read(move |conn| takeover::cases(conn, !all, from.as_ref(), PAGE)).await?;
+        if before.is_none() && page.is_empty() && !json {
+            return say(if all { "There is no case." } else { "No case is open." });
+        }
         for case in &page {
             describe(case, json)?;
         }

@@ -74,10 +74,11 @@ pub(crate) fn run(args: &InitArgs, json: bool) -> Result<(), Failure> {
     if kept {
         say(&format!("kept  {}, which was there already", catalog.display()))?;
     }
-    say(
-        "\nNext:\n  portreeve serve\n  portreeve orchestrator add NAME --issuer URL --client-id ID --settlement-url URL\n\
+    let there = if folder.as_path() == Path::new(".") { String::new() } else { format!("  cd {}\n", folder.display()) };
+    say(&format!(
+        "\nNext:\n{there}  portreeve serve\n  portreeve orchestrator add NAME --issuer URL --client-id ID --settlement-url URL\n\
          Keep portreeve.key: without it the database cannot be read. meter.key is what your platform reports usage with.",
-    )
+    ))
 }
 
 /// Writes a file that is not there yet.

@@ -40,7 +40,11 @@ pub(crate) async fn run(command: OutboxCommand, config: &Config, json: bool) -> 
     let (db, now) = (open_db(config)?, SystemClock.now());
     match command {
         OutboxCommand::List { state, limit } => {
-            for one in db.read(move |conn| outbox::list(conn, state, limit)).await? {
+            let found = db.read(move |conn| outbox::list(conn, state, limit)).await?;
+            if found.is_empty() && !json {
+                return say("There is nothing to list.");
+            }
+            for one in found {
                 let described = json!({
                     "event": one.event_id, "orchestrator_id": one.orchestrator_id, "type": one.kind,
                     "state": one.state.as_str(), "attempts": one.attempts, "next_try_at": one.next_try_at,

@@ -366,6 +366,8 @@ fn checking_the_configuration_finds_what_serve_would_refuse() {
         ("PORTREEVE__USAGE__METER_KEY", "short", "`usage.meter_key`"),
         ("PORTREEVE__STATIC_DRIVER__KEY", "short", "`static_driver.key`"),
         ("PORTREEVE__LOG__LEVEL", "portreeve=loud", "`log.level`"),
+        ("PORTREEVE__MAIL__SMTP_URL", "mail.example", "`mail.smtp_url`"),
+        ("PORTREEVE__MAIL__FROM", "nobody", "`mail.from`"),
         ("PORTREEVE__SERVER__WORKERS", "many", "does not fit"),
         ("PORTREEVE__NOTHING__SUCH", "1", "there is no setting"),
     ] {

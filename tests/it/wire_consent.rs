@@ -164,6 +164,28 @@ on_both! {
         app.stop().await;
     }
 
+    async fn whoever_was_paused_comes_back_only_by_a_page_that_says_so(db: TestDb) {
+        let app = TestApp::start_with(&db, &UNLIMITED).await;
+        let ada = app.agent().await;
+        let agent = second(&app, |_| ()).await;
+        let browser = Browser::of_owner(&ada).await;
+        let wants = async |scopes: Value| {
+            let mut request = agent.account_request(&User::ada());
+            request["scopes"] = scopes;
+            agent.post("/provisioning/account_requests", &request).await.expect_status(200).json()
+        };
+        let page = page_of(&app, &wants(json!(["resources:read"])).await);
+        let pairs = callback(&allows(&browser, &page).await);
+        let fields = [("grant_type", "authorization_code"), ("code", &pairs[0].1)];
+        agent.token(&fields).await.expect_status(200);
+        let newest = crate::agents::pages_of(&browser).await.remove(0);
+        crate::agents::does(&browser, &newest, "pause").await;
+        let page = page_of(&app, &wants(json!(["resources:read", "budget:read"])).await);
+        let shown = browser.get(&page).await.expect_status(200).text();
+        assert!(shown.contains("You paused it"), "{shown}");
+        app.stop().await;
+    }
+
     async fn what_was_allowed_before_and_is_unticked_is_taken_back(db: TestDb) {
         let app = TestApp::start_with(&db, &UNLIMITED).await;
         let ada = app.agent().await;

@@ -9,6 +9,7 @@ use subtle::ConstantTimeEq as _;
 use super::effects::{Wishes, asks, difference, groups};
 use super::onward::Onward;
 use super::pages::{CONTENT_SECURITY_POLICY, ConsentPage, Frame, MessagePage, Voucher, respond};
+use super::question::what_it_lifts;
 use super::ticks::{Ticks, ticked};
 use crate::account::{self, Account};
 use crate::app::App;
@@ -361,7 +362,7 @@ async fn ask(app: &App, question: &Question, account: &Account, query: &StateQue
         asker: question.orchestrator.name.to_string(),
         voucher: Voucher::Provider(issuer.as_ref().and_then(|url| url.host_str()).map(str::to_owned)),
         client: (request.client != request.orchestrator_id.as_str()).then(|| request.client.clone()),
-        warnings: Vec::new(),
+        warnings: what_it_lifts(app, question.agent()).await?.into_iter().collect(),
         changed_since: None,
         email: Some(asked_email(question)),
         account: name_of(&question.owner),

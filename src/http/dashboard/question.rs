@@ -57,13 +57,7 @@ pub(super) async fn ask(
         orchestrator_id: account.opened_by.clone(),
         client: request.client.clone(),
     };
-    let known = app.db.read(move |conn| account::agent_by_key(conn, &key)).await?;
-    if let Some(barred) = known.and_then(|agent| agent.barred()) {
-        warnings.push(match barred {
-            Barred::Paused => "You paused it. If you allow this, all that it may do works again, not only this.",
-            Barred::Revoked => "You ended it. If you allow this, it comes back, with this and nothing from before.",
-        });
-    }
+    warnings.extend(what_it_lifts(app, key).await?);
     let target: Option<Url> = request.redirect_uri.parse().ok();
     let page = ConsentPage {
         frame: Frame { provider: app.provider_name(), user: Some(name_of(account)) },
@@ -89,6 +83,15 @@ pub(super) async fn ask(
         query: String::new(),
     };
     Ok(shown(&page, target.as_ref().map(origin).as_deref()))
+}
+
+/// What its owner took from the whole agent, and would give back by allowing it anything.
+pub(super) async fn what_it_lifts(app: &App, agent: AgentKey) -> Result<Option<&'static str>, Problem> {
+    let known = app.db.read(move |conn| account::agent_by_key(conn, &agent)).await?;
+    Ok(known.and_then(|agent| agent.barred()).map(|barred| match barred {
+        Barred::Paused => "You paused it. If you allow this, all that it may do works again, not only this.",
+        Barred::Revoked => "You ended it. If you allow this, it comes back, with this and nothing from before.",
+    }))
 }
 
 /// What the account may spend in a month.
