@@ -3,8 +3,8 @@
 //! shares the machine with what it measures.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -137,27 +137,39 @@ pub(crate) fn run(address: SocketAddr, scripts: Vec<Script>, time: Duration) -> 
     for (number, script) in scripts.into_iter().enumerate() {
         halves[number % 2].push(script);
     }
-    let start = Instant::now();
-    let threads = halves.into_iter().filter(|half| !half.is_empty()).map(|half| {
+    let halves: Vec<Vec<Script>> = halves.into_iter().filter(|half| !half.is_empty()).collect();
+    // Nobody begins before everybody is connected: whoever came late would wait behind those who are at it already, and
+    // the peer forgets a refresh token that is not used for a thousand other entries.
+    let ready = Arc::new(Barrier::new(halves.len()));
+    let threads = halves.into_iter().map(|half| {
+        let ready = ready.clone();
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
             tokio::task::LocalSet::new().block_on(&runtime, async move {
-                let mut walks = Vec::new();
+                let mut lines = Vec::new();
                 for script in half {
-                    let line = Line::connect(address).await;
-                    walks.push(tokio::task::spawn_local(walk(line, script, start + time)));
+                    lines.push((Line::connect(address).await, script));
                 }
+                ready.wait();
+                let start = Instant::now();
+                let walks =
+                    lines.into_iter().map(|(line, script)| tokio::task::spawn_local(walk(line, script, start + time)));
+                let walks: Vec<_> = walks.collect();
                 let mut took = Vec::new();
                 for walk in walks {
                     took.extend(walk.await.unwrap());
                 }
-                took
+                (took, start.elapsed().as_secs_f64())
             })
         })
     });
     let threads: Vec<_> = threads.collect();
-    let mut took: Vec<Duration> = threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
-    let seconds = start.elapsed().as_secs_f64();
+    let (mut took, mut seconds) = (Vec::new(), 0.0_f64);
+    for thread in threads {
+        let (some, lasted) = thread.join().unwrap();
+        took.extend(some);
+        seconds = seconds.max(lasted);
+    }
     took.sort_unstable();
     let at = |hundredth: usize| took[(took.len() - 1) * hundredth / 100].as_secs_f64() * 1_000.0;
     Load { answers: f64::from(u32::try_from(took.len()).unwrap()), seconds, p50: at(50), p99: at(99) }

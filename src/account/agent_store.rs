@@ -1,11 +1,13 @@
 //! The table `agents`.
 
+use chrono::TimeDelta;
 use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Text};
 
 use super::{Agent, AgentKey};
 use crate::clock::Timestamp;
 use crate::db::schema::agents;
-use crate::db::{DbConnection, DbError};
+use crate::db::{DbConnection, DbError, directly, prepared};
 use crate::ids::{AccountId, AgentId, OrchestratorId};
 use crate::money::{Amount, Currency, Money};
 
@@ -60,17 +62,38 @@ pub(super) fn insert(conn: &mut DbConnection, agent: &Agent) -> QueryResult<()> 
 
 /// Whether anything else stands in the way is told by [`by_key`]; here an agent that is not barred is locked and noted.
 pub(super) fn touch(conn: &mut DbConnection, key: &AgentKey, now: Timestamp) -> QueryResult<Option<Agent>> {
-    let row = agents::table.find((&key.account_id, &key.orchestrator_id, &key.client));
-    let free = row.filter(agents::paused_at.is_null()).filter(agents::revoked_at.is_null());
-    if diesel::update(free).set(agents::used_at.eq(now)).execute(conn)? == 0 {
-        return Ok(None);
+    let AgentKey { account_id, orchestrator_id, client } = key;
+    let row = agents::table.find((account_id, orchestrator_id, client));
+    let found = match conn {
+        DbConnection::Postgres(conn) => row.for_no_key_update().get_result::<Row>(conn),
+        // It has one writer, and this is a part of what it does.
+        DbConnection::Sqlite(conn) => row.get_result::<Row>(conn),
+    };
+    let found = found.optional()?.map(Agent::from).filter(|agent| agent.barred().is_none());
+    let Some(mut agent) = found else { return Ok(None) };
+    if USED_WITHIN <= now.since(agent.used_at).abs() {
+        let update = Touch { now: &now, account: account_id, orchestrator: orchestrator_id, client };
+        directly!(conn, |conn| update.execute(conn))?;
+        agent.used_at = now;
     }
-    by_key(conn, key)
+    Ok(Some(agent))
+}
+
+/// How exactly it is known when an agent was last used.
+const USED_WITHIN: TimeDelta = TimeDelta::minutes(1);
+
+prepared! {
+    /// Sets the time of an agent's use.
+    Touch:
+    "UPDATE agents SET used_at = " (now: Timestamp as BigInt)
+    " WHERE account_id = " (account: AccountId as Text)
+    " AND orchestrator_id = " (orchestrator: OrchestratorId as Text)
+    " AND client = " (client: str as Text)
 }
 
 pub(super) fn by_key(conn: &mut DbConnection, key: &AgentKey) -> QueryResult<Option<Agent>> {
     let row = agents::table.find((&key.account_id, &key.orchestrator_id, &key.client));
-    Ok(row.first::<Row>(conn).optional()?.map(Agent::from))
+    Ok(directly!(conn, |conn| row.get_result::<Row>(conn)).optional()?.map(Agent::from))
 }
 
 /// The agent of an account with this key, as it is now.

@@ -1,12 +1,13 @@
 //! The table `claims`, and what a claim changes in those of accounts.
 
 use diesel::prelude::*;
+use diesel::sql_types::Text;
 
 use super::claim::Reach;
 use super::{AccountState, store};
 use crate::clock::Timestamp;
-use crate::db::DbConnection;
 use crate::db::schema::{accounts, claims, email_owners, identity_links};
+use crate::db::{DbConnection, prepared};
 use crate::ids::{AccountId, OrchestratorId};
 
 /// More than an account ever has.
@@ -31,8 +32,22 @@ pub(super) fn claimed_without_mailbox_at(conn: &mut DbConnection, id: &AccountId
 
 /// A write that changes nothing, as long as nobody has claimed the account.
 pub(super) fn hold_provisional(conn: &mut DbConnection, id: &AccountId) -> QueryResult<bool> {
-    let unclaimed = accounts::table.find(id).filter(accounts::state.eq(AccountState::Provisional.as_str()));
-    Ok(diesel::update(unclaimed).set(accounts::changed_at.eq(accounts::changed_at)).execute(conn)? == 1)
+    let state = AccountState::Provisional.as_str();
+    match conn {
+        DbConnection::Postgres(conn) => Ok(HoldProvisional { id, state }.execute(conn)? == 1),
+        // It has one writer, and this is a part of what it does.
+        DbConnection::Sqlite(conn) => {
+            let found: Option<String> = accounts::table.find(id).select(accounts::state).get_result(conn).optional()?;
+            Ok(found.as_deref() == Some(state))
+        }
+    }
+}
+
+prepared! {
+    /// A write that changes nothing, where nobody claimed the account.
+    HoldProvisional:
+    "UPDATE accounts SET changed_at = changed_at WHERE id = " (id: AccountId as Text)
+    " AND state = " (state: str as Text)
 }
 
 pub(super) fn reached_through(conn: &mut DbConnection, id: &AccountId) -> QueryResult<Vec<Reach>> {

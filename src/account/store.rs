@@ -1,12 +1,13 @@
 //! The tables of accounts: `accounts`, `identity_links`, `email_owners`, `assertion_uses`, and the first row of `budgets`.
 
 use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Text};
 
 use super::{Account, AccountState};
 use crate::attestation::{CanonicalEmail, EmailTrust};
 use crate::clock::Timestamp;
 use crate::db::schema::{accounts, assertion_uses, budgets, delegations, email_owners, identity_links};
-use crate::db::{DbConnection, DbError, directly};
+use crate::db::{DbConnection, DbError, directly, prepared};
 use crate::ids::{AccountId, OrchestratorId};
 use crate::money::{Amount, Currency};
 use crate::orchestrator::Statement;
@@ -306,12 +307,12 @@ pub fn subjects(
     account: &AccountId,
     orchestrator: &OrchestratorId,
 ) -> Result<Vec<(String, String)>, DbError> {
-    Ok(identity_links::table
+    let links = identity_links::table
         .filter(identity_links::account_id.eq(account))
         .filter(identity_links::orchestrator_id.eq(orchestrator))
         .limit(100)
-        .select((identity_links::tenant, identity_links::subject))
-        .load(conn)?)
+        .select((identity_links::tenant, identity_links::subject));
+    Ok(directly!(conn, |conn| links.load(conn))?)
 }
 
 /// Ids of accounts after `after`, in order, at most `limit`.
@@ -328,10 +329,26 @@ pub fn ids_after(conn: &mut DbConnection, after: Option<&AccountId>, limit: i64)
 
 /// A write that changes nothing: whoever changes what hangs on the account waits here for the others.
 pub(super) fn lock_account(conn: &mut DbConnection, account: &AccountId) -> QueryResult<()> {
-    diesel::update(accounts::table.find(account))
-        .set(accounts::changed_at.eq(accounts::changed_at))
-        .execute(conn)
-        .map(drop)
+    // SQLite has one writer, and this is a part of what it does.
+    let DbConnection::Postgres(conn) = conn else { return Ok(()) };
+    LockAccount { id: account }.execute(conn).map(drop)
+}
+
+prepared! {
+    /// A write that changes nothing.
+    LockAccount:
+    "UPDATE accounts SET changed_at = changed_at WHERE id = " (id: AccountId as Text)
+}
+
+prepared! {
+    /// That a word was taken again.
+    Redelegate:
+    "UPDATE delegations SET last_at = " (now: Timestamp as BigInt)
+    " WHERE orchestrator_id = " (orchestrator: OrchestratorId as Text)
+    " AND key_id = " (key: str as Text)
+    " AND tenant = " (tenant: str as Text)
+    " AND subject = " (subject: str as Text)
+    " AND account_id = " (account: AccountId as Text)
 }
 
 /// Accounts in a state, the longest first, at most `limit`.
@@ -414,8 +431,15 @@ pub(super) fn note_delegation(
     now: Timestamp,
 ) -> QueryResult<()> {
     let key = statement.key.unwrap_or("");
-    let row = delegations::table.find((statement.orchestrator, key, statement.tenant, statement.subject, account));
-    if diesel::update(row).set(delegations::last_at.eq(now)).execute(conn)? == 1 {
+    let again = Redelegate {
+        now: &now,
+        orchestrator: statement.orchestrator,
+        key,
+        tenant: statement.tenant,
+        subject: statement.subject,
+        account,
+    };
+    if directly!(conn, |conn| again.execute(conn))? == 1 {
         return Ok(());
     }
     diesel::insert_into(delegations::table)

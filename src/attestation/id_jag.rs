@@ -77,6 +77,8 @@ pub struct IdJag {
     pub resources: Vec<String>,
     /// RFC 7638 thumbprint of the key that must be proven with it.
     pub bound_to: Option<String>,
+    /// Within which limits (`authorization_details`, RFC 9396); none when absent or an empty list.
+    pub details: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -150,13 +152,6 @@ impl UnverifiedJag {
             return Err(AttestationError::Audience);
         }
         judge_times(&claims, now)?;
-        if claims
-            .authorization_details
-            .as_ref()
-            .is_some_and(|details| details.as_array().is_none_or(|list| !list.is_empty()))
-        {
-            return Err(AttestationError::Details);
-        }
         read(claims, &self.token, orchestrator, key)
     }
 }
@@ -207,5 +202,6 @@ fn read(
             Some(Resources::Many(resources)) => resources,
         },
         bound_to: claims.cnf.map(|cnf| cnf.jkt),
+        details: claims.authorization_details.filter(|details| details.as_array().is_none_or(|list| !list.is_empty())),
     })
 }

@@ -108,9 +108,6 @@ pub enum AttestationError {
     /// It is good for longer than an assertion may be.
     #[error("the assertion is good for too long")]
     TooLong,
-    /// It carries limits that nobody here understands.
-    #[error("the assertion carries `authorization_details`")]
-    Details,
     /// A claim is outside its bounds.
     #[error("`{0}` is not 1 to 255 bytes without control characters")]
     Claim(&'static str),

@@ -2,13 +2,15 @@
 
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::grant::Grant;
+use super::request::{Detail, DetailError, details_digest};
 use super::scope::Scopes;
 use crate::account::AgentKey;
 use crate::clock::Timestamp;
 use crate::ids::{AccountId, ConsentId, GrantId, OrchestratorId};
+use crate::secret::sha256_base64url;
 use crate::signing::{Algorithm, JwsError, KeyPurpose, KeyRing, SignatureAlgorithm, SigningError, Unverified};
 
 /// How long an access token works.
@@ -77,7 +79,7 @@ pub struct VerifiedToken {
     pub bound_to: Option<String>,
     /// How the person had logged in.
     pub log_in: LogIn,
-    /// The limits of what the human allowed (RFC 9396).
+    /// The limits of what the human allowed, or of what an assertion stated (RFC 9396).
     pub details: Option<Value>,
     /// Since when it works.
     pub issued_at: Timestamp,
@@ -95,6 +97,38 @@ impl VerifiedToken {
             client: self.client.clone(),
         }
     }
+
+    /// Within which limits it buys, if it has some, and under which name they are counted: that of the consent; or, when an
+    /// assertion stated them, one that is the same for every assertion that gives this agent these limits, so that a new
+    /// token is no new allowance.
+    ///
+    /// # Errors
+    /// When they cannot be read: nothing may be bought then.
+    pub fn limits(&self) -> Result<Option<TokenLimits>, DetailError> {
+        let Some(stated) = &self.details else { return Ok(None) };
+        let details: Vec<Detail> =
+            serde_json::from_value(stated.clone()).map_err(|error| DetailError(error.to_string()))?;
+        let name = self.consent_id.as_ref().map_or_else(
+            || {
+                let agent = (&self.orchestrator_id, &self.client, details_digest(&details));
+                // Text is always JSON.
+                format!("stated-{}", sha256_base64url(json!(agent).to_string().as_bytes()))
+            },
+            ToString::to_string,
+        );
+        Ok(Some(TokenLimits { name, details, allowed: self.consent_id.is_some() }))
+    }
+}
+
+/// Within which limits a token buys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenLimits {
+    /// Under which name they are counted, for the account.
+    pub name: String,
+    /// What they are.
+    pub details: Vec<Detail>,
+    /// Whether a human allowed them; else an assertion stated them, and nobody wrote them down yet.
+    pub allowed: bool,
 }
 
 /// What else a token says.

@@ -55,6 +55,15 @@ pub(super) fn admit(conn: &mut DbConnection, grant: &Grant, now: Timestamp) -> R
     }
 }
 
+/// The same of a grant that is only now cut to what the owner left its agent. Nothing may be left of it then.
+pub(super) fn admit_narrowed(conn: &mut DbConnection, grant: &mut Grant, now: Timestamp) -> Result<(), EnterError> {
+    let agent = account::admit(conn, &grant.agent(), now)?;
+    if let Some(ceiling) = ceiling(&agent)? {
+        grant.scopes = grant.scopes.intersection(&ceiling);
+    }
+    Ok(())
+}
+
 /// For a grant that rests on an orchestrator's word alone, to whatever client: the owner ended, paused or narrowed the
 /// orchestrator itself, so that it must not come back as another client of its choice (of an ID-JAG it names any).
 pub(super) fn admit_orchestrator(conn: &mut DbConnection, grant: &Grant) -> Result<(), EnterError> {

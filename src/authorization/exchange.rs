@@ -5,6 +5,7 @@
 //! Whoever loses a race in it looks again and finds what the winner left.
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use super::access_token::{self, ACCESS_TOKEN_LIFETIME, Extra, LogIn};
 use super::agent::{self, EnterError};
@@ -12,6 +13,7 @@ use super::client::{Authenticated, GrantType};
 use super::consent;
 use super::dpop::{self, ProofError, VerifiedProof};
 use super::grant::Grant;
+use super::request::{Detail, DetailError, Pricing};
 use super::scope::Scopes;
 use crate::account::{self, Account, AssertionUse, Barred, Decision, Facts, OpenError, Opening, PastUse};
 use crate::attestation::{Assertion, Attestation, AttestationError, IdJag};
@@ -25,7 +27,7 @@ use crate::signing::{KeyRing, SealError, Sealer, SigningError};
 const ATTEMPTS: usize = 6;
 
 /// What an exchange reaches.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct ExchangeParts<'a> {
     /// The database.
     pub db: &'a Db,
@@ -41,6 +43,14 @@ pub struct ExchangeParts<'a> {
     pub audience: &'a str,
     /// How many accounts one orchestrator may open in an hour; 0 is any number.
     pub accounts_per_hour: u32,
+    /// What plans cost.
+    pub prices: &'a dyn Pricing,
+}
+
+impl std::fmt::Debug for ExchangeParts<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("authorization::ExchangeParts")
+    }
 }
 
 /// What is asked for.
@@ -71,6 +81,8 @@ pub struct Exchanged {
     pub access_token: secrecy::SecretString,
     /// What it allows.
     pub scopes: Scopes,
+    /// Within which limits, with the worst case of a plan.
+    pub details: Option<Value>,
     /// Whether it is bound to a key.
     pub bound: bool,
     /// For how many seconds it works.
@@ -124,6 +136,9 @@ pub enum ExchangeError {
     /// Another API was asked for.
     #[error("the requested resource is not served here")]
     Target,
+    /// The assertion states limits that are not known here: nobody would keep them.
+    #[error("the assertion's {0}")]
+    Details(#[from] DetailError),
     /// Too many requests about the same person at once: nothing was done.
     #[error("too many requests about the same person at once")]
     Contended,
@@ -191,6 +206,8 @@ pub enum OAuthError {
     InvalidScope,
     /// The resource.
     InvalidTarget,
+    /// The limits (RFC 9396 §5).
+    InvalidAuthorizationDetails,
     /// The client may not.
     UnauthorizedClient,
     /// The client is not who it says.
@@ -208,6 +225,7 @@ impl OAuthError {
             Self::InvalidGrant => "invalid_grant",
             Self::InvalidScope => "invalid_scope",
             Self::InvalidTarget => "invalid_target",
+            Self::InvalidAuthorizationDetails => "invalid_authorization_details",
             Self::UnauthorizedClient => "unauthorized_client",
             Self::InvalidClient => "invalid_client",
             Self::AccessDenied => "access_denied",
@@ -244,6 +262,7 @@ impl ExchangeError {
             Self::ClientReplayed => Some(OAuthError::InvalidClient),
             Self::Scope => Some(OAuthError::InvalidScope),
             Self::Target => Some(OAuthError::InvalidTarget),
+            Self::Details(_) => Some(OAuthError::InvalidAuthorizationDetails),
             Self::ProofUsed
             | Self::Count(_)
             | Self::Contended
@@ -259,9 +278,19 @@ impl ExchangeError {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "snake_case")]
 enum Answer {
-    Granted { account_id: AccountId, access_token: String, scope: String, bound: bool, opened: bool },
+    Granted {
+        account_id: AccountId,
+        access_token: String,
+        scope: String,
+        #[serde(default)]
+        details: Option<Value>,
+        bound: bool,
+        opened: bool,
+    },
     NeedsConsent,
-    AccountUnusable { state: String },
+    AccountUnusable {
+        state: String,
+    },
     MayNotOpen,
 }
 
@@ -336,6 +365,8 @@ struct Asserted {
     client: String,
     /// What.
     scopes: Scopes,
+    /// Within which limits.
+    details: Option<Value>,
 }
 
 async fn verified(
@@ -345,7 +376,7 @@ async fn verified(
 ) -> Result<Asserted, ExchangeError> {
     let unverified = Assertion::parse(&request.assertion)?;
     let issuer = unverified.issuer()?.to_owned();
-    let registered = parts.db.read(move |conn| orchestrator::by_issuer(conn, &issuer)).await?;
+    let registered = parts.db.look_up(move |conn| orchestrator::by_issuer(conn, &issuer)).await?;
     let orchestrator = registered.ok_or(AttestationError::UnknownIssuer)?;
     let requested = granted_scopes(request.scope.as_deref())?;
     if request.resource.as_deref().is_some_and(|resource| resource != parts.audience) {
@@ -355,12 +386,13 @@ async fn verified(
         Assertion::IdToken(token) => {
             let attestation = token.verify(&orchestrator, parts.keys, now).await?;
             let client = orchestrator.id.as_str().to_owned();
-            Ok(Asserted { attestation, orchestrator, client, scopes: requested })
+            Ok(Asserted { attestation, orchestrator, client, scopes: requested, details: None })
         }
         Assertion::IdJag(jag) => {
             let jag = jag.verify(&orchestrator, parts.keys, parts.issuer, now).await?;
             let scopes = judge_jag(&jag, request, &requested, parts.audience)?;
-            Ok(Asserted { attestation: jag.attestation, orchestrator, client: jag.client_id, scopes })
+            let details = jag.details.map(|stated| limits(stated, parts)).transpose()?;
+            Ok(Asserted { attestation: jag.attestation, orchestrator, client: jag.client_id, scopes, details })
         }
     }
 }
@@ -393,11 +425,18 @@ fn judge_jag(
     if scopes.is_empty() { Err(ExchangeError::Scope) } else { Ok(scopes) }
 }
 
+/// The limits that an assertion states, as they will be kept: read as those that a human allows, and priced like them.
+fn limits(stated: Value, parts: ExchangeParts<'_>) -> Result<Value, DetailError> {
+    let mut details = Detail::of(stated, parts.audience)?;
+    parts.prices.price(&mut details)?;
+    Ok(json!(details))
+}
+
 type Known = (Option<PastUse>, Facts, Option<Scopes>);
 
 async fn look(db: &Db, attestation: &Attestation, client: &str) -> Result<Known, DbError> {
     let (attestation, client) = (attestation.clone(), client.to_owned());
-    db.read(move |conn| {
+    db.look_up(move |conn| {
         let person = (&attestation.orchestrator_id, attestation.tenant.as_str(), attestation.subject.as_str());
         let mut allowed = consent::allowed(conn, person)?;
         let facts = account::facts(conn, &attestation)?;
@@ -426,7 +465,7 @@ fn prepare(
     request: &ExchangeRequest,
     now: Timestamp,
 ) -> Result<(Opening, Option<Grant>, Answer), ExchangeError> {
-    let Asserted { attestation, orchestrator, client, scopes } = asserted;
+    let Asserted { attestation, orchestrator, client, scopes, details } = asserted;
     let decision = account::decide(attestation, orchestrator, facts);
     let (account_id, opened) = match &decision {
         Decision::Use(id) | Decision::Link(id) => (id.clone(), false),
@@ -455,10 +494,11 @@ fn prepare(
                 &Extra {
                     bound_to: request.proof.as_ref().map(|proof| proof.thumbprint.clone()),
                     log_in: LogIn { at: attestation.auth_time, acr: attestation.acr.clone() },
-                    details: None,
+                    details: details.clone(),
                 },
             )?,
             scope: scopes.to_string(),
+            details: details.clone(),
             bound: request.proof.is_some(),
             opened,
         },
@@ -523,13 +563,13 @@ fn conclude(account: Option<Account>, orchestrator: Orchestrator, answer: Answer
         Answer::NeedsConsent => Err(ExchangeError::NeedsConsent),
         Answer::AccountUnusable { state } => Err(ExchangeError::AccountUnusable(state)),
         Answer::MayNotOpen => Err(ExchangeError::MayNotOpen),
-        Answer::Granted { access_token, scope, bound, opened, .. } => {
+        Answer::Granted { access_token, scope, details, bound, opened, .. } => {
             let account = account.ok_or(DbError::Query(diesel::result::Error::NotFound))?;
             // Written by ourselves from a `Scopes`.
             let scopes = scope.parse().map_err(|_unknown| ExchangeError::Scope)?;
             let expires_in = ACCESS_TOKEN_LIFETIME.num_seconds();
             let access_token = access_token.into();
-            Ok(Exchanged { account, orchestrator, access_token, scopes, bound, expires_in, opened })
+            Ok(Exchanged { account, orchestrator, access_token, scopes, details, bound, expires_in, opened })
         }
     }
 }

@@ -40,7 +40,7 @@ mod wire_grant;
 mod wire_store;
 mod withdraw_store;
 
-pub use access_token::{ACCESS_TOKEN_LIFETIME, LogIn, TokenError, VerifiedToken, verify_access_token};
+pub use access_token::{ACCESS_TOKEN_LIFETIME, LogIn, TokenError, TokenLimits, VerifiedToken, verify_access_token};
 pub use account_request::{
     AccountAnswered, AccountAsked, AccountRequestError, AccountRequestParts, CONSENT_LIFETIME, request_account,
 };
@@ -84,7 +84,8 @@ pub use pkce::{CodeChallenge, CodeVerifier, InvalidChallenge, InvalidVerifier};
 pub use refresh::{RefreshError, refresh, refresh_owner};
 pub use request::{
     Answer, AnswerError, Asked, AuthorizationRequest, Detail, DetailError, Limits, MostEach, PUSHED_LIFETIME, Params,
-    PlanLine, REQUEST_URI, Refusal, Target, TargetError, WorstCase, asked, keep, limits_of, read_request, show,
+    PlanLine, Pricing, REQUEST_URI, Refusal, Target, TargetError, WorstCase, asked, keep, limits_of, price_plans,
+    read_request, show,
 };
 pub use reset::{Program, allow_or_not, end_agents, end_all, kept_scopes, own_clients, programs};
 pub use revocation::{Ended, Revocations, TURN as REVOCATION_TURN, read_ended};

@@ -193,7 +193,7 @@ pub async fn known_refresh(parts: GrantParts<'_>, token: &Secret) -> Result<Opti
         let next = wire_store::refresh(conn, &successor.hash())?;
         Ok(Some(KnownRefresh { row, consent, successor, next }))
     };
-    parts.db.read(look).await
+    parts.db.look_up(look).await
 }
 
 /// Uses up what is good once: the client's statement, and the proof.
@@ -414,7 +414,7 @@ impl Spending {
 
 async fn code_of(db: &Db, hash: SecretHash) -> Result<(CodeRow, Consent), GrantError> {
     let unknown = || GrantError::Grant("the code never existed");
-    db.read(move |conn| {
+    db.look_up(move |conn| {
         let row = wire_store::code(conn, &hash)?.ok_or_else(unknown)?;
         let id = row.consent_id.clone().ok_or_else(unknown)?;
         let consent = consent_store::by_id(conn, &id)?.ok_or_else(unknown)?;
@@ -575,12 +575,12 @@ pub async fn client_credentials(parts: GrantParts<'_>, asking: Asking, now: Time
         use_up(conn, asking.client.proof.as_ref(), asking.proof.as_ref())?;
         let (issued_at, expires_at) = (now, now.plus(ACCESS_TOKEN_LIFETIME));
         let (client, orchestrator_id) = (asking.client.client.id, account.opened_by);
-        let scopes = agent::narrowed(conn, (&account_id, &orchestrator_id, &client), scopes)?;
-        if scopes.is_empty() {
+        let mut grant =
+            Grant { id, account_id, orchestrator_id, client, scopes, issued_at, expires_at, consent_id: None };
+        agent::admit_narrowed(conn, &mut grant, now)?;
+        if grant.scopes.is_empty() {
             return Err(GrantError::Scope);
         }
-        let grant = Grant { id, account_id, orchestrator_id, client, scopes, issued_at, expires_at, consent_id: None };
-        agent::admit(conn, &grant, now)?;
         insert_usable(conn, &grant)?;
         Ok::<_, GrantError>(grant)
     });

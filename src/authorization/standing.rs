@@ -4,7 +4,7 @@
 use crate::account;
 use crate::db::{DbConnection, DbError};
 use crate::ids::{AccountId, OrchestratorId};
-use crate::orchestrator::{self, Belief, Statement};
+use crate::orchestrator::{self, Distrusted};
 
 /// `Some`: nothing is given, and why. Ask it at the end of the transaction, when everything is written: what stands in it
 /// refers to the orchestrator's row, for which a distrust that begins at this moment waits.
@@ -19,15 +19,9 @@ pub(super) fn refusal(
     if !account::by_id(conn, account)?.is_some_and(|account| account.state.is_usable()) {
         return Ok(Some("the account is frozen or closed"));
     }
-    if orchestrator::by_id(conn, orchestrator)?.is_none_or(|known| known.suspended_at.is_some()) {
-        return Ok(Some("the orchestrator is suspended"));
-    }
-    for (tenant, subject) in account::subjects(conn, account, orchestrator)? {
-        // Whose key said so is no matter here: what a distrusted key led to was withdrawn.
-        let person = Statement { orchestrator, key: None, tenant: &tenant, subject: &subject };
-        if orchestrator::is_disbelieved(conn, &person)? == Belief::Distrusted {
-            return Ok(Some("the person is distrusted"));
-        }
-    }
-    Ok(None)
+    let people = account::subjects(conn, account, orchestrator)?;
+    Ok(orchestrator::distrusts(conn, orchestrator, &people)?.map(|why| match why {
+        Distrusted::Suspended => "the orchestrator is suspended",
+        Distrusted::Person => "the person is distrusted",
+    }))
 }

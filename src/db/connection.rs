@@ -1,6 +1,7 @@
 //! Connections: one enum over both databases, made ready the same way each time, and the pool for reading.
 
 use std::borrow::Cow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -144,6 +145,8 @@ impl CustomizeConnection<DbConnection, diesel::r2d2::Error> for Prepare {
 pub(super) struct Readers {
     pool: Pool<ConnectionManager<DbConnection>>,
     free: Arc<Semaphore>,
+    /// Whether the database is a part of this process.
+    in_process: bool,
 }
 
 /// How long a reader waits for a connection.
@@ -173,7 +176,8 @@ impl Readers {
             .connection_customizer(Box::new(Prepare))
             .build(ConnectionManager::new(address(&settings.url)))
             .map_err(|error| DbError::Connection(error.into()))?;
-        Ok(Self { pool, free: Arc::new(Semaphore::new(usize::try_from(readers).unwrap_or(1))) })
+        let in_process = matches!(backend(&settings.url), Ok(Backend::Sqlite));
+        Ok(Self { pool, free: Arc::new(Semaphore::new(usize::try_from(readers).unwrap_or(1))), in_process })
     }
 
     pub(super) async fn run<T, E>(
@@ -194,6 +198,25 @@ impl Readers {
         })
         .await
         .unwrap_or_else(|_panicked| Err(DbError::Panicked.into()))
+    }
+
+    /// Like [`Readers::run`]; on SQLite in this very thread, if a connection is free.
+    pub(super) async fn look_up<T, E>(
+        &self,
+        work: impl FnOnce(&mut DbConnection) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<DbError> + Send + 'static,
+    {
+        if self.in_process
+            && let Ok(_free) = self.free.try_acquire()
+            && let Some(mut conn) = self.pool.try_get()
+        {
+            return catch_unwind(AssertUnwindSafe(|| work(&mut conn)))
+                .unwrap_or_else(|_panicked| Err(DbError::Panicked.into()));
+        }
+        self.run(work).await
     }
 
     /// Like [`Readers::run`], in a transaction that sees one moment of the database.

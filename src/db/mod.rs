@@ -7,12 +7,14 @@ mod connection;
 mod lanes;
 mod migrate;
 mod piece;
+mod prepared;
 pub mod schema;
 mod transaction;
 
 pub(crate) use connection::directly;
 pub use connection::{Backend, DbConnection, InvalidDatabaseUrl};
 pub use lanes::SetVerb;
+pub(crate) use prepared::prepared;
 
 use connection::Readers;
 use lanes::Lanes;
@@ -138,6 +140,22 @@ impl Db {
         E: From<DbError> + Send + 'static,
     {
         self.readers.run(work).await
+    }
+
+    /// Looks a few rows up by their keys: the same as [`Db::read`], but for SQLite, which finds them sooner than another
+    /// thread would wake, and here does it in the thread that asks. `work` must be short.
+    ///
+    /// # Errors
+    /// Like [`Db::read`].
+    pub async fn look_up<T, E>(
+        &self,
+        work: impl FnOnce(&mut DbConnection) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<DbError> + Send + 'static,
+    {
+        self.readers.look_up(work).await
     }
 
     /// Reads one moment of the database, however many queries `work` makes and whatever is written meanwhile. Keeps no

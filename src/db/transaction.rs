@@ -9,15 +9,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use diesel::QueryResult;
 use diesel::connection::TransactionDepthChange;
 use diesel::connection::{AnsiTransactionManager, SimpleConnection, TransactionManager, TransactionManagerStatus};
 use diesel::r2d2::R2D2Connection;
 use diesel::result::{DatabaseErrorKind, Error};
+use diesel::{QueryResult, RunQueryDsl as _};
 use secrecy::SecretString;
 
 use super::piece::{Piece, Ran};
-use super::{DbConnection, DbError, connection};
+use super::{DbConnection, DbError, connection, prepared};
 
 /// Waits before each attempt to get a transaction started.
 const BACK_OFF: [Duration; 4] =
@@ -162,7 +162,7 @@ impl Batch<'_> {
 
     /// Closes the savepoint of the piece that just ran, which is the last of `done`.
     fn keep(&mut self, last: bool) -> Result<(), Failure> {
-        let closed = if last { release_and_commit(self.conn) } else { self.conn.batch_execute(NEXT) };
+        let closed = if last { release_and_commit(self.conn) } else { next(self.conn) };
         let Err(error) = closed else { return Ok(()) };
         // Still inside the transaction? Then closing the savepoint failed: the piece had hidden an error.
         if self.conn.batch_execute(UNDO).is_ok() {
@@ -216,14 +216,34 @@ impl Batch<'_> {
 }
 
 const UNDO: &str = "ROLLBACK TO SAVEPOINT piece";
-const NEXT: &str = "RELEASE SAVEPOINT piece; SAVEPOINT piece";
+
+/// Closes a savepoint and opens the next one.
+fn next(conn: &mut DbConnection) -> QueryResult<()> {
+    match conn {
+        DbConnection::Postgres(conn) => conn.batch_execute("RELEASE SAVEPOINT piece; SAVEPOINT piece"),
+        DbConnection::Sqlite(conn) => {
+            Release.execute(conn)?;
+            Open.execute(conn).map(drop)
+        }
+    }
+}
+
+prepared! {
+    /// Opens a savepoint, on SQLite, which would read the text anew each time.
+    Open: "SAVEPOINT piece"
+}
+
+prepared! {
+    /// Closes it.
+    Release: "RELEASE SAVEPOINT piece"
+}
 
 fn begin(conn: &mut DbConnection) -> QueryResult<()> {
     match conn {
         DbConnection::Postgres(conn) => AnsiTransactionManager::begin_transaction_sql(conn, "BEGIN; SAVEPOINT piece"),
         DbConnection::Sqlite(conn) => {
             AnsiTransactionManager::begin_transaction_sql(conn, "BEGIN IMMEDIATE")?;
-            conn.batch_execute("SAVEPOINT piece")
+            Open.execute(conn).map(drop)
         }
     }
 }
@@ -233,7 +253,7 @@ fn release_and_commit(conn: &mut DbConnection) -> QueryResult<()> {
     match conn {
         DbConnection::Postgres(conn) => conn.batch_execute("RELEASE SAVEPOINT piece; COMMIT"),
         DbConnection::Sqlite(conn) => {
-            conn.batch_execute("RELEASE SAVEPOINT piece")?;
+            Release.execute(conn)?;
             AnsiTransactionManager::commit_transaction(conn)
         }
     }

@@ -7,6 +7,7 @@ pub mod problem;
 
 mod caller;
 mod claim;
+mod even;
 mod limit;
 mod log_in;
 mod not_mine;

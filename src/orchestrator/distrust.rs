@@ -156,13 +156,42 @@ pub enum Belief {
 /// # Errors
 /// When the database fails, or there is no such orchestrator.
 pub fn is_disbelieved(conn: &mut DbConnection, statement: &Statement<'_>) -> Result<Belief, DbError> {
-    let known = store::by_id(conn, statement.orchestrator)?;
-    let known = known.ok_or(DbError::Query(diesel::result::Error::NotFound))?;
-    let key = statement.key.is_some_and(|key| known.distrusts_key(key));
-    let distrusted = known.suspended_at.is_some()
-        || key
-        || distrust_store::names_person(conn, (&known.id, statement.tenant, statement.subject))?;
+    let Statement { orchestrator, key, tenant, subject } = *statement;
+    let (suspended, keys) = store::trust(conn, orchestrator)?.ok_or(DbError::Query(diesel::result::Error::NotFound))?;
+    let distrusted = suspended
+        || key.is_some_and(|key| keys.iter().any(|known| known == key))
+        || distrust_store::names_person(conn, (orchestrator, tenant, subject))?;
     Ok(if distrusted { Belief::Distrusted } else { Belief::Stands })
+}
+
+/// Why nothing is given through an orchestrator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Distrusted {
+    /// It may do nothing here any more, or is not known.
+    Suspended,
+    /// One of these people is not believed, whoever signs.
+    Person,
+}
+
+/// Whether an orchestrator, or what it says about these people (tenant and subject), is not believed now. Whose key said so
+/// is no matter here: what a distrusted key led to was withdrawn.
+///
+/// # Errors
+/// When the database fails.
+pub fn distrusts(
+    conn: &mut DbConnection,
+    orchestrator: &OrchestratorId,
+    people: &[(String, String)],
+) -> Result<Option<Distrusted>, DbError> {
+    if store::trust(conn, orchestrator)?.is_none_or(|(suspended, _)| suspended) {
+        return Ok(Some(Distrusted::Suspended));
+    }
+    for (tenant, subject) in people {
+        if distrust_store::names_person(conn, (orchestrator, tenant, subject))? {
+            return Ok(Some(Distrusted::Person));
+        }
+    }
+    Ok(None)
 }
 
 /// Distrusts from now on. Whoever is half through a transaction is waited for later: see [`Phase::Barrier`]. Call it

@@ -5,7 +5,7 @@ use diesel::prelude::*;
 use super::{Depth, Distrust, Phase, WhoseDistrust};
 use crate::clock::Timestamp;
 use crate::db::schema::{distrusts, orchestrators};
-use crate::db::{DbConnection, DbError};
+use crate::db::{DbConnection, DbError, directly};
 use crate::ids::{DistrustId, OrchestratorId};
 
 /// The most keys of one orchestrator that are distrusted at once.
@@ -237,7 +237,7 @@ pub(super) fn names_person(
         .filter(distrusts::tenant.is_null().or(distrusts::tenant.eq(tenant)))
         .filter(distrusts::depth.ne(Depth::Spending.as_str()))
         .filter(distrusts::lifted_at.is_null());
-    Ok(found.count().get_result::<i64>(conn)? > 0)
+    Ok(directly!(conn, |conn| found.count().get_result::<i64>(conn))? > 0)
 }
 
 /// The keys of an orchestrator that are distrusted now.

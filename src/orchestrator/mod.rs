@@ -28,7 +28,8 @@ use crate::signing::SignatureAlgorithm;
 
 pub use change::{AddError, NewOrchestrator, SuspendError, add, resume, set_existing_account, suspend};
 pub use distrust::{
-    BeginError, Belief, Depth, Distrust, NewDistrust, Phase, Statement, WhoseDistrust, begin, is_disbelieved, lift,
+    BeginError, Belief, Depth, Distrust, Distrusted, NewDistrust, Phase, Statement, WhoseDistrust, begin, distrusts,
+    is_disbelieved, lift,
 };
 pub use distrust_store::{
     advance as advance_distrust, barrier, by_cause as distrusts_by, by_id as distrust_by_id,

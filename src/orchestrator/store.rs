@@ -40,10 +40,7 @@ impl TryFrom<Row> for Orchestrator {
         let algorithms: Vec<SignatureAlgorithm> = words(&row.id, "algorithms", &row.algorithms)?;
         let email_domains: Vec<EmailDomain> = words(&row.id, "email_domains", &row.email_domains)?;
         let settlement_url = row.settlement_url.as_deref().map(|text| column(&row.id, "settlement_url", text));
-        let distrusted_keys = serde_json::from_str(&row.distrusted_keys).map_err(|_no_list| {
-            let text = format!("table `orchestrators`, row {}: `distrusted_keys` is no JSON list", row.id);
-            DbError::from(diesel::result::Error::DeserializationError(text.into()))
-        })?;
+        let distrusted_keys = keys_of(&row.id, &row.distrusted_keys)?;
         Ok(Self {
             distrusted_keys,
             name: column(&row.id, "name", &row.name)?,
@@ -122,6 +119,20 @@ pub fn by_issuer(conn: &mut DbConnection, issuer: &str) -> Result<Option<Orchest
 pub fn by_id(conn: &mut DbConnection, id: &OrchestratorId) -> Result<Option<Orchestrator>, DbError> {
     let row: Option<Row> = directly!(conn, |conn| orchestrators::table.find(id).get_result(conn)).optional()?;
     row.map(Orchestrator::try_from).transpose()
+}
+
+/// Whether it is suspended, and which of its keys are distrusted: what every token asks, without the rest of the row.
+pub(super) fn trust(conn: &mut DbConnection, id: &OrchestratorId) -> Result<Option<(bool, Vec<String>)>, DbError> {
+    let row = orchestrators::table.find(id).select((orchestrators::suspended_at, orchestrators::distrusted_keys));
+    let row: Option<(Option<Timestamp>, String)> = directly!(conn, |conn| row.get_result(conn)).optional()?;
+    row.map(|(suspended_at, keys)| Ok((suspended_at.is_some(), keys_of(id, &keys)?))).transpose()
+}
+
+fn keys_of(id: &OrchestratorId, text: &str) -> Result<Vec<String>, DbError> {
+    serde_json::from_str(text).map_err(|_no_list| {
+        let text = format!("table `orchestrators`, row {id}: `distrusted_keys` is no JSON list");
+        DbError::from(diesel::result::Error::DeserializationError(text.into()))
+    })
 }
 
 /// The orchestrator that an operator means: by id, or by name.

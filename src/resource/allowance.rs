@@ -1,8 +1,9 @@
-//! Allowances: within which limits an agent may buy, as its human allowed it. What it spends in a month is a ceiling like
-//! any other; the rest is judged here, in the transaction of the purchase.
+//! Allowances: within which limits an agent may buy, as its human allowed it, or as the assertion stated that it came with.
+//! What it spends in a month is a ceiling like any other; the rest is judged here, in the transaction of the purchase.
 
 use super::allowance_store;
 use super::sale::Sale;
+use crate::authorization::{self, Detail, DetailError, PlanLine, TokenLimits, VerifiedToken};
 use crate::catalog::{Offer, PlanRef};
 use crate::clock::Timestamp;
 use crate::db::{DbConnection, DbError};
@@ -10,7 +11,7 @@ use crate::ids::AccountId;
 use crate::money::{Amount, Currency, Money};
 use crate::payment::budget::AgentLimit;
 
-/// What a human allowed an agent to buy.
+/// What an agent may buy.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Allowance {
     /// The most in a calendar month.
@@ -27,7 +28,42 @@ pub struct Allowance {
     pub lines: Vec<AllowanceLine>,
 }
 
-/// Some resources of one kind that a human saw with their price.
+impl Allowance {
+    /// What `details` come to.
+    ///
+    /// # Errors
+    /// When they are none.
+    pub fn of(details: &[Detail]) -> Result<Self, DetailError> {
+        let authorization::Limits { per_month, single, ends_at, offers, max_count, plan } =
+            authorization::limits_of(details)?;
+        let lines = plan.iter().map(AllowanceLine::of).collect::<Result<_, _>>()?;
+        Ok(Self { per_month, single, ends_at, offers, max_count, lines })
+    }
+}
+
+/// The allowance of a purchase.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Within {
+    /// Its name, for the account.
+    pub name: String,
+    /// What an assertion stated, to be written down with the first purchase; `None`: it was written down when a human
+    /// allowed it.
+    pub stated: Option<Allowance>,
+}
+
+impl Within {
+    /// Within what a token buys; `None`: it has no limits of its own.
+    ///
+    /// # Errors
+    /// When its limits cannot be read.
+    pub fn of(token: &VerifiedToken) -> Result<Option<Self>, DetailError> {
+        let Some(TokenLimits { name, details, allowed }) = token.limits()? else { return Ok(None) };
+        let stated = if allowed { None } else { Some(Allowance::of(&details)?) };
+        Ok(Some(Self { name, stated }))
+    }
+}
+
+/// Some resources of one kind, with their price as it was when they were allowed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AllowanceLine {
     /// Of which service.
@@ -38,6 +74,22 @@ pub struct AllowanceLine {
     pub count: u32,
     /// The most that one may cost in a calendar month.
     pub each: WorstCase,
+}
+
+impl AllowanceLine {
+    /// A line that nobody priced may cost nothing.
+    fn of(line: &PlanLine) -> Result<Self, DetailError> {
+        let each = line.most_each()?;
+        Ok(Self {
+            service: line.service.clone(),
+            plan: line.plan.clone(),
+            count: line.count,
+            each: WorstCase {
+                currency: each.and_then(|each| each.currency),
+                amount: each.map_or(Amount::ZERO, |each| each.amount),
+            },
+        })
+    }
 }
 
 /// What one resource costs at the most in a calendar month.
@@ -66,32 +118,32 @@ impl WorstCase {
 /// Why an agent may not buy. Nothing was held, charged or made.
 #[derive(Debug, thiserror::Error)]
 pub enum AllowanceError {
-    /// The plan is none of those that the human allowed.
-    #[error("the human did not allow this plan")]
+    /// The plan is none of those that were allowed.
+    #[error("this plan is none of those that were allowed")]
     Plan,
-    /// It costs more than the human allowed at once.
-    #[error("the human did not allow this much at once")]
+    /// It costs more than was allowed at once.
+    #[error("this is more than was allowed at once")]
     Single,
-    /// There are as many as the human allowed.
-    #[error("the human did not allow more resources than there were")]
+    /// There are as many as were allowed.
+    #[error("no more resources were allowed than were made")]
     Count,
-    /// The plan that the human allowed has no such line.
-    #[error("the plan that the human allowed has nothing of this kind")]
+    /// The plan that was allowed has no such line.
+    #[error("the plan that was allowed has nothing of this kind")]
     NotPlanned,
     /// As many were made as the plan has.
-    #[error("the plan that the human allowed has {allowed} of this kind, and all of them were made")]
+    #[error("the plan that was allowed has {allowed} of this kind, and all of them were made")]
     PlanUsedUp {
         /// How many it has.
         allowed: i64,
     },
-    /// The catalog's price rose above what the human saw.
-    #[error("it costs more now than the human saw: {most}")]
+    /// The catalog's price rose above what it was when it was allowed.
+    #[error("it costs more now than when it was allowed: {most}")]
     Dearer {
-        /// What the human saw.
+        /// What it cost then.
         most: String,
     },
     /// The time is over.
-    #[error("the time for which the human allowed it is over")]
+    #[error("the time for which it was allowed is over")]
     Ended,
     /// The database failed.
     #[error(transparent)]
@@ -115,12 +167,19 @@ pub fn allow(conn: &mut DbConnection, account: &AccountId, id: &str, allowance: 
 /// Takes one purchase off an allowance, or says why not.
 pub(super) fn take(
     conn: &mut DbConnection,
-    (account, id): (&AccountId, &str),
+    (account, within): (&AccountId, &Within),
     sale: &Sale,
     now: Timestamp,
 ) -> Result<(), AllowanceError> {
-    let (plan, due) = (&sale.plan, sale.due);
-    let allowance = allowance_store::find(conn, account, id)?;
+    let (plan, due, id) = (&sale.plan, sale.due, within.name.as_str());
+    let allowance = match (allowance_store::find(conn, account, id)?, &within.stated) {
+        (Some(written), _) => written,
+        (None, Some(stated)) => {
+            allow(conn, account, id, stated)?;
+            stated.clone()
+        }
+        (None, None) => return Err(diesel::result::Error::NotFound.into()),
+    };
     if allowance.ends_at.is_some_and(|end| end <= now) {
         return Err(AllowanceError::Ended);
     }
@@ -172,7 +231,7 @@ pub(super) fn ceiling(
     now: Timestamp,
 ) -> Result<Option<AgentLimit>, DbError> {
     let Some(id) = id else { return Ok(None) };
-    let allowance = allowance_store::find(conn, account, id)?;
+    let allowance = allowance_store::find(conn, account, id)?.ok_or(diesel::result::Error::NotFound)?;
     let over = allowance.ends_at.is_some_and(|end| end <= now);
     Ok(allowance.per_month.map(|limit| AgentLimit {
         id: id.to_owned(),

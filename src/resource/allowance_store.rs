@@ -53,8 +53,8 @@ pub(super) fn insert(conn: &mut DbConnection, account: &AccountId, id: &str, all
     Ok(())
 }
 
-pub(super) fn find(conn: &mut DbConnection, account: &AccountId, id: &str) -> Result<Allowance, DbError> {
-    let row: AllowanceRow = allowances::table
+pub(super) fn find(conn: &mut DbConnection, account: &AccountId, id: &str) -> Result<Option<Allowance>, DbError> {
+    let row: Option<AllowanceRow> = allowances::table
         .find((account, id))
         .select((
             allowances::currency,
@@ -64,11 +64,13 @@ pub(super) fn find(conn: &mut DbConnection, account: &AccountId, id: &str) -> Re
             allowances::offers,
             allowances::max_count,
         ))
-        .first(conn)?;
+        .first(conn)
+        .optional()?;
+    let Some(row) = row else { return Ok(None) };
     let offers = row.offers.as_deref().map(serde_json::from_str).transpose();
     let offers = offers.map_err(|error| diesel::result::Error::DeserializationError(error.into()))?;
     let money = |(amount, currency)| Money { amount, currency };
-    Ok(Allowance {
+    Ok(Some(Allowance {
         per_month: row.per_month.zip(row.currency).map(money),
         single: row.single,
         ends_at: row.ends_at,
@@ -76,7 +78,7 @@ pub(super) fn find(conn: &mut DbConnection, account: &AccountId, id: &str) -> Re
         max_count: row.max_count.and_then(|count| u32::try_from(count).ok()),
         // A line is found when it is needed: see `line`.
         lines: Vec::new(),
-    })
+    }))
 }
 
 /// Counts one more of a line, if the plan has one more and it costs no more than the human saw: check and change in one

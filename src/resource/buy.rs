@@ -5,7 +5,7 @@ use std::sync::Arc;
 use chrono::TimeDelta;
 use serde_json::{Value, json};
 
-use super::allowance::{self, AllowanceError};
+use super::allowance::{self, AllowanceError, Within};
 use super::constraints::{self, Candidate, ConstraintError};
 use super::pay::{self, Bill, Names, PayError, SealedToken};
 use super::person::{self, InformationNeeded};
@@ -56,8 +56,8 @@ pub struct Purchase {
     pub placement: Option<Placement>,
     /// The program that buys it, by its name at the orchestrator.
     pub client: String,
-    /// Within whose allowance it is bought, when a human allowed an agent only so much.
-    pub allowance: Option<String>,
+    /// Within what it is bought, when the agent may buy only so much.
+    pub allowance: Option<Within>,
     /// What the orchestrator passes on about the buyer with this request, sealed for the account.
     pub information: Vec<SealedFact>,
     /// Whether the key buys anew once what it bought is gone or never came to be: for keys that name a place, such as a
@@ -94,7 +94,7 @@ pub enum BuyError {
     /// The catalog forbids it beside what the account has.
     #[error(transparent)]
     Constraint(#[from] ConstraintError),
-    /// The human did not allow it.
+    /// It was not allowed.
     #[error(transparent)]
     Allowance(#[from] AllowanceError),
     /// Nobody has claimed the account, and it may not have more until then.
@@ -226,7 +226,7 @@ fn record(
         names,
         now,
         until: now.plus(DEADLINE),
-        allowance: purchase.allowance.as_deref(),
+        allowance: purchase.allowance.as_ref().map(|within| within.name.as_str()),
         acting: Some(&agent.id),
     };
     let token = pay::pay(conn, &bill, token)?;
@@ -253,7 +253,7 @@ fn record(
         changed_at: now,
         project_id: purchase.placement.as_ref().and_then(|placement| placement.project_id.as_deref()),
         price_parent: parent.as_deref(),
-        allowance_id: purchase.allowance.as_deref(),
+        allowance_id: purchase.allowance.as_ref().map(|within| within.name.as_str()),
         client: Some(&purchase.client),
     };
     store::insert(conn, &row)?;

@@ -37,7 +37,7 @@ mod unwanted_store;
 mod wire_store;
 
 pub use advance::{AdvanceError, Progress, advance, resume_due};
-pub use allowance::{Allowance, AllowanceError, AllowanceLine, WorstCase, allow};
+pub use allowance::{Allowance, AllowanceError, AllowanceLine, Within, WorstCase, allow};
 pub use buy::{BuyError, Purchase, Wanted, buy, charge_of, of_key, paid, standing};
 pub use change::{Change, ChangeError, Changed, change_plan, changed_before};
 pub use constraints::ConstraintError;
@@ -171,7 +171,7 @@ pub struct Resource {
     pub generation: i64,
     /// Since when it is held back: nobody uses, changes or removes it.
     pub quarantined_at: Option<Timestamp>,
-    /// Within whose allowance it was bought: an agent's that a human allowed something.
+    /// Within whose allowance it was bought: an agent's that may buy only so much.
     pub allowance_id: Option<String>,
     /// The program that bought it, by its name at the orchestrator.
     pub client: Option<String>,

@@ -9,7 +9,8 @@ use futures_util::future::join_all;
 use portreeve::account::{self, AccountState};
 use portreeve::attestation::EmailTrust;
 use portreeve::authorization::{
-    self, AccessError, ExchangeError, ExchangeParts, ExchangeRequest, Exchanged, OAuthError, verify_access_token,
+    self, AccessError, Detail, DetailError, ExchangeError, ExchangeParts, ExchangeRequest, Exchanged, OAuthError,
+    Pricing, price_plans, verify_access_token,
 };
 use portreeve::clock::Timestamp;
 use portreeve::db::schema::{accounts, assertion_uses, audit_facts, budgets, email_owners, grants, identity_links};
@@ -32,6 +33,15 @@ fn start() -> Timestamp {
 
 fn later(seconds: i64) -> Timestamp {
     start().plus(TimeDelta::seconds(seconds))
+}
+
+/// A catalog without any plan.
+struct NothingSold;
+
+impl Pricing for NothingSold {
+    fn price(&self, details: &mut [Detail]) -> Result<(), DetailError> {
+        price_plans(details, |_, _| None, (1, "sha256:none"))
+    }
 }
 
 /// The desk as two processes over one database would be.
@@ -75,6 +85,7 @@ impl Desk {
             issuer: ISSUER,
             audience: API,
             accounts_per_hour: 0,
+            prices: &NothingSold,
         }
     }
 

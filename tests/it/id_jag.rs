@@ -18,7 +18,7 @@ use crate::proofs::Holder;
 const GRANT: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 
 /// A good ID-JAG about `user`, for `client`.
-fn jag(app: &TestApp, client: &OAuthClient<'_>, user: &User) -> IdTokenSpec {
+pub(crate) fn jag(app: &TestApp, client: &OAuthClient<'_>, user: &User) -> IdTokenSpec {
     IdTokenSpec::of(user)
         .header("typ", json!("oauth-id-jag+jwt"))
         .audience(&app.base)
@@ -28,21 +28,21 @@ fn jag(app: &TestApp, client: &OAuthClient<'_>, user: &User) -> IdTokenSpec {
         .expires_at(app.now().plus(TimeDelta::seconds(300)))
 }
 
-async fn client(app: &TestApp) -> OAuthClient<'_> {
+pub(crate) async fn client(app: &TestApp) -> OAuthClient<'_> {
     let said =
         json!({"token_endpoint_auth_method": "client_secret_basic", "grant_types": [GRANT], "redirect_uris": []});
     OAuthClient::register(app, said).await
 }
 
-fn mint(app: &TestApp, spec: &IdTokenSpec) -> String {
+pub(crate) fn mint(app: &TestApp, spec: &IdTokenSpec) -> String {
     app.simulator.mint_id_token(spec).unwrap()
 }
 
-async fn presents(client: &OAuthClient<'_>, assertion: &str) -> Answer {
+pub(crate) async fn presents(client: &OAuthClient<'_>, assertion: &str) -> Answer {
     client.token(&[("grant_type", GRANT), ("assertion", assertion)]).await
 }
 
-async fn counts(app: &TestApp) -> (i64, i64, i64) {
+pub(crate) async fn counts(app: &TestApp) -> (i64, i64, i64) {
     let counted = app.app().db.read(|conn| {
         let replays = audit_facts::table.filter(audit_facts::action.eq("attestation.replayed"));
         Ok::<_, DbError>((
@@ -124,7 +124,6 @@ on_both! {
             ("no client", good().claim("client_id", Value::Null)),
             ("no jti", good().claim("jti", Value::Null)),
             ("no subject", good().claim("sub", json!(""))),
-            ("limits", good().claim("authorization_details", json!([{"type": "spend"}]))),
             ("bound to an unproven key", good().claim("cnf", json!({"jkt": "x"}))),
             ("bound in another way", good().claim("cnf", json!({"x5t#S256": "x"}))),
         ] {

@@ -97,7 +97,7 @@ pub async fn resolve_client(parts: ClientParts<'_>, id: &str, now: Timestamp) ->
         return Ok(documents.client(id, now).await?);
     }
     let id = id.to_owned();
-    parts.db.read(move |conn| store::by_id(conn, &id)).await?.ok_or(ClientError::Unknown)
+    parts.db.look_up(move |conn| store::by_id(conn, &id)).await?.ok_or(ClientError::Unknown)
 }
 
 /// Verifies what a client says of itself.
@@ -114,7 +114,7 @@ pub async fn authenticate_client(
     }
     let Some(id) = sent.id else { return Ok(PresentedClient::Unnamed) };
     let secret = sent.secret.map(|secret| SecretHash::of(secret.expose_secret()));
-    parts.db.read(move |conn| by_secret(conn, id, secret.as_ref())).await
+    parts.db.look_up(move |conn| by_secret(conn, id, secret.as_ref())).await
 }
 
 /// An orchestrator on the provisioning wire is looked for only under a name and a secret that are no client's.

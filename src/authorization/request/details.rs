@@ -94,6 +94,14 @@ impl Detail {
             return Err(wrong("longer than 8 KiB"));
         }
         let value: Value = parse_strict(text.as_bytes()).map_err(|error| DetailError(error.to_string()))?;
+        Self::of(value, resource)
+    }
+
+    /// The same of JSON that was read already.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub(in crate::authorization) fn of(value: Value, resource: &str) -> Result<Vec<Self>, DetailError> {
         let details: Vec<Self> = serde_json::from_value(value).map_err(|error| DetailError(error.to_string()))?;
         limits_of(&details)?;
         details.iter().try_for_each(|detail| detail.check(resource))?;

@@ -104,30 +104,47 @@ pub(super) fn total_of(lines: &[PlanLine], worst_case: Option<&WorstCase>) -> Re
     Ok(Some(Money { amount: amount(max_per_month, *currency)?, currency: *currency }))
 }
 
-impl AuthorizationRequest {
-    /// The request with its plan priced: `most` says what one of a service's plan costs at the most in a month, by the
-    /// revision of the catalog with this number and digest. `None`: it has no such plan.
+/// What the catalog says that plans cost. It stands above this module, which knows no prices.
+pub trait Pricing: Send + Sync {
+    /// Writes the worst case of every plan down.
     ///
     /// # Errors
-    /// When the catalog does not sell something of the plan, or two currencies meet (RFC 9396 §5).
-    pub fn priced(
-        mut self,
-        most: impl Fn(&str, &str) -> Option<MostEach>,
-        (version, digest): (i64, &str),
-    ) -> Result<Self, Refusal> {
-        let refused = |why: String| Refusal::new("invalid_authorization_details", format!("`plan`: {why}."));
-        let writes = self.scopes.contains(Scope::ResourcesWrite);
-        for detail in &mut self.details {
-            let Detail::Plan { resources, worst_case, .. } = detail else { continue };
-            if !writes {
-                return Err(refused("it needs the scope `resources:write`".to_owned()));
-            }
-            *worst_case = Some(price(resources, &most, (version, digest)).map_err(refused)?);
+    /// When the catalog does not sell something of a plan, or two currencies meet (RFC 9396 §5).
+    fn price(&self, details: &mut [Detail]) -> Result<(), DetailError>;
+}
+
+impl AuthorizationRequest {
+    /// The request with its plan priced.
+    ///
+    /// # Errors
+    /// As [`Pricing::price`]; or when nothing of the plan could be bought.
+    pub fn priced(mut self, prices: &impl Pricing) -> Result<Self, Refusal> {
+        let refused = |error: DetailError| Refusal::new("invalid_authorization_details", format!("{error}."));
+        let planned = self.details.iter().any(|detail| matches!(detail, Detail::Plan { .. }));
+        if planned && !self.scopes.contains(Scope::ResourcesWrite) {
+            return Err(refused(DetailError("`plan`: it needs the scope `resources:write`".to_owned())));
         }
-        super::details::limits_of(&self.details)
-            .map_err(|error| Refusal::new("invalid_authorization_details", format!("{error}.")))?;
+        prices.price(&mut self.details).map_err(refused)?;
         Ok(self)
     }
+}
+
+/// Prices every plan: `most` says what one of a service's plan costs at the most in a month, by the revision of the catalog
+/// with this number and digest. `None`: it has no such plan.
+///
+/// # Errors
+/// As [`Pricing::price`].
+pub fn price_plans(
+    details: &mut [Detail],
+    most: impl Fn(&str, &str) -> Option<MostEach>,
+    revision: (i64, &str),
+) -> Result<(), DetailError> {
+    for detail in details.iter_mut() {
+        let Detail::Plan { resources, worst_case, .. } = detail else { continue };
+        let priced = price(resources, &most, revision).map_err(|why| DetailError(format!("`plan`: {why}")))?;
+        *worst_case = Some(priced);
+    }
+    super::details::limits_of(details).map(drop)
 }
 
 fn price(

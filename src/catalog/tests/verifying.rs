@@ -81,25 +81,74 @@ fn an_expired_a_future_and_a_strangers_catalog_are_refused() {
     assert!(matches!(stranger, Err(VerifyError::Issuer { .. })));
 }
 
+/// Rollback: a real revision that was replaced.
 #[test]
-fn an_older_version_and_a_rewritten_one_are_refused() {
+fn whoever_saw_a_revision_is_shown_no_older_one() {
     let keys = KeyRing::generate().unwrap();
     let later = now().plus(TimeDelta::hours(1));
     let first = signed(&keys, Version::FIRST, None, now());
     let second = signed(&keys, Version::try_from(2).unwrap(), Some(&first.digest), later);
-    let seen = |edition: &Edition| LastSeen { version: edition.version, digest: edition.digest.clone() };
-    let check = |edition: &Edition, seen: &LastSeen| {
-        verify(&fetched(edition), &trusted(&keys), ISS, Some(seen), later).map(drop)
+    let check = |edition: &Edition, seen: &Edition| {
+        verify(&fetched(edition), &trusted(&keys), ISS, Some(&seen_of(seen)), later).map(drop)
     };
-    assert_eq!(check(&second, &seen(&first)), Ok(()));
-    assert_eq!(
-        check(&first, &seen(&second)),
-        Err(VerifyError::WentBack { found: first.version, seen: second.version })
-    );
-    let rewritten = signed(&keys, Version::FIRST, None, later);
-    assert_eq!(check(&rewritten, &seen(&first)), Err(VerifyError::Changed(Version::FIRST)));
-    let unjoined = signed(&keys, Version::try_from(2).unwrap(), Some(&rewritten.digest), later);
-    assert_eq!(check(&unjoined, &seen(&first)), Err(VerifyError::Changed(Version::FIRST)));
+    assert_eq!(check(&second, &first), Ok(()));
+    assert_eq!(check(&first, &second), Err(VerifyError::WentBack { found: first.version, seen: second.version }));
+}
+
+/// Freeze: whoever is between keeps the newest revision from a reader, who then sees what they saw before.
+#[test]
+fn a_reader_who_is_kept_from_what_is_new_believes_the_old_for_a_day_at_most() {
+    let keys = KeyRing::generate().unwrap();
+    let edition = signed(&keys, Version::FIRST, None, now());
+    let again = |at| verify(&fetched(&edition), &trusted(&keys), ISS, Some(&seen_of(&edition)), at).map(drop);
+    assert_eq!(again(now().plus(TimeDelta::hours(23))), Ok(()));
+    assert_eq!(again(now().plus(TimeDelta::hours(24))), Err(VerifyError::Expired(edition.expires_at)));
+}
+
+/// Mix and match: parts that are all signed, of revisions that never were one.
+#[test]
+fn parts_of_two_revisions_are_no_catalog() {
+    let keys = KeyRing::generate().unwrap();
+    let first = signed(&keys, Version::FIRST, None, now());
+    let second = signed(&keys, Version::try_from(2).unwrap(), Some(&first.digest), now());
+    let refused = |jws: &serde_json::Value, served: &Edition| {
+        let mixed = Fetched { jws: serde_json::to_vec(jws).unwrap(), served: served.bytes.to_vec() };
+        verify(&mixed, &trusted(&keys), ISS, None, now()).unwrap_err()
+    };
+    let read = |edition: &Edition| serde_json::from_slice::<serde_json::Value>(&edition.jws).unwrap();
+    let (one, two) = (read(&first), read(&second));
+    assert_eq!(refused(&two, &first), VerifyError::NotServed);
+    for (index, name) in [(0, "ES256"), (1, "EdDSA")] {
+        let mut crossed = two.clone();
+        crossed["signatures"][index] = one["signatures"][index].clone();
+        assert_eq!(refused(&crossed, &second), VerifyError::Signature(name.to_owned()));
+    }
+    let mut other = two;
+    other["payload"] = one["payload"].clone();
+    assert_eq!(refused(&other, &first), VerifyError::Signature("ES256".to_owned()));
+}
+
+/// Split view: the provider itself signs two catalogs under one number.
+#[test]
+fn readers_who_were_shown_two_catalogs_of_one_number_find_out_when_they_compare() {
+    let keys = KeyRing::generate().unwrap();
+    let later = now().plus(TimeDelta::hours(1));
+    let (ours, theirs) = (signed(&keys, Version::FIRST, None, now()), signed(&keys, Version::FIRST, None, later));
+    assert_ne!(ours.digest, theirs.digest);
+    let check = |edition: &Edition, seen: Option<LastSeen>| {
+        verify(&fetched(edition), &trusted(&keys), ISS, seen.as_ref(), later).map(|verified| verified.seen())
+    };
+    // Each alone believes what they are shown, and what one remembers refutes the other.
+    let (we, they) = (check(&ours, None).unwrap(), check(&theirs, None).unwrap());
+    assert_eq!(check(&theirs, Some(we.clone())), Err(VerifyError::Changed(Version::FIRST)));
+    assert_eq!(check(&ours, Some(they)), Err(VerifyError::Changed(Version::FIRST)));
+    // Nor do the views come together again: the next revision names the one that it replaces.
+    let next = signed(&keys, Version::try_from(2).unwrap(), Some(&theirs.digest), later);
+    assert_eq!(check(&next, Some(we)), Err(VerifyError::Changed(Version::FIRST)));
+}
+
+fn seen_of(edition: &Edition) -> LastSeen {
+    LastSeen { version: edition.version, digest: edition.digest.clone() }
 }
 
 #[test]

@@ -15,8 +15,8 @@ use super::ticks::{Ticks, ticked};
 use crate::account::Account;
 use crate::app::App;
 use crate::authorization::{
-    self, Answer, AnswerError, Asked, Before, ClientError, Limits, LogIn, PlanLine, Reuse, Standing, Target, Turn,
-    Verdict, Waiting, resolve_client,
+    self, Answer, AnswerError, Asked, Before, ClientError, LogIn, Reuse, Standing, Target, Turn, Verdict, Waiting,
+    resolve_client,
 };
 use crate::clock::Timestamp;
 use crate::db::DbConnection;
@@ -27,9 +27,8 @@ use crate::http::wire::oauth::authorize::sent_on;
 use crate::http::wire::oauth::client::client_parts;
 use crate::ids::AccountId;
 use crate::login::{NotProven, Session};
-use crate::money::Amount;
 use crate::payment::budget;
-use crate::resource::{self, Allowance, AllowanceLine, WorstCase};
+use crate::resource::{self, Allowance};
 use crate::secret::Secret;
 
 /// How often a lost race is run again.
@@ -297,24 +296,7 @@ fn allowance(asked: &Asked) -> Result<Option<Allowance>, Problem> {
         return Ok(None);
     }
     let broken = |error| Problem::new(&table::INTERNAL, "Something broke here.").because(error);
-    let limits = authorization::limits_of(&asked.request.details).map_err(broken)?;
-    let Limits { per_month, single, ends_at, offers, max_count, plan } = limits;
-    let lines = plan.iter().map(line).collect::<Result<_, _>>().map_err(broken)?;
-    Ok(Some(Allowance { per_month, single, ends_at, offers, max_count, lines }))
-}
-
-/// A line that nobody priced may cost nothing.
-fn line(line: &PlanLine) -> Result<AllowanceLine, authorization::DetailError> {
-    let each = line.most_each()?;
-    Ok(AllowanceLine {
-        service: line.service.clone(),
-        plan: line.plan.clone(),
-        count: line.count,
-        each: WorstCase {
-            currency: each.and_then(|each| each.currency),
-            amount: each.map_or(Amount::ZERO, |each| each.amount),
-        },
-    })
+    Ok(Some(Allowance::of(&asked.request.details).map_err(broken)?))
 }
 
 /// The human refuses.

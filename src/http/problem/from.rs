@@ -102,7 +102,9 @@ impl From<ExchangeError> for Problem {
                 Self::new(&table::INVALID_ATTESTATION, "The assertion was not given to whoever presents it.")
                     .because(error)
             }
-            error @ ExchangeError::Unauthorized => Self::new(&table::BAD_REQUEST, format!("{error}.")),
+            error @ (ExchangeError::Unauthorized | ExchangeError::Details(_)) => {
+                Self::new(&table::BAD_REQUEST, format!("{error}."))
+            }
             ExchangeError::Replayed => {
                 Self::new(&table::INVALID_ATTESTATION, "The identity token was used before.").because("replayed")
             }

@@ -120,8 +120,8 @@ problems! {
         "Usage was reported for a resource that is not ready: it was removed, or never came to be.",
         agent "Refuse the call that this usage is for.", human "", retry false;
     NOT_ALLOWED: "not_allowed" 403 "The human did not allow this",
-        "What the human allowed this program names other plans, less at once, fewer resources, or an earlier end. Nothing was bought.",
-        agent "Stop. Buy what was allowed, or ask your human to allow more, in a new authorization request.", human "A program wanted to buy more than you allowed it. If you want that, allow it when it asks again.", retry false;
+        "What the human allowed this program, or what the ID-JAG of its token stated, names other plans, less at once, fewer resources, or an earlier end. Nothing was bought.",
+        agent "Stop. Buy what was allowed. For more, ask your human in a new authorization request; limits of an ID-JAG are those of the orchestrator that issued it.", human "A program wanted to buy more than you allowed it. If you want that, allow it when it asks again.", retry false;
     NOT_ALONE: "plan_constraint" 409 "The catalog does not allow it beside what there is",
         "There are as many resources of this plan as there may be, one is in use that may not be at the same time, or one that has to be there first is missing. Nothing was bought.",
         agent "Read the detail. Change or remove what stands in the way, or buy first what is needed.", human "", retry false;

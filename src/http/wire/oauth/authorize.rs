@@ -11,7 +11,6 @@ use url::Url;
 use utoipa::{IntoParams, ToSchema};
 
 use super::client::client_parts;
-use super::plan::priced;
 use crate::app::{App, HOUSE};
 use crate::authorization::{
     self, Client, ClientError, Params, REQUEST_URI, Refusal, Target, TargetError, read_request, resolve_client,
@@ -131,7 +130,7 @@ pub(crate) async fn authorize(
         Err(error) => return Ok(no_target(&app, &error)),
     };
     let read = read_request(&params, &client, &target, &app.audience);
-    let request = match read.and_then(|request| priced(&app, request)) {
+    let request = match read.and_then(|request| request.priced(&**app)) {
         Ok(request) => request,
         Err(refusal) => {
             return Ok(sent_back(&app, &client, &target, refusal));

@@ -7,7 +7,6 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::client::{ClientFields, authenticated};
-use super::plan::priced;
 use super::refusal::{TokenRefusal, bad};
 use crate::app::{App, HOUSE};
 use crate::authorization::{self, GrantError, PUSHED_LIFETIME, Params, ProofError, REQUEST_URI, Target, read_request};
@@ -45,7 +44,7 @@ pub(crate) async fn push(
     let params = Params::parse(&bytes).ok_or_else(|| bad("invalid_request", "The request is longer than 16 KiB."))?;
     let target = Target::of(&params, &client.client)
         .map_err(|error| bad("invalid_request", &format!("`redirect_uri`: {error}.")))?;
-    let mut request = priced(&app, read_request(&params, &client.client, &target, &app.audience)?)?;
+    let mut request = read_request(&params, &client.client, &target, &app.audience)?.priced(&**app)?;
     request.bind(proof.as_ref())?;
     let handle = Secret::generate("oreq").map_err(Problem::from)?;
     let (hash, statement) = (handle.hash(), client.proof);

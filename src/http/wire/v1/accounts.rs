@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::app::App;
-use crate::authorization::{self, ExchangeError, ExchangeParts, ExchangeRequest};
+use crate::authorization::{self, ExchangeError, ExchangeParts, ExchangeRequest, Exchanged};
 use crate::http::caller::{Body, BoundTo, Challenge, Scheme};
+use crate::http::even::Even;
 use crate::http::limit::{Limit, Limits};
 use crate::http::problem::{Problem, table};
 use crate::payment::budget;
@@ -79,6 +80,15 @@ pub(crate) fn exchange_parts(app: &App) -> ExchangeParts<'_> {
         issuer: &app.base_url,
         audience: &app.audience,
         accounts_per_hour: app.limits.orchestrator_accounts_per_hour,
+        prices: app,
+    }
+}
+
+/// Whether the answer was found in a way that depends on who has an account with the same address.
+pub(crate) fn about_somebody_new(given: &Result<Exchanged, ExchangeError>) -> bool {
+    match given {
+        Ok(given) => given.opened,
+        Err(error) => matches!(error, ExchangeError::NeedsConsent | ExchangeError::MayNotOpen),
     }
 }
 
@@ -110,7 +120,7 @@ pub(crate) async fn open_account(
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let allowance = limits.take(&[(Limit::AddressAccounts, &limits.address(&request))])?;
-    let now = app.clock.now();
+    let (now, even) = (app.clock.now(), Even::begin());
     let exchange = ExchangeRequest {
         assertion: body.value.id_token,
         client: None,
@@ -119,8 +129,11 @@ pub(crate) async fn open_account(
         request_hash: sha256_base64url(&[b"/v1/accounts\n", bound_to.as_bytes(), b"\n", &body.bytes].concat()),
         proof: bound_to.0,
     };
-    let given =
-        authorization::exchange(exchange_parts(&app), exchange, now).await.map_err(|error| refused(&app, error))?;
+    let given = authorization::exchange(exchange_parts(&app), exchange, now).await;
+    if about_somebody_new(&given) {
+        even.leave().await;
+    }
+    let given = given.map_err(|error| refused(&app, error))?;
     let (account, orchestrator) = (given.account.id.clone(), given.orchestrator.id.clone());
     let budget = app.db.read(move |conn| budget::view(conn, &account, &orchestrator, now)).await?;
     let answer = OpenAccountResponse {

@@ -27,7 +27,7 @@ use crate::orchestrator;
 use crate::payment::budget;
 use crate::payment::hold::CounterKind;
 use crate::payment::token::{self, PaymentToken};
-use crate::resource::{self, BuyError, By, PayError, Purchase, Resource, ResourceState, Shown, Wanted};
+use crate::resource::{self, BuyError, By, PayError, Purchase, Resource, ResourceState, Shown, Wanted, Within};
 use crate::secret::Secret;
 use crate::unseen::unseen;
 
@@ -213,9 +213,9 @@ fn purchase(
         name: name(request)?,
         configuration: Value::Object(configuration),
         placement: None,
-        // What a human allowed within limits is counted under its name.
         client: caller.token.client.clone(),
-        allowance: caller.token.details.as_ref().and(caller.token.consent_id.as_ref()).map(ToString::to_string),
+        allowance: Within::of(&caller.token)
+            .map_err(|error| Problem::new(&table::INTERNAL, "Something broke here.").because(error))?,
         information: information(app, caller, request)?,
         again: false,
     })

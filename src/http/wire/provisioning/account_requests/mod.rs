@@ -19,6 +19,7 @@ use crate::app::App;
 use crate::attestation::{Attestation, AttestationError, attest_signed, attest_unsigned};
 use crate::authorization::{self, AccountAnswered, AccountAsked, AccountRequestError, AccountRequestParts, WireSigner};
 use crate::clock::Timestamp;
+use crate::http::even::Even;
 use crate::http::limit::{Allowance, Limit, Limited, Limits};
 use crate::orchestrator::{Orchestrator, WireSettings};
 use body::RequestBody;
@@ -101,14 +102,14 @@ pub(crate) async fn request_account(
     request: HttpRequest,
     payload: Payload,
 ) -> Result<HttpResponse, Refusal<Typed>> {
-    let now = app.clock.now();
+    let (now, even) = (app.clock.now(), Even::begin());
     check_version(&request)?;
     let bytes = read_body::<Typed>(payload).await?;
     let value = RequestBody::parse(content_type(&request), &bytes)?;
     let id = RequestBody::echo(&value);
     let answered = async {
         let body = RequestBody::read(value, now)?;
-        answer(&app, &limits, &request, (&body, &bytes), now).await
+        answer(&app, &limits, &request, (&body, &bytes), even, now).await
     };
     let (asker, allowance, mut answer) = answered.await.map_err(|refusal| refusal.about(id.as_str()))?;
     if let (true, false, Some(members)) = (asker.profile.echo.request_id, id.is_empty(), answer.as_object_mut()) {
@@ -125,6 +126,7 @@ async fn answer(
     limits: &Limits,
     request: &HttpRequest,
     (body, bytes): (&RequestBody, &[u8]),
+    even: Even,
     now: Timestamp,
 ) -> Result<(WireSettings, Allowance, Value), Refusal<Typed>> {
     let asker = asker(app, limits, request, (body, bytes), now).await?;
@@ -160,7 +162,9 @@ async fn answer(
         person_sealer: &app.person_sealer,
         accounts_per_hour: app.limits.orchestrator_accounts_per_hour,
     };
-    let answered = authorization::request_account(parts, &wanted, now).await.map_err(refused)?;
+    let answered = authorization::request_account(parts, &wanted, now).await;
+    even.leave().await;
+    let answered = answered.map_err(refused)?;
     Ok((wanted.settings, asker.allowance, written(app, answered, state.as_deref())))
 }
 
