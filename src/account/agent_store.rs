@@ -65,7 +65,12 @@ pub(super) fn touch(conn: &mut DbConnection, key: &AgentKey, now: Timestamp) -> 
     let AgentKey { account_id, orchestrator_id, client } = key;
     let row = agents::table.find((account_id, orchestrator_id, client));
     let found = match conn {
-        DbConnection::Postgres(conn) => row.for_no_key_update().get_result::<Row>(conn),
+        // One that is barred is not locked: its account is locked first then, as everywhere.
+        DbConnection::Postgres(conn) => row
+            .filter(agents::paused_at.is_null())
+            .filter(agents::revoked_at.is_null())
+            .for_no_key_update()
+            .get_result::<Row>(conn),
         // It has one writer, and this is a part of what it does.
         DbConnection::Sqlite(conn) => row.get_result::<Row>(conn),
     };

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::grant::Grant;
-use super::request::{Detail, DetailError, details_digest};
+use super::request::{Detail, DetailError, limits_name};
 use super::scope::Scopes;
 use crate::account::AgentKey;
 use crate::clock::Timestamp;
@@ -108,14 +108,12 @@ impl VerifiedToken {
         let Some(stated) = &self.details else { return Ok(None) };
         let details: Vec<Detail> =
             serde_json::from_value(stated.clone()).map_err(|error| DetailError(error.to_string()))?;
-        let name = self.consent_id.as_ref().map_or_else(
-            || {
-                let agent = (&self.orchestrator_id, &self.client, details_digest(&details));
-                // Text is always JSON.
-                format!("stated-{}", sha256_base64url(json!(agent).to_string().as_bytes()))
-            },
-            ToString::to_string,
-        );
+        let name = if let Some(consent) = &self.consent_id {
+            consent.to_string()
+        } else {
+            let agent = json!([self.orchestrator_id, self.client, limits_name(&details)?]);
+            format!("stated-{}", sha256_base64url(agent.to_string().as_bytes()))
+        };
         Ok(Some(TokenLimits { name, details, allowed: self.consent_id.is_some() }))
     }
 }

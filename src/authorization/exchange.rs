@@ -13,7 +13,7 @@ use super::client::{Authenticated, GrantType};
 use super::consent;
 use super::dpop::{self, ProofError, VerifiedProof};
 use super::grant::Grant;
-use super::request::{Detail, DetailError, Pricing};
+use super::request::{Detail, DetailError, Pricing, can_be_made};
 use super::scope::Scopes;
 use crate::account::{self, Account, AssertionUse, Barred, Decision, Facts, OpenError, Opening, PastUse};
 use crate::attestation::{Assertion, Attestation, AttestationError, IdJag};
@@ -303,7 +303,20 @@ pub async fn exchange(
     request: ExchangeRequest,
     now: Timestamp,
 ) -> Result<Exchanged, ExchangeError> {
-    let mut asserted = verified(parts, &request, now).await?;
+    let asserted = verify_assertion(parts, &request, now).await?;
+    exchange_verified(parts, asserted, request, now).await
+}
+
+/// The second half of [`exchange`]: what is decided about the person, and done.
+///
+/// # Errors
+/// See [`ExchangeError`].
+pub async fn exchange_verified(
+    parts: ExchangeParts<'_>,
+    mut asserted: Asserted,
+    request: ExchangeRequest,
+    now: Timestamp,
+) -> Result<Exchanged, ExchangeError> {
     let (attestation, orchestrator) = (asserted.attestation.clone(), asserted.orchestrator.clone());
     let (wanted, mut counted) = (asserted.scopes.clone(), false);
     for _ in 0..ATTEMPTS {
@@ -358,7 +371,8 @@ fn granted_scopes(requested: Option<&str>) -> Result<Scopes, ExchangeError> {
 }
 
 /// What an assertion that is believed, and its presenter, lead to.
-struct Asserted {
+#[derive(Debug)]
+pub struct Asserted {
     attestation: Attestation,
     orchestrator: Orchestrator,
     /// To which client.
@@ -369,7 +383,11 @@ struct Asserted {
     details: Option<Value>,
 }
 
-async fn verified(
+/// The first half of [`exchange`]: whether the assertion is to be believed, and is this client's. Nothing was written.
+///
+/// # Errors
+/// See [`ExchangeError`].
+pub async fn verify_assertion(
     parts: ExchangeParts<'_>,
     request: &ExchangeRequest,
     now: Timestamp,
@@ -391,7 +409,7 @@ async fn verified(
         Assertion::IdJag(jag) => {
             let jag = jag.verify(&orchestrator, parts.keys, parts.issuer, now).await?;
             let scopes = judge_jag(&jag, request, &requested, parts.audience)?;
-            let details = jag.details.map(|stated| limits(stated, parts)).transpose()?;
+            let details = jag.details.map(|stated| limits(stated, &scopes, parts)).transpose()?;
             Ok(Asserted { attestation: jag.attestation, orchestrator, client: jag.client_id, scopes, details })
         }
     }
@@ -426,8 +444,9 @@ fn judge_jag(
 }
 
 /// The limits that an assertion states, as they will be kept: read as those that a human allows, and priced like them.
-fn limits(stated: Value, parts: ExchangeParts<'_>) -> Result<Value, DetailError> {
+fn limits(stated: Value, scopes: &Scopes, parts: ExchangeParts<'_>) -> Result<Value, DetailError> {
     let mut details = Detail::of(stated, parts.audience)?;
+    can_be_made(&details, scopes)?;
     parts.prices.price(&mut details)?;
     Ok(json!(details))
 }

@@ -69,7 +69,10 @@ pub use dpop::{
     verify_proof,
 };
 pub use ending::end_everything_of;
-pub use exchange::{ExchangeError, ExchangeParts, ExchangeRequest, Exchanged, OAuthError, exchange};
+pub use exchange::{
+    Asserted, ExchangeError, ExchangeParts, ExchangeRequest, Exchanged, OAuthError, exchange, exchange_verified,
+    verify_assertion,
+};
 pub use grant::{Access, AccessError, Grant, access, revoke};
 pub use introspection::{Revoked, Revoker, TokenParts, introspect, revoke_token};
 pub use memory::{

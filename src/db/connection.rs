@@ -213,7 +213,8 @@ impl Readers {
             && let Ok(_free) = self.free.try_acquire()
             && let Some(mut conn) = self.pool.try_get()
         {
-            return catch_unwind(AssertUnwindSafe(|| work(&mut conn)))
+            // With its connection: one in which work panicked is not used again.
+            return catch_unwind(AssertUnwindSafe(move || work(&mut conn)))
                 .unwrap_or_else(|_panicked| Err(DbError::Panicked.into()));
         }
         self.run(work).await

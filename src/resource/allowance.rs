@@ -180,8 +180,12 @@ pub(super) fn take(
         }
         (None, None) => return Err(diesel::result::Error::NotFound.into()),
     };
-    if allowance.ends_at.is_some_and(|end| end <= now) {
+    let ends_at = within.stated.as_ref().map_or(allowance.ends_at, |stated| stated.ends_at);
+    if ends_at.is_some_and(|end| end <= now) {
         return Err(AllowanceError::Ended);
+    }
+    if allowance.ends_at.is_some_and(|written| ends_at.is_none_or(|end| written < end)) {
+        allowance_store::prolong(conn, (account, id), ends_at)?;
     }
     let named = |offers: &Vec<(String, String)>| {
         offers.iter().any(|(service, known)| service == plan.service.as_str() && known == plan.plan.as_str())

@@ -81,6 +81,15 @@ pub(super) fn find(conn: &mut DbConnection, account: &AccountId, id: &str) -> Re
     }))
 }
 
+/// The same is allowed for longer now.
+pub(super) fn prolong(
+    conn: &mut DbConnection,
+    (account, id): (&AccountId, &str),
+    ends_at: Option<Timestamp>,
+) -> QueryResult<()> {
+    diesel::update(allowances::table.find((account, id))).set(allowances::ends_at.eq(ends_at)).execute(conn).map(drop)
+}
+
 /// Counts one more of a line, if the plan has one more and it costs no more than the human saw: check and change in one
 /// statement.
 pub(super) fn count_line(

@@ -1,6 +1,7 @@
 //! Limits that an ID-JAG states (`authorization_details`, RFC 9396): they are read, priced, told and kept like those that a
 //! human allows, whoever presents the assertion and however often.
 
+use chrono::TimeDelta;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
@@ -61,6 +62,12 @@ on_both! {
         assert_eq!(bought.iter().filter(|answer| answer.status() == 201).count(), 2);
         let later = token(&ada, &mine, &at_most(2)).await;
         buys(&ada, &later, FREE).await.problem(403, "not_allowed");
+        // Nor is another order or spelling, or another end.
+        let said_otherwise = json!([
+            {"type": "provision", "offers": ["sandbox/free", "postgres/small", "sandbox/free"], "max_count": 2, "locations": [format!("{}/v1", app.base)]},
+            {"type": "spend", "currency": "USD", "max_per_month": "10", "expires_at": "2199-01-01T00:00:00Z"},
+        ]);
+        buys(&ada, &token(&ada, &mine, &said_otherwise).await, FREE).await.problem(403, "not_allowed");
         // Whoever has other limits, or is another program, counts for itself.
         buys(&ada, &token(&ada, &mine, &at_most(3)).await, FREE).await.expect_status(201);
         buys(&ada, &token(&ada, &other, &at_most(2)).await, FREE).await.expect_status(201);
@@ -80,6 +87,29 @@ on_both! {
         let over = buys(&ada, &given, DB).await.problem(403, "outside_plan");
         assert_eq!(over["reason"], "used_up", "{over}");
         buys(&ada, &given, ("weather", "metered")).await.problem(403, "outside_plan");
+        // Another price makes no other plan of it.
+        app.publishes("services/postgres.toml", "amount = \"9.00 USD\"", "amount = \"8.00 USD\"").await;
+        let cheaper = token(&ada, &client, &plan).await;
+        assert_eq!(cheaper["authorization_details"][0]["worst_case"]["max_per_month"], "8.00", "{cheaper}");
+        let over = buys(&ada, &cheaper, DB).await.problem(403, "outside_plan");
+        assert_eq!(over["reason"], "used_up", "{over}");
+        app.stop().await;
+    }
+
+    async fn limits_end_when_their_assertion_says_and_a_newer_one_prolongs_them(db: TestDb) {
+        let app = TestApp::start(&db).await;
+        let ada = app.agent_of(&user("ends")).await;
+        let client = client(&app).await;
+        let until = |minutes: i64| {
+            let end = app.now().plus(TimeDelta::minutes(minutes)).to_rfc3339();
+            json!([{"type": "spend", "currency": "USD", "max_per_month": "30.00", "expires_at": end}])
+        };
+        let first = token(&ada, &client, &until(5)).await;
+        buys(&ada, &first, FREE).await.expect_status(201);
+        app.pass(TimeDelta::minutes(5));
+        buys(&ada, &first, FREE).await.problem(403, "not_allowed");
+        let second = token(&ada, &client, &until(5)).await;
+        buys(&ada, &second, DB).await.expect_status(201);
         app.stop().await;
     }
 

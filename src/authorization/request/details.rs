@@ -2,6 +2,8 @@
 //! be made: within limits (`provision`), or exactly (`plan`, priced by us). Each type at most once; what nobody knows is
 //! refused, because the human would not see it.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -102,6 +104,9 @@ impl Detail {
     /// # Errors
     /// As [`Self::read`].
     pub(in crate::authorization) fn of(value: Value, resource: &str) -> Result<Vec<Self>, DetailError> {
+        if value.to_string().len() > MAX_LENGTH {
+            return Err(DetailError("longer than 8 KiB".to_owned()));
+        }
         let details: Vec<Self> = serde_json::from_value(value).map_err(|error| DetailError(error.to_string()))?;
         limits_of(&details)?;
         details.iter().try_for_each(|detail| detail.check(resource))?;
@@ -144,6 +149,29 @@ pub(in crate::authorization) fn details_digest(details: &[Detail]) -> String {
     }
     // Details are always JSON.
     canonical_json(&plain).map_or_else(|_| String::new(), |bytes| sha256_base64url(&bytes))
+}
+
+/// Names what the details allow, in whatever order and spelling they stand, for as long as they are stated, and whatever a plan
+/// costs now: who states the same again states nothing new.
+///
+/// # Errors
+/// When they are none.
+pub(in crate::authorization) fn limits_name(details: &[Detail]) -> Result<String, DetailError> {
+    let mut plain = details.to_vec();
+    for detail in &mut plain {
+        let Detail::Plan { resources, worst_case, .. } = detail else { continue };
+        *worst_case = None;
+        for line in resources {
+            (line.max_per_month_each, line.currency) = (None, None);
+        }
+    }
+    let Limits { per_month, single, offers, max_count, plan, ends_at: _ } = limits_of(&plain)?;
+    let per_month = per_month.map(|money| (money.amount.minor(), money.currency));
+    let offers: Option<BTreeSet<(String, String)>> = offers.map(BTreeSet::from_iter);
+    let lines: BTreeSet<_> = plan.iter().map(|line| (&line.service, &line.plan, line.count)).collect();
+    let all = (per_month, single.map(Amount::minor), offers, max_count, lines);
+    let text = serde_json::to_string(&all).map_err(|error| DetailError(error.to_string()))?;
+    Ok(sha256_base64url(text.as_bytes()))
 }
 
 pub(super) fn amount(text: &str, currency: Currency) -> Result<Amount, DetailError> {

@@ -18,8 +18,9 @@ use super::scope::Scopes;
 
 pub use ask::{Answer, AnswerError, Asked, PUSHED_LIFETIME, REQUEST_URI, asked, keep, show};
 pub(super) use ask::{allow_request, deny_request, still_stands};
-pub(super) use details::details_digest;
 pub use details::{Detail, DetailError, Limits, limits_of};
+pub(super) use details::{details_digest, limits_name};
+pub(super) use plan::can_be_made;
 pub use plan::{MostEach, PlanLine, Pricing, WorstCase, price_plans};
 pub use read::{Params, Refusal, Target, TargetError, read_request};
 pub(super) use store::{bind_request, decide_request, delete_ended_before, is_denied, is_open_for};

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::details::{Detail, DetailError, amount};
 use super::{AuthorizationRequest, Refusal};
-use crate::authorization::scope::Scope;
+use crate::authorization::scope::{Scope, Scopes};
 use crate::money::{Amount, Currency, Money};
 
 /// The most of one kind in one plan.
@@ -120,13 +120,19 @@ impl AuthorizationRequest {
     /// As [`Pricing::price`]; or when nothing of the plan could be bought.
     pub fn priced(mut self, prices: &impl Pricing) -> Result<Self, Refusal> {
         let refused = |error: DetailError| Refusal::new("invalid_authorization_details", format!("{error}."));
-        let planned = self.details.iter().any(|detail| matches!(detail, Detail::Plan { .. }));
-        if planned && !self.scopes.contains(Scope::ResourcesWrite) {
-            return Err(refused(DetailError("`plan`: it needs the scope `resources:write`".to_owned())));
-        }
+        can_be_made(&self.details, &self.scopes).map_err(refused)?;
         prices.price(&mut self.details).map_err(refused)?;
         Ok(self)
     }
+}
+
+/// Whether whoever has these scopes can make what is planned.
+pub(in crate::authorization) fn can_be_made(details: &[Detail], scopes: &Scopes) -> Result<(), DetailError> {
+    let planned = details.iter().any(|detail| matches!(detail, Detail::Plan { .. }));
+    if planned && !scopes.contains(Scope::ResourcesWrite) {
+        return Err(DetailError("`plan`: it needs the scope `resources:write`".to_owned()));
+    }
+    Ok(())
 }
 
 /// Prices every plan: `most` says what one of a service's plan costs at the most in a month, by the revision of the catalog

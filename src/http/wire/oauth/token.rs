@@ -17,12 +17,11 @@ use crate::authorization::{
 };
 use crate::clock::Timestamp;
 use crate::http::caller::{BoundTo, Form};
-use crate::http::even::Even;
 use crate::http::limit::{Limit, Limited, Limits};
 use crate::http::problem::Problem;
 use crate::http::wire::provisioning::envelope::{Refusal, Typed};
 use crate::http::wire::provisioning::tokens::{self, WireTokenResponse};
-use crate::http::wire::v1::accounts::{about_somebody_new, exchange_parts, token_type};
+use crate::http::wire::v1::accounts::{exchanged, token_type};
 use crate::http::wire::well_known::DEVICE_CODE;
 use crate::secret::{Secret, sha256_base64url};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -285,7 +284,6 @@ async fn assertion(
     bound_to: BoundTo,
     now: Timestamp,
 ) -> Result<HttpResponse, TokenRefusal> {
-    let even = Even::begin();
     let assertion = request.assertion.take().ok_or_else(|| bad("invalid_request", "`assertion` is missing."))?;
     let client = match presented(app, http, request.client_fields(), now).await? {
         PresentedClient::Unnamed | PresentedClient::Proven(_) => None,
@@ -303,11 +301,7 @@ async fn assertion(
         request_hash: sha256_base64url(&request_hash),
         proof: bound_to.0,
     };
-    let given = authorization::exchange(exchange_parts(app), exchange, now).await;
-    if about_somebody_new(&given) {
-        even.leave().await;
-    }
-    let given = given.map_err(|error| not_exchanged(app, error))?;
+    let given = exchanged(app, exchange, now).await.map_err(|error| not_exchanged(app, error))?;
     let answer = TokenResponse {
         access_token: given.access_token.expose_secret().to_owned(),
         token_type: token_type(given.bound),

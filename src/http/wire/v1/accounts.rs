@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 
 use crate::app::App;
 use crate::authorization::{self, ExchangeError, ExchangeParts, ExchangeRequest, Exchanged};
+use crate::clock::Timestamp;
 use crate::http::caller::{Body, BoundTo, Challenge, Scheme};
 use crate::http::even::Even;
 use crate::http::limit::{Limit, Limits};
@@ -84,12 +85,20 @@ pub(crate) fn exchange_parts(app: &App) -> ExchangeParts<'_> {
     }
 }
 
-/// Whether the answer was found in a way that depends on who has an account with the same address.
-pub(crate) fn about_somebody_new(given: &Result<Exchanged, ExchangeError>) -> bool {
-    match given {
+/// Exchanges an assertion. What was found in a way that depends on who has an account with the same address leaves at an
+/// even time after the assertion was verified: fetching keys takes as long as the orchestrator likes.
+pub(crate) async fn exchanged(app: &App, request: ExchangeRequest, now: Timestamp) -> Result<Exchanged, ExchangeError> {
+    let asserted = authorization::verify_assertion(exchange_parts(app), &request, now).await?;
+    let even = Even::begin();
+    let given = authorization::exchange_verified(exchange_parts(app), asserted, request, now).await;
+    let somebody_new = match &given {
         Ok(given) => given.opened,
         Err(error) => matches!(error, ExchangeError::NeedsConsent | ExchangeError::MayNotOpen),
+    };
+    if somebody_new {
+        even.leave().await;
     }
+    given
 }
 
 fn refused(app: &App, error: ExchangeError) -> Problem {
@@ -120,7 +129,7 @@ pub(crate) async fn open_account(
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let allowance = limits.take(&[(Limit::AddressAccounts, &limits.address(&request))])?;
-    let (now, even) = (app.clock.now(), Even::begin());
+    let now = app.clock.now();
     let exchange = ExchangeRequest {
         assertion: body.value.id_token,
         client: None,
@@ -129,11 +138,7 @@ pub(crate) async fn open_account(
         request_hash: sha256_base64url(&[b"/v1/accounts\n", bound_to.as_bytes(), b"\n", &body.bytes].concat()),
         proof: bound_to.0,
     };
-    let given = authorization::exchange(exchange_parts(&app), exchange, now).await;
-    if about_somebody_new(&given) {
-        even.leave().await;
-    }
-    let given = given.map_err(|error| refused(&app, error))?;
+    let given = exchanged(&app, exchange, now).await.map_err(|error| refused(&app, error))?;
     let (account, orchestrator) = (given.account.id.clone(), given.orchestrator.id.clone());
     let budget = app.db.read(move |conn| budget::view(conn, &account, &orchestrator, now)).await?;
     let answer = OpenAccountResponse {

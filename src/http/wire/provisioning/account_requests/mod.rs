@@ -102,14 +102,14 @@ pub(crate) async fn request_account(
     request: HttpRequest,
     payload: Payload,
 ) -> Result<HttpResponse, Refusal<Typed>> {
-    let (now, even) = (app.clock.now(), Even::begin());
+    let now = app.clock.now();
     check_version(&request)?;
     let bytes = read_body::<Typed>(payload).await?;
     let value = RequestBody::parse(content_type(&request), &bytes)?;
     let id = RequestBody::echo(&value);
     let answered = async {
         let body = RequestBody::read(value, now)?;
-        answer(&app, &limits, &request, (&body, &bytes), even, now).await
+        answer(&app, &limits, &request, (&body, &bytes), now).await
     };
     let (asker, allowance, mut answer) = answered.await.map_err(|refusal| refusal.about(id.as_str()))?;
     if let (true, false, Some(members)) = (asker.profile.echo.request_id, id.is_empty(), answer.as_object_mut()) {
@@ -126,7 +126,6 @@ async fn answer(
     limits: &Limits,
     request: &HttpRequest,
     (body, bytes): (&RequestBody, &[u8]),
-    even: Even,
     now: Timestamp,
 ) -> Result<(WireSettings, Allowance, Value), Refusal<Typed>> {
     let asker = asker(app, limits, request, (body, bytes), now).await?;
@@ -162,6 +161,8 @@ async fn answer(
         person_sealer: &app.person_sealer,
         accounts_per_hour: app.limits.orchestrator_accounts_per_hour,
     };
+    // From here on: what comes before, whoever asks could draw out, and so choose where the step ends.
+    let even = Even::begin();
     let answered = authorization::request_account(parts, &wanted, now).await;
     even.leave().await;
     let answered = answered.map_err(refused)?;
