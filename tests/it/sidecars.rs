@@ -317,7 +317,8 @@ on_both! {
             false
         };
         let (bought, merged) = join(buying, merging).await;
-        assert!(merged, "it never was at rest");
+        let told = || bought.iter().map(|answer| format!("{} {}", answer.status(), answer.text())).collect::<Vec<_>>();
+        assert!(merged, "it never was at rest: {:#?}", told());
         let made = bought.iter().filter(|answer| answer.status() == 201).map(|answer| answer.json());
         let ids: BTreeSet<String> = made.map(|body| body["resource"]["id"].as_str().unwrap().to_owned()).collect();
         for refused in bought.iter().filter(|answer| answer.status() != 201) {
