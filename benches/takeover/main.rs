@@ -62,7 +62,7 @@ async fn drill(name: &str, whose: WhoseDistrust, count: usize, url: &str) {
     let since = now.minus(chrono::TimeDelta::hours(1));
     let issuer = "https://orchestrator.example".parse().unwrap();
     let new = NewOrchestrator::new("Compromised".parse().unwrap(), issuer, "us");
-    let known = db.write("house", move |conn| orchestrator::add(conn, new, now)).await.unwrap();
+    let known = db.write("house", move |conn| orchestrator::add(conn, &new, now)).await.unwrap();
     let mut tokens = Vec::with_capacity(count);
     while tokens.len() < count {
         let (first, size, id) = (tokens.len(), PAGE.min(count - tokens.len()), known.id.clone());

@@ -334,12 +334,12 @@ pub async fn exchange_verified(
         let statement = request.client.as_ref().and_then(|client| client.proof.clone());
         let settled = parts.db.write(&lane, move |conn| {
             account::open(conn, &opening, now)?;
-            statement.map_or(Ok(()), |statement| statement.use_up(conn)).map_err(SettleError::Statement)?;
-            proof.map_or(Ok(()), |proof| dpop::use_proof(conn, &proof))?;
-            let Some(grant) = grant else { return Ok::<_, SettleError>(None) };
+            statement.as_ref().map_or(Ok(()), |statement| statement.use_up(conn)).map_err(SettleError::Statement)?;
+            proof.as_ref().map_or(Ok(()), |proof| dpop::use_proof(conn, proof))?;
+            let Some(grant) = &grant else { return Ok::<_, SettleError>(None) };
             // On its word alone: what the owner took from the orchestrator, it gets under no other name either.
-            agent::admit_orchestrator(conn, &grant)?;
-            agent::enter(conn, &grant, now)?;
+            agent::admit_orchestrator(conn, grant)?;
+            agent::enter(conn, grant, now)?;
             Ok(account::by_id(conn, &grant.account_id)?)
         });
         match settled.await {
@@ -554,8 +554,8 @@ async fn answer_again(
         if request.proof.is_some() || statement.is_some() {
             let (lane, proof) = (attestation.orchestrator_id.as_str().to_owned(), request.proof.clone());
             let used = parts.db.write(&lane, move |conn| {
-                statement.map_or(Ok(()), |statement| statement.use_up(conn)).map_err(SettleError::Statement)?;
-                Ok::<_, SettleError>(proof.map_or(Ok(()), |proof| dpop::use_proof(conn, &proof))?)
+                statement.as_ref().map_or(Ok(()), |statement| statement.use_up(conn)).map_err(SettleError::Statement)?;
+                Ok::<_, SettleError>(proof.as_ref().map_or(Ok(()), |proof| dpop::use_proof(conn, proof))?)
             });
             used.await?;
         }

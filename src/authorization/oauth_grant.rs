@@ -357,7 +357,7 @@ pub(super) async fn give(
             return Ok(Err(()));
         }
         spending.spend(conn, now)?;
-        refresh.map_or(Ok(()), |row| wire_store::insert_refresh(conn, &row))?;
+        refresh.as_ref().map_or(Ok(()), |row| wire_store::insert_refresh(conn, row))?;
         Ok::<_, GrantError>(Ok(()))
     });
     match written.await? {
@@ -400,7 +400,7 @@ struct Spending {
 impl Spending {
     /// Writes the token down. The consent's row is locked by it: whoever takes the consent back at this moment comes
     /// before, and then there is no token, or after, and then the token ends.
-    fn spend(self, conn: &mut DbConnection, now: Timestamp) -> Result<(), GrantError> {
+    fn spend(&self, conn: &mut DbConnection, now: Timestamp) -> Result<(), GrantError> {
         // The agent before the consent, as everywhere.
         agent::admit(conn, &self.grant, now)?;
         if !consent_store::use_it(conn, &self.consent, now)? {
@@ -574,9 +574,16 @@ pub async fn client_credentials(parts: GrantParts<'_>, asking: Asking, now: Time
         }
         use_up(conn, asking.client.proof.as_ref(), asking.proof.as_ref())?;
         let (issued_at, expires_at) = (now, now.plus(ACCESS_TOKEN_LIFETIME));
-        let (client, orchestrator_id) = (asking.client.client.id, account.opened_by);
-        let mut grant =
-            Grant { id, account_id, orchestrator_id, client, scopes, issued_at, expires_at, consent_id: None };
+        let mut grant = Grant {
+            id: id.clone(),
+            account_id: account.id,
+            orchestrator_id: account.opened_by,
+            client: asking.client.client.id.clone(),
+            scopes: scopes.clone(),
+            issued_at,
+            expires_at,
+            consent_id: None,
+        };
         agent::admit_narrowed(conn, &mut grant, now)?;
         if grant.scopes.is_empty() {
             return Err(GrantError::Scope);

@@ -111,14 +111,17 @@ pub(super) fn replace_refresh(conn: &mut DbConnection, hash: &SecretHash, now: T
     hot_store::replace_refresh(conn, hash, now)
 }
 
-/// Revokes every token of a family; the grants of those that were still in force.
+/// Revokes every token of a family of the provisioning wire; the grants of those that were still in force. Tokens that come
+/// of a consent are found by that.
 pub(super) fn revoke_family(conn: &mut DbConnection, family: &str, now: Timestamp) -> QueryResult<Vec<GrantId>> {
     let of_family = refresh_tokens::table
         .filter(refresh_tokens::family.eq(family.to_owned()))
+        .filter(refresh_tokens::consent_id.is_null())
         .filter(refresh_tokens::revoked_at.is_null());
     diesel::update(of_family).set(refresh_tokens::revoked_at.eq(Some(now))).execute(conn)?;
     refresh_tokens::table
         .filter(refresh_tokens::family.eq(family.to_owned()))
+        .filter(refresh_tokens::consent_id.is_null())
         .filter(refresh_tokens::replaced_at.is_null())
         .limit(MAX_LIVING)
         .select(refresh_tokens::grant_id)

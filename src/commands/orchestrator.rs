@@ -109,7 +109,7 @@ pub(crate) async fn run(command: OrchestratorCommand, config: &Config, json: boo
         OrchestratorCommand::Add(args) => {
             let new = read(&args)?;
             reachable(&new, config)?;
-            let added = db.write(HOUSE, move |conn| orchestrator::add(conn, new, now)).await;
+            let added = db.write(HOUSE, move |conn| orchestrator::add(conn, &new, now)).await;
             let added = added.map_err(|error| match error {
                 error @ (AddError::NameTaken(_) | AddError::IssuerTaken(_)) => {
                     Failure::conflict(format!("{error}: see `portreeve orchestrator list`"))

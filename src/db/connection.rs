@@ -3,10 +3,12 @@
 use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use diesel::connection::{AnsiTransactionManager, SimpleConnection, TransactionManager as _};
+use diesel::connection::{AnsiTransactionManager, InstrumentationEvent, SimpleConnection, TransactionManager as _};
 use diesel::r2d2::{ConnectionManager, CustomizeConnection, Pool};
+use diesel::result::Error;
 use diesel::{Connection, PgConnection, SqliteConnection};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Semaphore;
@@ -105,11 +107,36 @@ pub(super) fn connect(url: &SecretString) -> Result<DbConnection, DbError> {
     Ok(conn)
 }
 
+/// Whether PostgreSQL ended a statement because its transaction and another one waited for each other (SQLSTATE 40P01).
+#[derive(Debug, Clone, Default)]
+pub(super) struct Deadlock(Arc<AtomicBool>);
+
+impl Deadlock {
+    /// Whether it did since this was asked the last time.
+    pub(super) fn happened(&self) -> bool {
+        self.0.swap(false, Ordering::Relaxed)
+    }
+
+    /// Listens to a connection: what a use-case makes of the error does not matter then.
+    fn listen(&self, conn: &mut PgConnection) {
+        let seen = Self(Arc::clone(&self.0));
+        conn.set_instrumentation(move |event: InstrumentationEvent<'_>| {
+            // diesel does not tell the SQLSTATE.
+            if let InstrumentationEvent::FinishQuery { error: Some(Error::DatabaseError(_, said)), .. } = event
+                && said.message().contains("deadlock detected")
+            {
+                seen.0.store(true, Ordering::Relaxed);
+            }
+        });
+    }
+}
+
 /// A connection for a write lane. Everything a lane does is short and goes by key: so one plan per statement, never
 /// compiled, and never a scan only because the table was empty when the plan was made.
-pub(super) fn connect_lane(url: &SecretString) -> Result<DbConnection, DbError> {
+pub(super) fn connect_lane(url: &SecretString, deadlock: &Deadlock) -> Result<DbConnection, DbError> {
     let mut conn = connect(url)?;
     if let DbConnection::Postgres(conn) = &mut conn {
+        deadlock.listen(conn);
         conn.batch_execute("SET plan_cache_mode = force_generic_plan; SET jit = off; SET enable_seqscan = off;")?;
     }
     Ok(conn)

@@ -4,6 +4,10 @@
 //! then answers. Order: pieces that wait together have none, except that closures of one key keep theirs among
 //! themselves, and items of one verb keep theirs. Closures run before set items (which lock the hottest rows, for
 //! the shortest time), sorted by key, so that two processes lock in the same order.
+//!
+//! Work that locks what belongs to two keys cannot keep that order, and what a lane locked for one piece it keeps until it
+//! commits the next ones: so PostgreSQL may find two lanes that wait for each other. The piece that it ends is run again,
+//! alone, after the others were committed.
 
 use std::any::{Any, TypeId};
 use std::collections::hash_map::DefaultHasher;
@@ -115,7 +119,7 @@ impl Lanes {
     pub(super) async fn write<T, E>(
         &self,
         key: &str,
-        work: impl FnOnce(&mut DbConnection) -> Result<T, E> + Send + 'static,
+        work: impl Fn(&mut DbConnection) -> Result<T, E> + Send + 'static,
     ) -> Result<T, E>
     where
         T: Send + 'static,

@@ -59,14 +59,6 @@ impl DbError {
         use diesel::result::{DatabaseErrorKind, Error};
         matches!(self, Self::Query(Error::DatabaseError(DatabaseErrorKind::UniqueViolation, _)))
     }
-
-    /// Whether PostgreSQL ended this work because it and another piece of work waited for each other (SQLSTATE 40P01):
-    /// nothing was done, and it may be run again.
-    #[must_use]
-    pub fn is_deadlock(&self) -> bool {
-        let Self::Query(diesel::result::Error::DatabaseError(_, said)) = self else { return false };
-        said.message().contains("deadlock detected")
-    }
 }
 
 /// The handle to the database. Cheap to clone.
@@ -178,16 +170,17 @@ impl Db {
     /// Answers after the commit. `Err` undoes the work alone, whatever else the lane committed with it.
     ///
     /// Nothing slow belongs in `work`: no network, no password hashing, no signing; and no `BEGIN` or `COMMIT` of its own
-    /// (`conn.transaction` is fine: it makes a savepoint). It runs once: a deadlock or serialization failure is answered
-    /// as [`DbError::Query`], with the work undone. Pieces that wait together are run in no promised order, except that
-    /// those of one key keep theirs. A future that is dropped after it was first polled does not take its work back.
+    /// (`conn.transaction` is fine: it makes a savepoint). Work that PostgreSQL ends because it and another transaction wait
+    /// for each other is undone and run again, after what waited with it. Pieces that wait together are run in no promised
+    /// order, except that those of one key keep theirs. A future that is dropped after it was first polled does not take
+    /// its work back.
     ///
     /// # Errors
     /// Whatever `work` answers; [`DbError::Busy`] when the queue is full; [`DbError::Unknown`] when the commit failed.
     pub async fn write<T, E>(
         &self,
         key: &str,
-        work: impl FnOnce(&mut DbConnection) -> Result<T, E> + Send + 'static,
+        work: impl Fn(&mut DbConnection) -> Result<T, E> + Send + 'static,
     ) -> Result<T, E>
     where
         T: Send + 'static,

@@ -22,7 +22,7 @@ pub(super) enum Ran {
 
 /// One part of a batch, run in its own savepoint.
 pub(super) trait Piece: Send {
-    /// Does the work and keeps its result. Never panics.
+    /// Does the work and keeps its result. Never panics. May be called again after what it did was undone.
     fn run(&mut self, conn: &mut DbConnection) -> Ran;
     /// Replaces the kept result: the work was undone after all.
     fn fail(&mut self, error: DbError);
@@ -32,29 +32,28 @@ pub(super) trait Piece: Send {
     fn answer(self: Box<Self>, batch: Option<&Failure>);
 }
 
-/// A piece of work given as a closure. It can run only once.
+/// A piece of work given as a closure.
 pub(super) struct Closure<F, T, E> {
-    work: Option<F>,
+    work: F,
     result: Option<Result<T, E>>,
     answer: Sender<Result<T, E>>,
 }
 
 impl<F, T, E> Closure<F, T, E> {
     pub(super) fn new(work: F, answer: Sender<Result<T, E>>) -> Self {
-        Self { work: Some(work), result: None, answer }
+        Self { work, result: None, answer }
     }
 }
 
 impl<F, T, E> Piece for Closure<F, T, E>
 where
-    F: FnOnce(&mut DbConnection) -> Result<T, E> + Send + 'static,
+    F: Fn(&mut DbConnection) -> Result<T, E> + Send + 'static,
     T: Send + 'static,
     E: From<DbError> + Send + 'static,
 {
     fn run(&mut self, conn: &mut DbConnection) -> Ran {
-        let Some(work) = self.work.take() else { return Ran::Undo };
         let result =
-            catch_unwind(AssertUnwindSafe(|| work(conn))).unwrap_or_else(|_panic| Err(DbError::Panicked.into()));
+            catch_unwind(AssertUnwindSafe(|| (self.work)(conn))).unwrap_or_else(|_panic| Err(DbError::Panicked.into()));
         let ran = if result.is_ok() { Ran::Keep } else { Ran::Undo };
         self.result = Some(result);
         ran
@@ -69,13 +68,16 @@ where
     }
 
     fn answer(self: Box<Self>, batch: Option<&Failure>) {
-        let result = match (batch, self.result) {
+        let Self { work, result, answer } = *self;
+        // Whoever is answered finds that what the work held was given back.
+        drop(catch_unwind(AssertUnwindSafe(|| drop(work))));
+        let result = match (batch, result) {
             (None, Some(result)) => result,
             (Some(failure), _) => Err(failure.error().into()),
             (None, None) => Err(DbError::Panicked.into()),
         };
         // Whoever asked may have stopped waiting.
-        drop(self.answer.send(result));
+        drop(answer.send(result));
     }
 }
 

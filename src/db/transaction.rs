@@ -17,6 +17,7 @@ use diesel::{QueryResult, RunQueryDsl as _};
 use secrecy::SecretString;
 
 use super::piece::{Piece, Ran};
+use super::connection::Deadlock;
 use super::{DbConnection, DbError, connection, prepared};
 
 /// Waits before each attempt to get a transaction started.
@@ -60,27 +61,51 @@ fn copy(error: &Error) -> Error {
     }
 }
 
+/// How often work is run again that PostgreSQL ends in a deadlock.
+const AGAIN: u32 = 4;
+
 /// A lane's connection, replaced when it breaks.
 pub(super) struct Link {
     url: SecretString,
     conn: Option<DbConnection>,
+    deadlock: Deadlock,
 }
 
 impl Link {
     pub(super) fn open(url: SecretString) -> Result<Self, DbError> {
-        let conn = connection::connect_lane(&url)?;
-        Ok(Self { url, conn: Some(conn) })
+        let deadlock = Deadlock::default();
+        let conn = connection::connect_lane(&url, &deadlock)?;
+        Ok(Self { url, conn: Some(conn), deadlock })
     }
 
-    /// Runs the batch and answers every piece of it, after the commit.
+    /// Runs the batch and answers every piece of it, after the commit. What was ended in a deadlock runs again, alone: so it
+    /// locks in its own order, and holds nothing that others before it locked.
     pub(super) fn run(&mut self, pieces: Vec<Box<dyn Piece>>) {
-        let (pieces, failure) = match self.begin() {
-            Ok(conn) => {
-                let mut batch = Batch { conn, done: Vec::with_capacity(pieces.len()), kept: 0 };
-                let failure = batch.run(pieces.into()).err();
-                (batch.done, failure)
+        for ended in self.attempt(pieces, true) {
+            let mut alone = vec![ended];
+            for left in (0..AGAIN).rev() {
+                alone = self.attempt(alone, left > 0);
             }
-            Err(failure) => (pieces, Some(failure)),
+        }
+    }
+
+    /// Runs the batch once. Answers every piece but those that were ended in a deadlock, which it gives back, if they may run
+    /// `again`.
+    fn attempt(&mut self, pieces: Vec<Box<dyn Piece>>, again: bool) -> Vec<Box<dyn Piece>> {
+        if pieces.is_empty() {
+            return pieces;
+        }
+        let deadlock = self.deadlock.clone();
+        let _of_another_batch = deadlock.happened();
+        let (pieces, ended, failure) = match self.begin() {
+            Ok(conn) => {
+                let deadlock = again.then_some(&deadlock);
+                let done = Vec::with_capacity(pieces.len());
+                let mut batch = Batch { conn, done, ended: Vec::new(), kept: 0, deadlock };
+                let failure = batch.run(pieces.into()).err();
+                (batch.done, batch.ended, failure)
+            }
+            Err(failure) => (pieces, Vec::new(), Some(failure)),
         };
         let doubtful = matches!(failure, Some(Failure::Lost(_) | Failure::Unknown(_)));
         if doubtful || self.conn.as_mut().is_some_and(R2D2Connection::is_broken) {
@@ -90,6 +115,7 @@ impl Link {
             // What a caller's own types do while they are dropped is not ours to trust.
             drop(catch_unwind(AssertUnwindSafe(|| piece.answer(failure.as_ref()))));
         }
+        ended
     }
 
     /// Opens the transaction and the first savepoint, on a new connection if the old one does not answer.
@@ -98,7 +124,7 @@ impl Link {
         for wait in BACK_OFF {
             if self.conn.is_none() {
                 std::thread::sleep(wait);
-                match connection::connect_lane(&self.url) {
+                match connection::connect_lane(&self.url, &self.deadlock) {
                     Ok(conn) => self.conn = Some(conn),
                     Err(error) => cause = Arc::new(error),
                 }
@@ -121,11 +147,15 @@ impl Link {
 struct Batch<'a> {
     conn: &'a mut DbConnection,
     done: Vec<Box<dyn Piece>>,
+    /// What was ended in a deadlock, and undone.
+    ended: Vec<Box<dyn Piece>>,
     kept: usize,
+    /// Where such ends are seen, if they are to be told apart.
+    deadlock: Option<&'a Deadlock>,
 }
 
 impl Batch<'_> {
-    /// After this, every piece is in `done`.
+    /// After this, every piece is in `done` or in `ended`.
     fn run(&mut self, pieces: VecDeque<Box<dyn Piece>>) -> Result<(), Failure> {
         let mut waiting = pieces;
         while let Some(piece) = waiting.pop_front() {
@@ -141,6 +171,10 @@ impl Batch<'_> {
     fn one(&mut self, mut piece: Box<dyn Piece>, waiting: &mut VecDeque<Box<dyn Piece>>) -> Result<(), Failure> {
         let ran = piece.run(self.conn);
         let level = level_out(self.conn);
+        if self.deadlock.is_some_and(Deadlock::happened) {
+            self.ended.push(piece);
+            return self.undo(waiting.is_empty());
+        }
         match ran {
             Ran::Keep if level => {
                 self.done.push(piece);

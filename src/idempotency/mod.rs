@@ -91,11 +91,11 @@ impl Done {
     }
 }
 
-/// Whether a database error says that somebody was faster: a row with this key was already there, or two waited for each
-/// other. The work was undone, and can be run again.
+/// Whether a database error says that somebody was faster: a row with this key was already there. The work was undone, and
+/// can be run again.
 #[must_use]
 pub fn lost_race(error: &DbError) -> bool {
-    error.is_unique_violation() || error.is_deadlock()
+    error.is_unique_violation()
 }
 
 #[cfg(test)]

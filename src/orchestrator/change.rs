@@ -81,7 +81,7 @@ pub enum AddError {
 ///
 /// # Errors
 /// See [`AddError`]. After one of them the transaction must be undone.
-pub fn add(conn: &mut DbConnection, new: NewOrchestrator, now: Timestamp) -> Result<Orchestrator, AddError> {
+pub fn add(conn: &mut DbConnection, new: &NewOrchestrator, now: Timestamp) -> Result<Orchestrator, AddError> {
     if new.client_id.is_empty() || new.client_id.len() > 255 || !new.client_id.bytes().all(|b| b.is_ascii_graphic()) {
         return Err(AddError::ClientId);
     }
@@ -90,14 +90,14 @@ pub fn add(conn: &mut DbConnection, new: NewOrchestrator, now: Timestamp) -> Res
     }
     let added = Orchestrator {
         id: OrchestratorId::new(now),
-        name: new.name,
-        issuer: new.issuer,
-        client_id: new.client_id,
-        algorithms: new.algorithms,
+        name: new.name.clone(),
+        issuer: new.issuer.clone(),
+        client_id: new.client_id.clone(),
+        algorithms: new.algorithms.clone(),
         existing_account: new.existing_account,
         may_open_accounts: new.may_open_accounts,
-        email_domains: new.email_domains,
-        settlement_url: new.settlement_url,
+        email_domains: new.email_domains.clone(),
+        settlement_url: new.settlement_url.clone(),
         currency: new.currency,
         monthly_ceiling: new.monthly_ceiling,
         provisional_ceiling: new.provisional_ceiling,

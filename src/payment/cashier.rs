@@ -292,7 +292,7 @@ impl Cashier {
                 return Ok(Cash::Unknown);
             }
             move_ledger(conn, &charge, to, now)?;
-            Ok(cash)
+            Ok(cash.clone())
         };
         self.db.write(account.as_str(), work).await
     }

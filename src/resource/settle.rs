@@ -99,7 +99,7 @@ pub async fn settle_hold(
             action: "hold.settled",
             account_id: Some(&resource.account_id),
             subject: resource.id.to_string(),
-            detail: fact,
+            detail: fact.clone(),
         };
         audit::append(conn, &fact, now)?;
         Ok(to)

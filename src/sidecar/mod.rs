@@ -99,7 +99,7 @@ impl DecideError {
     fn may_pass(&self) -> bool {
         match self {
             Self::Resource(RehomeError::Changed) => true,
-            Self::Db(error) => error.is_unique_violation() || error.is_deadlock(),
+            Self::Db(error) => error.is_unique_violation(),
             _ => false,
         }
     }

@@ -119,7 +119,7 @@ pub async fn step(db: &Db, seen: &Distrust, bounds: Bounds, now: Timestamp) -> R
             Phase::Things => hold_back(conn, &seen, bounds, now)?,
             Phase::Done => {}
         }
-        orchestrator::distrust_by_id(conn, &seen.id)?.ok_or(SweepError::Unknown(seen.id))
+        orchestrator::distrust_by_id(conn, &seen.id)?.ok_or_else(|| SweepError::Unknown(seen.id.clone()))
     })
     .await
 }

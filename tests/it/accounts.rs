@@ -72,7 +72,7 @@ impl Desk {
         let mut new = NewOrchestrator::new(issuer.url.parse().unwrap(), issuer.url.parse().unwrap(), "us");
         new.email_domains = vec!["example.com".parse().unwrap()];
         change(&mut new);
-        self.one.write("registry", move |conn| orchestrator::add(conn, new, start())).await.unwrap()
+        self.one.write("registry", move |conn| orchestrator::add(conn, &new, start())).await.unwrap()
     }
 
     fn parts(&self, second: bool) -> ExchangeParts<'_> {

@@ -45,7 +45,7 @@ on_both! {
         let good = agent.link().await;
 
         // As long as this write lasts, nothing else is written in the lane of log-ins.
-        let (began, running) = tokio::sync::oneshot::channel();
+        let (began, mut running) = tokio::sync::mpsc::unbounded_channel();
         let (release, released) = std::sync::mpsc::channel::<()>();
         let house = app.app().db.clone();
         let busy = tokio::spawn(async move {
@@ -56,7 +56,7 @@ on_both! {
             };
             house.write(HOUSE, work).await
         });
-        running.await.unwrap();
+        running.recv().await.unwrap();
         for link in [used.as_str(), &late, "/d/dl_nobody", "/d/x"] {
             let answer = tokio::time::timeout(Duration::from_secs(20), anyone.post_form(link, &[])).await;
             assert_eq!(answer.unwrap_or_else(|_| panic!("{link} waits for a write")).status(), 410);

@@ -80,7 +80,7 @@ on_both! {
         let (own, id) = (beside.ada.account.parse::<AccountId>().unwrap(), through.clone());
         let (later, write) = (app.now().plus(TimeDelta::hours(1)), Timestamp::from_seconds(7));
         let before = app.app().db.write(HOUSE, move |conn| {
-            let row = (precautions::account_id.eq(own), precautions::orchestrator_id.eq(id),
+            let row = (precautions::account_id.eq(&own), precautions::orchestrator_id.eq(&id),
                 precautions::remove_after.eq(Some(Timestamp::from_seconds(5))), precautions::write_after.eq(Some(write)));
             Ok::<_, DbError>(diesel::insert_into(precautions::table).values(row).execute(conn)?)
         });
@@ -93,7 +93,7 @@ on_both! {
         assert_eq!((moved.remove_after, moved.write_after), (Some(Timestamp::from_seconds(at)), Some(write)));
         let (own, id) = (beside.ada.account.parse::<AccountId>().unwrap(), through.clone());
         let stricter = app.app().db.write(HOUSE, move |conn| {
-            let row = precautions::table.find((own, id));
+            let row = precautions::table.find((&own, &id));
             Ok::<_, DbError>(diesel::update(row).set(precautions::remove_after.eq(Some(later))).execute(conn)?)
         });
         assert_eq!(stricter.await.unwrap(), 1);

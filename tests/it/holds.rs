@@ -357,7 +357,7 @@ async fn story(grouped: &Db, single: &Db, ceilings: &[[i64; 3]], batches: &[Vec<
         let mut one_by_one = Vec::new();
         for movement in &movements {
             let movement = movement.clone();
-            let alone = single.write("", move |conn| Ok::<_, DbError>(payment::apply(conn, &[movement])?));
+            let alone = single.write("", move |conn| Ok::<_, DbError>(payment::apply(conn, std::slice::from_ref(&movement))?));
             one_by_one.extend(alone.await.unwrap());
         }
         assert_eq!(in_a_batch, one_by_one);
@@ -453,7 +453,7 @@ on_both! {
         move_money(&db, purse.hold(&held, 10)).await.unwrap();
         let account = purse.account.clone();
         db.write("", move |conn| {
-            let stop = diesel::update(accounts::table.find(account)).set(accounts::spending_stopped_at.eq(Some(NOW)));
+            let stop = diesel::update(accounts::table.find(&account)).set(accounts::spending_stopped_at.eq(Some(NOW)));
             Ok::<_, DbError>(stop.execute(conn)?)
         })
         .await

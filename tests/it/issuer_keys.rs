@@ -20,7 +20,7 @@ fn later(seconds: i64) -> Timestamp {
 async fn registered(issuer: &str) -> Orchestrator {
     let database = databases::sqlite();
     let new = NewOrchestrator::new("Mock".parse().unwrap(), issuer.parse().unwrap(), "us");
-    database.db().write("registry", move |conn| orchestrator::add(conn, new, start())).await.unwrap()
+    database.db().write("registry", move |conn| orchestrator::add(conn, &new, start())).await.unwrap()
 }
 
 #[tokio::test]
@@ -105,7 +105,7 @@ on_both! {
     async fn names_and_issuers_of_orchestrators_are_unique_and_suspension_is_recorded_once(database: TestDb) {
         let db = database.db();
         let new = |name: &str, issuer: &str| NewOrchestrator::new(name.parse().unwrap(), issuer.parse().unwrap(), "us");
-        let add = |new| db.write("registry", move |conn| orchestrator::add(conn, new, start()));
+        let add = |new| db.write("registry", move |conn| orchestrator::add(conn, &new, start()));
         let mut full = new("One", "https://one.example");
         full.email_domains = vec!["example.com".parse().unwrap(), "bücher.example".parse().unwrap()];
         full.settlement_url = Some("https://one.example/settlement".parse().unwrap());

@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Write as _};
 use std::pin::Pin;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -55,7 +56,7 @@ pub(crate) fn queued<T: Send + 'static>(work: impl Future<Output = T> + Send + '
 
 fn write(
     db: &Db,
-    work: impl FnOnce(&mut DbConnection) -> Result<(), DbError> + Send + 'static,
+    work: impl Fn(&mut DbConnection) -> Result<(), DbError> + Send + 'static,
 ) -> Waiting<Result<(), DbError>> {
     let db = db.clone();
     queued(async move { db.write("", work).await })
@@ -317,6 +318,52 @@ async fn a_lost_connection_is_replaced_and_never_answered_as_success() {
         .unwrap();
         db.write("", |conn| Ok::<_, DbError>(insert(conn, "d")?)).await.unwrap();
         assert_eq!(ids(&db).await, ["c", "d"]);
+    }
+}
+
+#[actix_web::test]
+async fn work_that_waits_in_a_circle_with_another_process_is_done_all_the_same() {
+    if let Some(database) = databases::postgres() {
+        let db = with_tables(&database).await;
+        db.write("", |conn| Ok::<_, DbError>(["a", "b"].iter().try_for_each(|id| insert(conn, id))?)).await.unwrap();
+        let adds = |conn: &mut DbConnection, id: &str| {
+            diesel::update(things::table.find(id.to_owned())).set(things::n.eq(things::n + 1)).execute(conn)
+        };
+        // Both in one transaction: what the first one locked is still locked while the second one waits.
+        let gate = Gate::close(&db);
+        let (begin, begun) = mpsc::channel();
+        let runs = Arc::new(AtomicU32::new(0));
+        let counted = Arc::clone(&runs);
+        let batch = vec![
+            write(&db, move |conn| adds(conn, "a").map(drop).map_err(DbError::from)),
+            write(&db, move |conn| {
+                counted.fetch_add(1, Ordering::Relaxed);
+                begin.send(()).unwrap();
+                // A use-case may have an error of its own for it.
+                adds(conn, "b").map(drop).map_err(|_| DbError::Busy)
+            }),
+        ];
+        let url = database.settings().url.expose_secret().to_owned();
+        let (held, holds) = mpsc::channel();
+        let other = std::thread::spawn(move || {
+            let mut conn = databases::connect(&url);
+            conn.batch_execute("BEGIN; UPDATE things SET n = n + 10 WHERE id = 'b'").unwrap();
+            held.send(()).unwrap();
+            begun.recv().unwrap();
+            // Whoever waits first for a second is ended: the lane.
+            std::thread::sleep(Duration::from_millis(300));
+            conn.batch_execute("UPDATE things SET n = n + 10 WHERE id = 'a'; COMMIT").unwrap();
+        });
+        holds.recv().unwrap();
+        gate.open().await;
+        for answer in join_all(batch).await {
+            answer.unwrap();
+        }
+        other.join().unwrap();
+        let counts = things::table.order(things::id).select(things::n);
+        let counts: Vec<i64> = db.read(move |conn| Ok::<_, DbError>(counts.load(conn)?)).await.unwrap();
+        assert_eq!(counts, [12, 12]);
+        assert!(runs.load(Ordering::Relaxed) > 1, "it was ended, and run again");
     }
 }
 

@@ -426,7 +426,7 @@ on_both! {
         assert!(kept == 1 && (one.is_ok() || two.is_ok()), "{one:?} {two:?}");
         // With an address there is another way in, where mail goes out.
         let (owner, last) = (account.clone(), if one.is_ok() { "two" } else { "one" });
-        let address = accounts::email_index.eq(Some(ADA.to_owned()));
+        let address = accounts::email_index.eq(Some(ADA));
         let set = app.app().db.write(HOUSE, move |conn| {
             Ok::<_, DbError>(diesel::update(accounts::table.find(&owner)).set(address).execute(conn)?)
         });

@@ -71,8 +71,8 @@ async fn links(app: &TestApp) -> i64 {
 async fn vouches_for(app: &TestApp, domains: &'static str) {
     let id = app.orchestrator.id.clone();
     let set = app.app().db.write(HOUSE, move |conn| {
-        let row = orchestrators::table.find(id);
-        Ok::<_, DbError>(diesel::update(row).set(orchestrators::email_domains.eq(domains)).execute(conn)?)
+        let row = orchestrators::table.find(&id);
+        Ok::<_, DbError>(diesel::update(row).set(orchestrators::email_domains.eq(&domains)).execute(conn)?)
     });
     set.await.unwrap();
 }
@@ -116,7 +116,7 @@ on_both! {
         assert_eq!((email.as_deref(), index.as_deref(), trust.as_str()), (Some("Ada@Example.test"), Some("ada@example.test"), "verified"));
         let known = app.orchestrator.id.clone();
         let closed = app.app().db.write(HOUSE, move |conn| {
-            let row = orchestrators::table.find(known);
+            let row = orchestrators::table.find(&known);
             Ok::<_, DbError>(diesel::update(row).set(orchestrators::may_open_accounts.eq(false)).execute(conn)?)
         });
         closed.await.unwrap();

@@ -69,8 +69,9 @@ fn verifying(keys: &Value) -> Vec<VerifyingKey> {
 
 /// The account's human has taken it over.
 async fn is_claimed(app: &TestApp, account: &str) {
-    let row = accounts::table.find(account.to_owned());
+    let account = account.to_owned();
     let claimed = move |conn: &mut DbConnection| {
+        let row = accounts::table.find(&account);
         Ok::<_, DbError>(diesel::update(row).set(accounts::state.eq("active")).execute(conn)?)
     };
     assert_eq!(app.app().db.write(HOUSE, claimed).await.unwrap(), 1);
@@ -351,8 +352,9 @@ on_both! {
         assert!(case_rows(&app, &own.account).await[0].1);
         own.client.get("/v1/budget").await.problem(401, "invalid_token");
         // Of another address of the same account it says nothing.
-        let elsewhere = accounts::table.find(own.account.clone());
+        let account = own.account.clone();
         let moved = app.app().db.write(HOUSE, move |conn| {
+            let elsewhere = accounts::table.find(&account);
             Ok::<_, DbError>(diesel::update(elsewhere).set(accounts::email_index.eq("cyd@elsewhere.example")).execute(conn)?)
         });
         moved.await.unwrap();
@@ -365,8 +367,9 @@ on_both! {
         let app = TestApp::start(&db).await;
         let agent = app.agent_of(&user("ann")).await;
         let link = link(&app, &agent.user).await;
-        let row = accounts::table.find(agent.account.clone());
+        let account = agent.account.clone();
         let close = move |conn: &mut DbConnection| {
+            let row = accounts::table.find(&account);
             Ok::<_, DbError>(diesel::update(row).set(accounts::state.eq("closed")).execute(conn)?)
         };
         app.app().db.write(HOUSE, close).await.unwrap();

@@ -283,7 +283,7 @@ on_both! {
         issuer.publishes(json!(public));
         let new = NewOrchestrator::new("Mocked".parse().unwrap(), issuer.url.parse().unwrap(), app.orchestrator.client_id.clone());
         let now = app.now();
-        let added = app.app().db.write(HOUSE, move |conn| orchestrator::add(conn, new, now)).await.unwrap();
+        let added = app.app().db.write(HOUSE, move |conn| orchestrator::add(conn, &new, now)).await.unwrap();
         set(&app, stream(&app, &added.id)).await;
         let claims = json!({"iss": issuer.url, "aud": app.orchestrator.client_id, "sub": "eve", "jti": fresh_key(),
             "iat": now.seconds(), "exp": now.seconds() + 300, "auth_time": now.seconds() - 10});

@@ -261,7 +261,7 @@ on_both! {
         for state in ["frozen", "active"] {
             let account: AccountId = beside.account.parse().unwrap();
             let set = app.app().db.write(HOUSE, move |conn| {
-                let row = accounts::table.find(account);
+                let row = accounts::table.find(&account);
                 Ok::<_, DbError>(diesel::update(row).set(accounts::state.eq(state)).execute(conn)?)
             });
             set.await.unwrap();

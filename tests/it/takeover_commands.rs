@@ -112,7 +112,7 @@ fn opened(conn: &mut DbConnection, by: &OrchestratorId, number: usize, at: Times
 async fn harbour(db: &Db, since: Timestamp) -> OrchestratorId {
     let issuer: Issuer = "https://harbour.example".parse().unwrap();
     let new = NewOrchestrator::new("Harbour".parse().unwrap(), issuer, "portreeve".to_owned());
-    let registered = db.write(HOUSE, move |conn| orchestrator::add(conn, new, since)).await.unwrap();
+    let registered = db.write(HOUSE, move |conn| orchestrator::add(conn, &new, since)).await.unwrap();
     let by = registered.id.clone();
     let open = move |conn: &mut DbConnection| {
         (0..MANY).try_for_each(|number| opened(conn, &by, number, since.plus(TimeDelta::seconds(1))))
@@ -298,7 +298,7 @@ on_both! {
             precautions::write_after.eq(Some(app.now())),
         );
         let ask = move |conn: &mut DbConnection| {
-            diesel::insert_into(precautions::table).values(row).execute(conn)?;
+            diesel::insert_into(precautions::table).values(&row).execute(conn)?;
             Ok::<_, DbError>(())
         };
         app.app().db.write(HOUSE, ask).await.unwrap();

@@ -234,7 +234,7 @@ on_both! {
             precautions::cooling_until.eq(Some(app.now().plus(TimeDelta::hours(72)))),
         );
         let rest = move |conn: &mut DbConnection| {
-            diesel::insert_into(precautions::table).values(row).execute(conn)?;
+            diesel::insert_into(precautions::table).values(&row).execute(conn)?;
             Ok::<_, DbError>(())
         };
         app.app().db.write(HOUSE, rest).await.unwrap();

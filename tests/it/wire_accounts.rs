@@ -37,7 +37,7 @@ pub(crate) async fn another(app: &TestApp, name: &str, policy: ExistingAccount, 
     new.email_domains = domains.iter().map(|domain| domain.parse().unwrap()).collect();
     new.existing_account = policy;
     let now = app.now();
-    app.app().db.write(HOUSE, move |conn| orchestrator::add(conn, new, now)).await.unwrap()
+    app.app().db.write(HOUSE, move |conn| orchestrator::add(conn, &new, now)).await.unwrap()
 }
 
 /// A PKCE verifier and its challenge.

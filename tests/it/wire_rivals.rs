@@ -31,9 +31,9 @@ async fn linked_long_ago(app: &TestApp, account: &str, id: &str, rival: &Rival<'
     let (orchestrator, now) = (rival.orchestrator.id.clone(), app.now());
     let planted = app.app().db.write("test", move |conn| {
         let row = (
-            wire_resources::account_id.eq(account),
-            wire_resources::resource_id.eq(id),
-            wire_resources::orchestrator_id.eq(orchestrator),
+            wire_resources::account_id.eq(&account),
+            wire_resources::resource_id.eq(&id),
+            wire_resources::orchestrator_id.eq(&orchestrator),
             wire_resources::environment.eq("prod"),
             wire_resources::created_at.eq(now),
         );
@@ -145,7 +145,7 @@ on_both! {
         let ada = Tenant::ada(&app).await;
         let id = ada.gets("postgres:small").await;
         let (account, wanted): (AccountId, ResourceId) = (ada.agent.account.parse().unwrap(), id.parse().unwrap());
-        let (holds, held) = tokio::sync::oneshot::channel();
+        let (holds, mut held) = tokio::sync::mpsc::unbounded_channel();
         let (go, on) = std::sync::mpsc::channel::<()>();
         let other = db.db().clone();
         let other = actix_web::rt::spawn(async move {
@@ -160,7 +160,7 @@ on_both! {
             };
             other.write("other", work).await.unwrap();
         });
-        held.await.unwrap();
+        held.recv().await.unwrap();
         let body = json!({"service_id": "postgres:medium", "payment_credentials": ada.pays()});
         let path = format!("/provisioning/resources/{id}/update_service");
         let (answer, ()) = tokio::join!(ada.wire.post_once("up", &path, &body), async {

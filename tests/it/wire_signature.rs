@@ -132,7 +132,7 @@ on_both! {
         let first = WireAgent::register_with(&app, |settings| settings.profile = "2026-03-30".parse().unwrap()).await;
         let other = NewOrchestrator::new("Lagoon".parse().unwrap(), "https://lagoon.example".parse().unwrap(), "x");
         let now = app.now();
-        let other = app.app().db.write(HOUSE, move |conn| orchestrator::add(conn, other, now)).await.unwrap();
+        let other = app.app().db.write(HOUSE, move |conn| orchestrator::add(conn, &other, now)).await.unwrap();
         let second = WireAgent::register_as(&app, &other.id, |_| ()).await;
         let kinds = |answer: &Value| answer["data"][0].get("kind").is_some();
         assert!(!kinds(&first.get("/provisioning/services").await.expect_status(200).json()));

@@ -41,7 +41,7 @@ async fn add(app: &App, simulator: &Simulator, issuer: &Issuer) -> Result<Orches
         new.settlement_url = Some(simulator.settlement_url.parse()?);
         new.email_domains = vec!["example.test".parse()?];
         new.origin = Origin::Demo;
-        match app.db.write(HOUSE, move |conn| orchestrator::add(conn, new, now)).await {
+        match app.db.write(HOUSE, move |conn| orchestrator::add(conn, &new, now)).await {
             Ok(added) => return Ok(added),
             Err(AddError::NameTaken(_)) => {}
             Err(error) => return Err(error.into()),

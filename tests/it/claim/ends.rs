@@ -104,7 +104,7 @@ on_both! {
             let id: AccountId = ada.account.parse().unwrap();
             // Only a log-in that is connected could come in beside the planted one: it is taken away here as support would.
             let removed = app.app().db.write(HOUSE, move |conn| {
-                Ok::<_, DbError>(diesel::delete(upstream_links::table.filter(upstream_links::account_id.eq(id))).execute(conn)?)
+                Ok::<_, DbError>(diesel::delete(upstream_links::table.filter(upstream_links::account_id.eq(&id))).execute(conn)?)
             });
             removed.await.unwrap();
             at_the_issuer(&app, &issuer, browser, ("1001", ADA)).await

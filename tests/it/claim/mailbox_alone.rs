@@ -193,10 +193,10 @@ on_both! {
             let (ended, has_ended) = mpsc::channel();
             // It is written and not committed, for as long as the claim takes that does not wait for it.
             let begins = app.app().db.write("begins", move |conn| {
-                match link {
-                    None => login::log_in(conn, (&Proof::Mailbox(address), &owner), None, (&hash, None), now)?,
+                match &link {
+                    None => login::log_in(conn, (&Proof::Mailbox(address.clone()), &owner), None, (&hash, None), now)?,
                     Some(link) => {
-                        login::redeem(conn, &link, &hash, now).expect("the link works");
+                        login::redeem(conn, link, &hash, now).expect("the link works");
                     }
                 }
                 begun.send(()).expect("the claim waits");

@@ -154,7 +154,7 @@ async fn plant_ways_in(app: &TestApp, account: &str, issuer: &str) {
             .execute(conn)?;
         diesel::insert_into(upstream_links::table)
             .values((
-                upstream_links::issuer.eq(issuer),
+                upstream_links::issuer.eq(&issuer),
                 upstream_links::subject.eq("666"),
                 upstream_links::account_id.eq(&id),
                 upstream_links::created_at.eq(now),
@@ -169,7 +169,7 @@ async fn plant_ways_in(app: &TestApp, account: &str, issuer: &str) {
 pub(crate) async fn is_provisional_again(app: &TestApp, account: &str) {
     let id: AccountId = account.parse().unwrap();
     let set = app.app().db.write(HOUSE, move |conn| {
-        let row = accounts::table.find(id);
+        let row = accounts::table.find(&id);
         Ok::<_, DbError>(diesel::update(row).set(accounts::state.eq("provisional")).execute(conn)?)
     });
     set.await.unwrap();

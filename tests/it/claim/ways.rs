@@ -23,7 +23,7 @@ async fn opened_by_the_issuer(app: &TestApp, issuer: &MockIssuer, subject: &str,
     let mut new = NewOrchestrator::new("Acme ID".parse().unwrap(), issuer.url.parse().unwrap(), "desk");
     new.existing_account = ExistingAccount::Sidecar;
     let now = app.now();
-    app.app().db.write(HOUSE, move |conn| orchestrator::add(conn, new, now)).await.unwrap();
+    app.app().db.write(HOUSE, move |conn| orchestrator::add(conn, &new, now)).await.unwrap();
     let now = now.seconds();
     let token = issuer.sign(&json!({
         "iss": issuer.url, "aud": "desk", "sub": subject, "iat": now, "exp": now + 300, "auth_time": now, "jti": "j1",

@@ -121,7 +121,7 @@ impl TestApp {
         let mut new = NewOrchestrator::new(name.parse().expect("a name"), issuer, CLIENT_ID);
         new.settlement_url = Some(settlement_url.parse().expect("a URL"));
         let now = self.now();
-        let added = self.app().db.write(HOUSE, move |conn| orchestrator::add(conn, new, now));
+        let added = self.app().db.write(HOUSE, move |conn| orchestrator::add(conn, &new, now));
         added.await.expect("the orchestrator is registered");
         simulator
     }
@@ -455,5 +455,5 @@ async fn register(app: &App, simulator: &Simulator, now: Timestamp) -> Orchestra
     let mut new = NewOrchestrator::new("Harbour".parse().expect("a name"), issuer, CLIENT_ID);
     new.email_domains = vec!["example.test".parse().expect("a domain")];
     new.settlement_url = Some(simulator.settlement_url.parse().expect("a URL"));
-    app.db.write(HOUSE, move |conn| orchestrator::add(conn, new, now)).await.expect("the orchestrator is registered")
+    app.db.write(HOUSE, move |conn| orchestrator::add(conn, &new, now)).await.expect("the orchestrator is registered")
 }

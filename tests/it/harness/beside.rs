@@ -111,7 +111,7 @@ pub(crate) async fn authority(app: &TestApp, name: &str, policy: ExistingAccount
     let (issuer, settles, now) = (simulator.issuer_url.clone(), simulator.settlement_url.clone(), app.now());
     let changed = app.app().db.write(HOUSE, move |conn| {
         let row = orchestrators::table.filter(orchestrators::issuer.eq(&issuer));
-        let set = (orchestrators::email_domains.eq("example.test"), orchestrators::settlement_url.eq(settles));
+        let set = (orchestrators::email_domains.eq("example.test"), orchestrators::settlement_url.eq(&settles));
         diesel::update(row).set(set).execute(conn).map_err(DbError::from)?;
         let known = orchestrator::by_issuer(conn, &issuer)?.expect("it is registered");
         orchestrator::set_existing_account(conn, &known.id, policy, now)

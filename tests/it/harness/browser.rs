@@ -19,7 +19,7 @@ use super::client::{Answer, Client};
 pub(crate) async fn was_claimed(app: &TestApp, account: &str) {
     let id: AccountId = account.parse().expect("an account id");
     let set = app.app().db.write(HOUSE, move |conn| {
-        let unclaimed = accounts::table.find(id).filter(accounts::state.eq("provisional"));
+        let unclaimed = accounts::table.find(&id).filter(accounts::state.eq("provisional"));
         Ok::<_, DbError>(diesel::update(unclaimed).set(accounts::state.eq("active")).execute(conn)?)
     });
     set.await.expect("the account is claimed");
