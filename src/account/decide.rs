@@ -24,6 +24,8 @@ use crate::orchestrator::{ExistingAccount, Orchestrator};
 pub struct Facts {
     /// The account that the identity link leads to.
     pub linked: Option<Account>,
+    /// What its owner allowed the person's orchestrator, as it is written with the link; `None`: nobody was asked.
+    pub allowed: Option<String>,
     /// An account with the same canonical address: the one whose own it is, else the oldest.
     pub same_email: Option<AccountId>,
     /// The state of that account, when the address is its own: an authority over the domain vouched for it there too.

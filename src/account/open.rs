@@ -7,6 +7,7 @@
 use diesel::result::{DatabaseErrorKind, Error as QueryError};
 use serde_json::json;
 
+use super::Account;
 use super::claim::is_as_seen;
 use super::decide::{Decision, EmailUse, Facts, Flags, decide};
 use super::link::{LinkError, LinkedBy, link};
@@ -138,9 +139,10 @@ pub fn past_use(conn: &mut DbConnection, attestation: &Attestation) -> Result<Op
 /// When the database fails.
 pub fn facts(conn: &mut DbConnection, attestation: &Attestation) -> Result<Facts, DbError> {
     let person = (&attestation.orchestrator_id, attestation.tenant.as_str(), attestation.subject.as_str());
-    let linked = store::by_link(conn, person.0, person.1, person.2)?;
+    let (linked, allowed) =
+        store::link_of(conn, person)?.map_or((None, None), |(account, scopes)| (Some(account), scopes));
     let (Some(email), None) = (&attestation.email, &linked) else {
-        return Ok(Facts { linked, ..Facts::default() });
+        return Ok(Facts { linked, allowed, ..Facts::default() });
     };
     // The same questions are asked whether anybody has the address or not: how long it takes must not tell.
     let index = email.canonical.as_str();
@@ -150,17 +152,19 @@ pub fn facts(conn: &mut DbConnection, attestation: &Attestation) -> Result<Facts
     let same_email = owner_account.as_ref().map(|owner| owner.id.clone()).or(same);
     // Whoever opened or linked the account while the address was looked at may have been this very person: what the link
     // says last is true, and without this a copy of the same request would take itself for somebody else.
-    let linked = store::by_link(conn, person.0, person.1, person.2)?;
-    let look_alike = store::has_look_alike(conn, email.canonical.skeleton(), index)?;
+    let (linked, allowed) =
+        store::link_of(conn, person)?.map_or((None, None), |(account, scopes)| (Some(account), scopes));
+    let look_alike = store::has_look_alike(conn, &email.canonical.skeleton(), index)?;
     let proven_owner = owner_account.map(|account| account.state);
-    Ok(Facts { linked, same_email, proven_owner, same_issuer, look_alike })
+    Ok(Facts { linked, allowed, same_email, proven_owner, same_issuer, look_alike })
 }
 
-/// Uses the assertion and does what was decided. Call it inside `Db::write`, with everything slow already done.
+/// Uses the assertion and does what was decided. Answers the account, if it was there before. Call it inside `Db::write`, with
+/// everything slow already done.
 ///
 /// # Errors
 /// See [`OpenError`]; the transaction must then be undone.
-pub fn open(conn: &mut DbConnection, opening: &Opening, now: Timestamp) -> Result<(), OpenError> {
+pub fn open(conn: &mut DbConnection, opening: &Opening, now: Timestamp) -> Result<Option<Account>, OpenError> {
     let Opening { attestation, orchestrator, .. } = opening;
     claim_assertion(conn, opening, now)?;
     let known = facts(conn, attestation)?;
@@ -193,7 +197,8 @@ pub fn open(conn: &mut DbConnection, opening: &Opening, now: Timestamp) -> Resul
             insert_account(conn, opening, *email, *flags, now)?;
         }
     }
-    stand_by(conn, opening, now)
+    stand_by(conn, opening, now)?;
+    Ok(known.linked)
 }
 
 /// Remembers on whose word it was done, and asks, now that everything is written, whether that word still counts.
@@ -290,13 +295,14 @@ fn insert_account(
     let Opening { attestation, orchestrator, account_id, .. } = opening;
     let mut account = NewAccount::provisional(account_id, &orchestrator.id, now);
     let email = attestation.email.as_ref();
+    let looks = email.map(|email| email.canonical.skeleton());
     if let Some(email) = email {
         account.email = Some(&email.original);
         account.email_trust = email.trust.as_str();
     }
     if let Some(email) = email.filter(|_| email_use != EmailUse::Leave) {
         account.email_index = Some(email.canonical.as_str());
-        account.email_skeleton = Some(email.canonical.skeleton());
+        account.email_skeleton = looks.as_deref();
     }
     account.insert(conn)?;
     let link = (&orchestrator.id, attestation.tenant.as_str(), attestation.subject.as_str());

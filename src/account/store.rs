@@ -63,6 +63,17 @@ pub fn by_id(conn: &mut DbConnection, id: &AccountId) -> Result<Option<Account>,
     row.map(Account::try_from).transpose()
 }
 
+/// The account that a person of an orchestrator is linked to, and what its owner allowed, as it was written with the link.
+pub(super) fn link_of(
+    conn: &mut DbConnection,
+    (orchestrator_id, tenant, subject): (&OrchestratorId, &str, &str),
+) -> Result<Option<(Account, Option<String>)>, DbError> {
+    let link = identity_links::table.find((orchestrator_id, tenant, subject));
+    let account = link.inner_join(accounts::table).select((accounts::all_columns, identity_links::scopes));
+    let row: Option<(Row, Option<String>)> = directly!(conn, |conn| account.get_result(conn)).optional()?;
+    row.map(|(row, scopes)| Ok((Account::try_from(row)?, scopes))).transpose()
+}
+
 /// The account that a person of an orchestrator is linked to. The only way from an attestation to an account.
 ///
 /// # Errors
@@ -73,12 +84,7 @@ pub fn by_link(
     tenant: &str,
     subject: &str,
 ) -> Result<Option<Account>, DbError> {
-    let link = identity_links::table.find((orchestrator_id, tenant, subject)).select(identity_links::account_id);
-    let id: Option<AccountId> = directly!(conn, |conn| link.get_result(conn)).optional()?;
-    match id {
-        Some(id) => by_id(conn, &id),
-        None => Ok(None),
-    }
+    Ok(link_of(conn, (orchestrator_id, tenant, subject))?.map(|(account, _)| account))
 }
 
 /// The account whose own this canonical address is.

@@ -89,7 +89,6 @@ impl fmt::Debug for AssertedEmail {
 pub struct CanonicalEmail {
     address: String,
     domain: EmailDomain,
-    skeleton: String,
 }
 
 /// Not an address that we keep.
@@ -112,8 +111,16 @@ impl CanonicalEmail {
 
     /// What the address looks like: equal for addresses that a person could confuse.
     #[must_use]
-    pub fn skeleton(&self) -> &str {
-        &self.skeleton
+    pub fn skeleton(&self) -> String {
+        let (local, _) = self.address.rsplit_once('@').unwrap_or((&self.address, ""));
+        format!("{}@{}", skeleton(local).collect::<String>(), self.shown_domain())
+    }
+
+    /// What its domain looks like.
+    fn shown_domain(&self) -> String {
+        let domain = self.domain.as_str().as_bytes();
+        let (shown, _) = Uts46::new().to_unicode(domain, AsciiDenyList::STD3, Hyphens::Allow);
+        skeleton(&shown).collect()
     }
 
     /// What the address and its aliases have in common: no tag, at Google no dots, and of look-alikes one. Limits are
@@ -124,7 +131,7 @@ impl CanonicalEmail {
         let bare = local.split('+').next().filter(|bare| !bare.is_empty()).unwrap_or(local);
         let google = matches!(domain, "gmail.com" | "googlemail.com");
         let bare = if google { bare.replace('.', "") } else { bare.to_owned() };
-        let shown = if google { "gmail.com" } else { self.skeleton.rsplit_once('@').map_or("", |(_, shown)| shown) };
+        let shown = if google { "gmail.com".to_owned() } else { self.shown_domain() };
         format!("{}@{shown}", skeleton(&bare).collect::<String>())
     }
 }
@@ -152,9 +159,7 @@ impl FromStr for CanonicalEmail {
         if address.len() > MAX_ADDRESS {
             return Err(InvalidEmail);
         }
-        let (shown, _) = Uts46::new().to_unicode(domain.as_str().as_bytes(), AsciiDenyList::STD3, Hyphens::Allow);
-        let looks = format!("{}@{}", skeleton(&local).collect::<String>(), skeleton(&shown).collect::<String>());
-        Ok(Self { address, domain, skeleton: looks })
+        Ok(Self { address, domain })
     }
 }
 

@@ -256,7 +256,7 @@ async fn look(db: &Db, attestation: &Attestation, client: &str, now: Timestamp) 
         let facts = account::facts(conn, &attestation)?;
         let waiting = wire_store::request_by_key(conn, &attestation.orchestrator_id, &attestation.assertion_key)?;
         let person = (&attestation.orchestrator_id, attestation.tenant.as_str(), attestation.subject.as_str());
-        let mut allowed = consent::allowed(conn, person)?;
+        let mut allowed = consent::allowed_in(person.0, &facts)?;
         let mut answered = Vec::new();
         if let Some(linked) = &facts.linked {
             let most = allowed.clone().unwrap_or_else(Scopes::all);

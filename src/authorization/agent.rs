@@ -116,6 +116,21 @@ pub(super) fn narrowed(
     })
 }
 
+/// What is left of `scopes` for two agents together.
+pub(super) fn narrowed_by_both(
+    conn: &mut DbConnection,
+    (account, orchestrator, clients): (&AccountId, &OrchestratorId, [&str; 2]),
+    scopes: Scopes,
+) -> Result<Scopes, DbError> {
+    let mut left = scopes;
+    for agent in account::agents_by_name(conn, (account, orchestrator), clients)? {
+        if let Some(ceiling) = ceiling(&agent)? {
+            left = left.intersection(&ceiling);
+        }
+    }
+    Ok(left)
+}
+
 /// The owner allowed `scopes` on a page of ours: these come back to what the agent may do. What else was taken from it stays
 /// taken; of an agent that was ended nothing else is left. Call it inside `Db::write`.
 pub(super) fn welcome(

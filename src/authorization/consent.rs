@@ -15,7 +15,7 @@ use super::request;
 use super::scope::Scopes;
 use super::wire_grant::Holder;
 use super::wire_store;
-use crate::account::{self, Account, AgentKey, LinkError, LinkedBy, SealedFact};
+use crate::account::{self, Account, AgentKey, Facts, LinkError, LinkedBy, SealedFact};
 use crate::audit::{self, Fact};
 use crate::clock::Timestamp;
 use crate::db::{Db, DbConnection, DbError};
@@ -126,11 +126,20 @@ pub struct Question {
 }
 
 /// What the owner of an account allowed the orchestrator of a person. `None`: there is no link, or nobody was asked.
-pub(super) fn allowed(
+fn allowed(
     conn: &mut DbConnection,
     (orchestrator, tenant, subject): (&OrchestratorId, &str, &str),
 ) -> Result<Option<Scopes>, DbError> {
-    let Some(text) = account::allowed(conn, (orchestrator, tenant, subject))? else { return Ok(None) };
+    read_allowed(orchestrator, account::allowed(conn, (orchestrator, tenant, subject))?.as_deref())
+}
+
+/// The same, of facts that were read already.
+pub(super) fn allowed_in(orchestrator: &OrchestratorId, facts: &Facts) -> Result<Option<Scopes>, DbError> {
+    read_allowed(orchestrator, facts.allowed.as_deref())
+}
+
+fn read_allowed(orchestrator: &OrchestratorId, text: Option<&str>) -> Result<Option<Scopes>, DbError> {
+    let Some(text) = text else { return Ok(None) };
     // Whoever claimed the account did not keep this one.
     if text.is_empty() {
         return Ok(Some(Scopes::known_of("")));

@@ -1,5 +1,6 @@
 //! The table `consents`, and what ends with a consent.
 
+use chrono::TimeDelta;
 use diesel::prelude::*;
 
 use super::access_token::LogIn;
@@ -10,6 +11,9 @@ use crate::clock::Timestamp;
 use crate::db::schema::{consents, grants, refresh_tokens};
 use crate::db::{DbConnection, DbError, directly};
 use crate::ids::{AccountId, ConsentId, OrchestratorId};
+
+/// How much the clocks of two processes may differ: what is over for one is ended here for the other.
+const CLOCKS_DIFFER: TimeDelta = TimeDelta::minutes(5);
 
 #[derive(Queryable)]
 struct ConsentRow {
@@ -143,8 +147,8 @@ pub(super) fn use_again(conn: &mut DbConnection, id: &ConsentId, log_in: &LogIn,
     Ok(diesel::update(standing).set(changes).execute(conn)? == 1)
 }
 
-/// Whether it stands. A write on its row: whoever takes it back at this moment waits for us, or we for them, so that no
-/// token comes of a consent after it was taken back.
+/// Whether it stands. Its row is locked: whoever takes it back at this moment waits for us, or we for them, so that no token
+/// comes of a consent after it was taken back.
 pub(super) fn use_it(conn: &mut DbConnection, id: &ConsentId, now: Timestamp) -> QueryResult<bool> {
     hot_store::use_consent(conn, id, now)
 }
@@ -161,7 +165,7 @@ pub(super) fn revoke(conn: &mut DbConnection, id: &ConsentId, now: Timestamp) ->
     let Some((account, client, resource)) = place else { return Ok(None) };
     let rests_on_it = consents::table
         .filter(consents::account_id.eq(&account))
-        .filter(consents::client.eq(client))
+        .filter(consents::client.eq(&client))
         .filter(consents::resource.eq(resource))
         .filter(consents::remembered.eq(true))
         .filter(consents::revoked_at.is_null());
@@ -171,11 +175,19 @@ pub(super) fn revoke(conn: &mut DbConnection, id: &ConsentId, now: Timestamp) ->
         .get_results(conn)?;
     ended.push(id.clone());
     let ended: Vec<Option<&str>> = ended.iter().map(|id| Some(id.as_str())).collect();
+    // Found by the agent: an index by consent would be one more that every token writes.
     let tokens = refresh_tokens::table
+        .filter(refresh_tokens::account_id.eq(&account))
+        .filter(refresh_tokens::client.eq(&client))
         .filter(refresh_tokens::consent_id.eq_any(ended.clone()))
         .filter(refresh_tokens::revoked_at.is_null());
     diesel::update(tokens).set(refresh_tokens::revoked_at.eq(Some(now))).execute(conn)?;
-    let of_it = grants::table.filter(grants::consent_id.eq_any(ended)).filter(grants::revoked_at.is_null());
+    let of_it = grants::table
+        .filter(grants::account_id.eq(&account))
+        .filter(grants::client.eq(&client))
+        .filter(grants::expires_at.gt(now.minus(CLOCKS_DIFFER)))
+        .filter(grants::consent_id.eq_any(ended))
+        .filter(grants::revoked_at.is_null());
     diesel::update(of_it).set(grants::revoked_at.eq(Some(now))).execute(conn)?;
     Ok(Some(account))
 }

@@ -333,14 +333,17 @@ pub async fn exchange_verified(
         let proof = request.proof.clone();
         let statement = request.client.as_ref().and_then(|client| client.proof.clone());
         let settled = parts.db.write(&lane, move |conn| {
-            account::open(conn, &opening, now)?;
+            let known = account::open(conn, &opening, now)?;
             statement.as_ref().map_or(Ok(()), |statement| statement.use_up(conn)).map_err(SettleError::Statement)?;
             proof.as_ref().map_or(Ok(()), |proof| dpop::use_proof(conn, proof))?;
             let Some(grant) = &grant else { return Ok::<_, SettleError>(None) };
             // On its word alone: what the owner took from the orchestrator, it gets under no other name either.
             agent::admit_orchestrator(conn, grant)?;
             agent::enter(conn, grant, now)?;
-            Ok(account::by_id(conn, &grant.account_id)?)
+            match known {
+                Some(account) => Ok(Some(account)),
+                None => Ok(account::by_id(conn, &grant.account_id)?),
+            }
         });
         match settled.await {
             Ok(account) => return conclude(account, orchestrator, answer),
@@ -456,14 +459,14 @@ type Known = (Option<PastUse>, Facts, Option<Scopes>);
 async fn look(db: &Db, attestation: &Attestation, client: &str) -> Result<Known, DbError> {
     let (attestation, client) = (attestation.clone(), client.to_owned());
     db.look_up(move |conn| {
-        let person = (&attestation.orchestrator_id, attestation.tenant.as_str(), attestation.subject.as_str());
-        let mut allowed = consent::allowed(conn, person)?;
         let facts = account::facts(conn, &attestation)?;
+        let orchestrator = &attestation.orchestrator_id;
+        let mut allowed = consent::allowed_in(orchestrator, &facts)?;
         if let Some(linked) = &facts.linked {
-            let agent = (&linked.id, person.0, client.as_str());
-            let of_it = agent::narrowed(conn, agent, allowed.unwrap_or_else(Scopes::all))?;
-            let word_of = (&linked.id, person.0, person.0.as_str());
-            allowed = Some(agent::narrowed(conn, word_of, of_it)?);
+            // Neither more than the client may do, nor more than the orchestrator on whose word it comes.
+            let agents = [client.as_str(), orchestrator.as_str()];
+            let most = allowed.unwrap_or_else(Scopes::all);
+            allowed = Some(agent::narrowed_by_both(conn, (&linked.id, orchestrator, agents), most)?);
         }
         Ok((account::past_use(conn, &attestation)?, facts, allowed))
     })
@@ -554,7 +557,10 @@ async fn answer_again(
         if request.proof.is_some() || statement.is_some() {
             let (lane, proof) = (attestation.orchestrator_id.as_str().to_owned(), request.proof.clone());
             let used = parts.db.write(&lane, move |conn| {
-                statement.as_ref().map_or(Ok(()), |statement| statement.use_up(conn)).map_err(SettleError::Statement)?;
+                statement
+                    .as_ref()
+                    .map_or(Ok(()), |statement| statement.use_up(conn))
+                    .map_err(SettleError::Statement)?;
                 Ok::<_, SettleError>(proof.as_ref().map_or(Ok(()), |proof| dpop::use_proof(conn, proof))?)
             });
             used.await?;

@@ -19,8 +19,7 @@ pub(super) fn refusal(
     if !account::by_id(conn, account)?.is_some_and(|account| account.state.is_usable()) {
         return Ok(Some("the account is frozen or closed"));
     }
-    let people = account::subjects(conn, account, orchestrator)?;
-    Ok(orchestrator::distrusts(conn, orchestrator, &people)?.map(|why| match why {
+    Ok(orchestrator::distrusts(conn, orchestrator, account)?.map(|why| match why {
         Distrusted::Suspended => "the orchestrator is suspended",
         Distrusted::Person => "the person is distrusted",
     }))

@@ -6,7 +6,7 @@ use super::grant::Grant;
 use crate::clock::Timestamp;
 use crate::db::schema::{dpop_proofs, grants};
 use crate::db::{DbConnection, directly};
-use crate::ids::{AccountId, GrantId, OrchestratorId};
+use crate::ids::{AccountId, ConsentId, GrantId, OrchestratorId};
 
 /// What is asked of a grant on every use.
 #[derive(Queryable)]
@@ -16,18 +16,33 @@ pub(super) struct GrantRow {
     pub(super) revoked_at: Option<Timestamp>,
 }
 
+/// A grant as it is written: values by their types, so that the statement is prepared once.
+#[derive(Insertable)]
+#[diesel(table_name = grants)]
+#[diesel(treat_none_as_default_value = false)]
+struct NewGrant<'a> {
+    id: &'a GrantId,
+    account_id: &'a AccountId,
+    orchestrator_id: &'a OrchestratorId,
+    client: &'a str,
+    scope: String,
+    issued_at: Timestamp,
+    expires_at: Timestamp,
+    consent_id: Option<&'a ConsentId>,
+}
+
 pub(super) fn insert(conn: &mut DbConnection, grant: &Grant) -> QueryResult<()> {
-    let insert = diesel::insert_into(grants::table).values((
-        grants::id.eq(&grant.id),
-        grants::account_id.eq(&grant.account_id),
-        grants::orchestrator_id.eq(&grant.orchestrator_id),
-        grants::client.eq(&grant.client),
-        grants::scope.eq(grant.scopes.to_string()),
-        grants::issued_at.eq(grant.issued_at),
-        grants::expires_at.eq(grant.expires_at),
-        grants::consent_id.eq(grant.consent_id.as_ref()),
-    ));
-    directly!(conn, |conn| insert.execute(conn)).map(drop)
+    let row = NewGrant {
+        id: &grant.id,
+        account_id: &grant.account_id,
+        orchestrator_id: &grant.orchestrator_id,
+        client: &grant.client,
+        scope: grant.scopes.to_string(),
+        issued_at: grant.issued_at,
+        expires_at: grant.expires_at,
+        consent_id: grant.consent_id.as_ref(),
+    };
+    directly!(conn, |conn| diesel::insert_into(grants::table).values(row).execute(conn)).map(drop)
 }
 
 pub(super) fn grant(conn: &mut DbConnection, id: &GrantId) -> QueryResult<Option<GrantRow>> {

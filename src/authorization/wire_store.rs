@@ -112,7 +112,7 @@ pub(super) fn replace_refresh(conn: &mut DbConnection, hash: &SecretHash, now: T
 }
 
 /// Revokes every token of a family of the provisioning wire; the grants of those that were still in force. Tokens that come
-/// of a consent are found by that.
+/// of a consent are found by their agent and that.
 pub(super) fn revoke_family(conn: &mut DbConnection, family: &str, now: Timestamp) -> QueryResult<Vec<GrantId>> {
     let of_family = refresh_tokens::table
         .filter(refresh_tokens::family.eq(family.to_owned()))

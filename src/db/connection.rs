@@ -9,7 +9,7 @@ use std::time::Duration;
 use diesel::connection::{AnsiTransactionManager, InstrumentationEvent, SimpleConnection, TransactionManager as _};
 use diesel::r2d2::{ConnectionManager, CustomizeConnection, Pool};
 use diesel::result::Error;
-use diesel::{Connection, PgConnection, SqliteConnection};
+use diesel::{Connection, PgConnection, RunQueryDsl as _, SqliteConnection};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Semaphore;
 
@@ -131,13 +131,35 @@ impl Deadlock {
     }
 }
 
-/// A connection for a write lane. Everything a lane does is short and goes by key: so one plan per statement, never
-/// compiled, and never a scan only because the table was empty when the plan was made.
+/// Says in the log when PostgreSQL speaks another language than English: deadlocks are known by its word for them.
+pub(super) fn warn_of_language(conn: &mut DbConnection) -> Result<(), DbError> {
+    let DbConnection::Postgres(conn) = conn else { return Ok(()) };
+    let setting = diesel::dsl::sql::<diesel::sql_types::Text>("current_setting('lc_messages')");
+    let language: String = diesel::select(setting).get_result(conn)?;
+    if !(matches!(language.as_str(), "" | "C" | "POSIX" | "C.UTF-8") || language.starts_with("en")) {
+        tracing::warn!(
+            lc_messages = language,
+            "set `lc_messages` to `C` for this database, or deadlocks are not recognized"
+        );
+    }
+    Ok(())
+}
+
+/// A connection for a write lane. Everything a lane does is short and goes by key: so on PostgreSQL one plan per statement,
+/// never compiled, and never a scan only because the table was empty when the plan was made. On SQLite what a savepoint would
+/// bring back stays in memory (it would be a new file for every batch), what is written all the time stays in the cache (32
+/// MiB), and the log is copied into the database every 4,000 pages (16 MiB): most of them are then pages that were written
+/// again and again.
 pub(super) fn connect_lane(url: &SecretString, deadlock: &Deadlock) -> Result<DbConnection, DbError> {
     let mut conn = connect(url)?;
-    if let DbConnection::Postgres(conn) = &mut conn {
-        deadlock.listen(conn);
-        conn.batch_execute("SET plan_cache_mode = force_generic_plan; SET jit = off; SET enable_seqscan = off;")?;
+    match &mut conn {
+        DbConnection::Postgres(conn) => {
+            deadlock.listen(conn);
+            conn.batch_execute("SET plan_cache_mode = force_generic_plan; SET jit = off; SET enable_seqscan = off;")?;
+        }
+        DbConnection::Sqlite(conn) => conn.batch_execute(
+            "PRAGMA temp_store = MEMORY; PRAGMA cache_size = -32768; PRAGMA wal_autocheckpoint = 4000;",
+        )?,
     }
     Ok(conn)
 }

@@ -6,8 +6,8 @@
 //! the shortest time), sorted by key, so that two processes lock in the same order.
 //!
 //! Work that locks what belongs to two keys cannot keep that order, and what a lane locked for one piece it keeps until it
-//! commits the next ones: so PostgreSQL may find two lanes that wait for each other. The piece that it ends is run again,
-//! alone, after the others were committed.
+//! commits the next ones: so PostgreSQL may find two lanes that wait for each other. Then what was done is committed, the
+//! piece that was ended is run again by itself, and those after it follow.
 
 use std::any::{Any, TypeId};
 use std::collections::hash_map::DefaultHasher;
@@ -34,7 +34,8 @@ const POSTGRES_CLOSURES: usize = 60;
 /// A verb whose waiting items are decided and written together.
 ///
 /// When `run` fails or panics, everything it did is undone and each item is run alone, once, in its own savepoint: so
-/// one bad item (a duplicate key, say) fails alone, and a duplicate that another process wrote is seen by the second run.
+/// one bad item (a duplicate key, say) fails alone, and a duplicate that another process wrote is seen by the second run. After
+/// a deadlock, all of them are run together once more.
 pub trait SetVerb: Send + Sized + 'static {
     /// What one item is answered.
     type Outcome: Send + 'static;

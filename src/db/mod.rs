@@ -91,7 +91,7 @@ impl Db {
         match backend {
             Backend::Sqlite => connection::create_private(&settings.url)?,
             // The pool would try for seconds, and then say only that time is up.
-            Backend::Postgres => drop(connection::connect(&settings.url)?),
+            Backend::Postgres => connection::warn_of_language(&mut connection::connect(&settings.url)?)?,
         }
         Ok(Self {
             readers: Readers::open(settings)?,
@@ -171,7 +171,7 @@ impl Db {
     ///
     /// Nothing slow belongs in `work`: no network, no password hashing, no signing; and no `BEGIN` or `COMMIT` of its own
     /// (`conn.transaction` is fine: it makes a savepoint). Work that PostgreSQL ends because it and another transaction wait
-    /// for each other is undone and run again, after what waited with it. Pieces that wait together are run in no promised
+    /// for each other is undone and run again. Pieces that wait together are run in no promised
     /// order, except that those of one key keep theirs. A future that is dropped after it was first polled does not take
     /// its work back.
     ///

@@ -43,6 +43,12 @@ impl<F, T, E> Closure<F, T, E> {
     pub(super) fn new(work: F, answer: Sender<Result<T, E>>) -> Self {
         Self { work, result: None, answer }
     }
+
+    /// Keeps a result instead of the one before. What a caller's own types do while they are dropped is not ours to trust.
+    fn put(&mut self, result: Result<T, E>) {
+        let before = self.result.replace(result);
+        drop(catch_unwind(AssertUnwindSafe(|| drop(before))));
+    }
 }
 
 impl<F, T, E> Piece for Closure<F, T, E>
@@ -55,12 +61,12 @@ where
         let result =
             catch_unwind(AssertUnwindSafe(|| (self.work)(conn))).unwrap_or_else(|_panic| Err(DbError::Panicked.into()));
         let ran = if result.is_ok() { Ran::Keep } else { Ran::Undo };
-        self.result = Some(result);
+        self.put(result);
         ran
     }
 
     fn fail(&mut self, error: DbError) {
-        self.result = Some(Err(error.into()));
+        self.put(Err(error.into()));
     }
 
     fn split(self: Box<Self>) -> Vec<Box<dyn Piece>> {

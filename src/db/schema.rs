@@ -792,6 +792,8 @@ diesel::allow_tables_to_appear_in_same_query!(brought_resources, resources);
 
 diesel::allow_tables_to_appear_in_same_query!(brought_resources, delegations, identity_links);
 
+diesel::allow_tables_to_appear_in_same_query!(distrusts, identity_links, orchestrators);
+
 diesel::table! {
     claims (account_id) {
         account_id -> Text,

@@ -16,8 +16,8 @@ use diesel::result::{DatabaseErrorKind, Error};
 use diesel::{QueryResult, RunQueryDsl as _};
 use secrecy::SecretString;
 
-use super::piece::{Piece, Ran};
 use super::connection::Deadlock;
+use super::piece::{Piece, Ran};
 use super::{DbConnection, DbError, connection, prepared};
 
 /// Waits before each attempt to get a transaction started.
@@ -78,34 +78,40 @@ impl Link {
         Ok(Self { url, conn: Some(conn), deadlock })
     }
 
-    /// Runs the batch and answers every piece of it, after the commit. What was ended in a deadlock runs again, alone: so it
-    /// locks in its own order, and holds nothing that others before it locked.
+    /// Runs the batch and answers every piece of it, after its commit. At a deadlock what was done is committed at once, so
+    /// that nobody waits for it any more; the piece that was ended runs again, by itself, so that it locks in its own order and
+    /// holds nothing that others before it locked; and then the rest.
     pub(super) fn run(&mut self, pieces: Vec<Box<dyn Piece>>) {
-        for ended in self.attempt(pieces, true) {
-            let mut alone = vec![ended];
+        let mut waiting = pieces;
+        while !waiting.is_empty() {
+            let (ended, rest) = self.attempt(waiting, true);
+            let mut again: Vec<_> = ended.into_iter().collect();
             for left in (0..AGAIN).rev() {
-                alone = self.attempt(alone, left > 0);
+                if again.is_empty() {
+                    break;
+                }
+                // It may have been split meanwhile.
+                let (ended, parts) = self.attempt(again, left > 0);
+                again = ended.into_iter().chain(parts).collect();
             }
+            waiting = rest;
         }
     }
 
-    /// Runs the batch once. Answers every piece but those that were ended in a deadlock, which it gives back, if they may run
-    /// `again`.
-    fn attempt(&mut self, pieces: Vec<Box<dyn Piece>>, again: bool) -> Vec<Box<dyn Piece>> {
-        if pieces.is_empty() {
-            return pieces;
-        }
+    /// Runs pieces in one transaction and answers them. If they may run `again`, it stops at the first that is ended in a
+    /// deadlock, and gives that one and those after it back.
+    fn attempt(&mut self, pieces: Vec<Box<dyn Piece>>, again: bool) -> (Option<Box<dyn Piece>>, Vec<Box<dyn Piece>>) {
         let deadlock = self.deadlock.clone();
         let _of_another_batch = deadlock.happened();
-        let (pieces, ended, failure) = match self.begin() {
+        let (pieces, left, failure) = match self.begin() {
             Ok(conn) => {
                 let deadlock = again.then_some(&deadlock);
                 let done = Vec::with_capacity(pieces.len());
-                let mut batch = Batch { conn, done, ended: Vec::new(), kept: 0, deadlock };
+                let mut batch = Batch { conn, done, ended: None, rest: Vec::new(), kept: 0, deadlock };
                 let failure = batch.run(pieces.into()).err();
-                (batch.done, batch.ended, failure)
+                (batch.done, (batch.ended, batch.rest), failure)
             }
-            Err(failure) => (pieces, Vec::new(), Some(failure)),
+            Err(failure) => (pieces, (None, Vec::new()), Some(failure)),
         };
         let doubtful = matches!(failure, Some(Failure::Lost(_) | Failure::Unknown(_)));
         if doubtful || self.conn.as_mut().is_some_and(R2D2Connection::is_broken) {
@@ -115,7 +121,7 @@ impl Link {
             // What a caller's own types do while they are dropped is not ours to trust.
             drop(catch_unwind(AssertUnwindSafe(|| piece.answer(failure.as_ref()))));
         }
-        ended
+        left
     }
 
     /// Opens the transaction and the first savepoint, on a new connection if the old one does not answer.
@@ -148,18 +154,25 @@ struct Batch<'a> {
     conn: &'a mut DbConnection,
     done: Vec<Box<dyn Piece>>,
     /// What was ended in a deadlock, and undone.
-    ended: Vec<Box<dyn Piece>>,
+    ended: Option<Box<dyn Piece>>,
+    /// What was not begun because of that.
+    rest: Vec<Box<dyn Piece>>,
     kept: usize,
     /// Where such ends are seen, if they are to be told apart.
     deadlock: Option<&'a Deadlock>,
 }
 
 impl Batch<'_> {
-    /// After this, every piece is in `done` or in `ended`.
+    /// After this, every piece is in `done`, `ended` or `rest`.
     fn run(&mut self, pieces: VecDeque<Box<dyn Piece>>) -> Result<(), Failure> {
         let mut waiting = pieces;
         while let Some(piece) = waiting.pop_front() {
-            if let Err(failure) = self.one(piece, &mut waiting) {
+            let ran = self.one(piece, &mut waiting);
+            if self.ended.is_some() {
+                self.rest = waiting.into();
+                return ran;
+            }
+            if let Err(failure) = ran {
                 self.done.extend(waiting);
                 return Err(failure);
             }
@@ -172,8 +185,8 @@ impl Batch<'_> {
         let ran = piece.run(self.conn);
         let level = level_out(self.conn);
         if self.deadlock.is_some_and(Deadlock::happened) {
-            self.ended.push(piece);
-            return self.undo(waiting.is_empty());
+            self.ended = Some(piece);
+            return self.undo(true);
         }
         match ran {
             Ran::Keep if level => {

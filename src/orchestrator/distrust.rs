@@ -9,7 +9,7 @@ use super::{Orchestrator, UnknownWord, distrust_store, store};
 use crate::audit::{self, Fact};
 use crate::clock::Timestamp;
 use crate::db::{DbConnection, DbError};
-use crate::ids::{DistrustId, OrchestratorId};
+use crate::ids::{AccountId, DistrustId, OrchestratorId};
 
 /// Whom.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -157,10 +157,10 @@ pub enum Belief {
 /// When the database fails, or there is no such orchestrator.
 pub fn is_disbelieved(conn: &mut DbConnection, statement: &Statement<'_>) -> Result<Belief, DbError> {
     let Statement { orchestrator, key, tenant, subject } = *statement;
-    let (suspended, keys) = store::trust(conn, orchestrator)?.ok_or(DbError::Query(diesel::result::Error::NotFound))?;
-    let distrusted = suspended
-        || key.is_some_and(|key| keys.iter().any(|known| known == key))
-        || distrust_store::names_person(conn, (orchestrator, tenant, subject))?;
+    let known = distrust_store::trust_in(conn, (orchestrator, tenant, subject))?;
+    let (suspended_at, keys, person) = known.ok_or(DbError::Query(diesel::result::Error::NotFound))?;
+    let keys = store::keys_of(orchestrator, &keys)?;
+    let distrusted = suspended_at.is_some() || person || key.is_some_and(|key| keys.iter().any(|known| known == key));
     Ok(if distrusted { Belief::Distrusted } else { Belief::Stands })
 }
 
@@ -173,25 +173,21 @@ pub enum Distrusted {
     Person,
 }
 
-/// Whether an orchestrator, or what it says about these people (tenant and subject), is not believed now. Whose key said so
-/// is no matter here: what a distrusted key led to was withdrawn.
+/// Whether an orchestrator, or what it says about the people by whom it reaches the account, is not believed now. Whose key
+/// said so is no matter here: what a distrusted key led to was withdrawn.
 ///
 /// # Errors
 /// When the database fails.
 pub fn distrusts(
     conn: &mut DbConnection,
     orchestrator: &OrchestratorId,
-    people: &[(String, String)],
+    account: &AccountId,
 ) -> Result<Option<Distrusted>, DbError> {
-    if store::trust(conn, orchestrator)?.is_none_or(|(suspended, _)| suspended) {
-        return Ok(Some(Distrusted::Suspended));
-    }
-    for (tenant, subject) in people {
-        if distrust_store::names_person(conn, (orchestrator, tenant, subject))? {
-            return Ok(Some(Distrusted::Person));
-        }
-    }
-    Ok(None)
+    Ok(match distrust_store::trust_about(conn, orchestrator, account)? {
+        None | Some((Some(_), _)) => Some(Distrusted::Suspended),
+        Some((None, true)) => Some(Distrusted::Person),
+        Some((None, false)) => None,
+    })
 }
 
 /// Distrusts from now on. Whoever is half through a transaction is waited for later: see [`Phase::Barrier`]. Call it

@@ -1,12 +1,13 @@
 //! The table `distrusts`.
 
+use diesel::dsl::exists;
 use diesel::prelude::*;
 
 use super::{Depth, Distrust, Phase, WhoseDistrust};
 use crate::clock::Timestamp;
-use crate::db::schema::{distrusts, orchestrators};
+use crate::db::schema::{distrusts, identity_links, orchestrators};
 use crate::db::{DbConnection, DbError, directly};
-use crate::ids::{DistrustId, OrchestratorId};
+use crate::ids::{AccountId, DistrustId, OrchestratorId};
 
 /// The most keys of one orchestrator that are distrusted at once.
 const MAX_KEYS: i64 = 256;
@@ -226,18 +227,43 @@ pub fn barrier(conn: &mut DbConnection, orchestrator: &OrchestratorId) -> QueryR
     row.first::<OrchestratorId>(conn).map(drop)
 }
 
-/// Whether a person is distrusted now.
-pub(super) fn names_person(
+/// Since when an orchestrator is suspended, which of its keys are distrusted, as that is written, and whether a distrust in force
+/// names this person: one look for every assertion.
+pub(super) fn trust_in(
     conn: &mut DbConnection,
     (orchestrator, tenant, subject): (&OrchestratorId, &str, &str),
-) -> QueryResult<bool> {
-    let found = distrusts::table
+) -> QueryResult<Option<(Option<Timestamp>, String, bool)>> {
+    let named = distrusts::table
         .filter(distrusts::orchestrator_id.eq(orchestrator))
         .filter(distrusts::subject.eq(subject))
         .filter(distrusts::tenant.is_null().or(distrusts::tenant.eq(tenant)))
         .filter(distrusts::depth.ne(Depth::Spending.as_str()))
         .filter(distrusts::lifted_at.is_null());
-    Ok(directly!(conn, |conn| found.count().get_result::<i64>(conn))? > 0)
+    let columns = (orchestrators::suspended_at, orchestrators::distrusted_keys, exists(named));
+    let row = orchestrators::table.find(orchestrator).select(columns);
+    directly!(conn, |conn| row.get_result(conn)).optional()
+}
+
+/// Since when an orchestrator is suspended, and whether a distrust in force names somebody by whom it reaches the account:
+/// one look for every token.
+pub(super) fn trust_about(
+    conn: &mut DbConnection,
+    orchestrator: &OrchestratorId,
+    account: &AccountId,
+) -> QueryResult<Option<(Option<Timestamp>, bool)>> {
+    let same_tenant = distrusts::tenant.is_null().or(distrusts::tenant.eq(identity_links::tenant.nullable()));
+    let the_same = distrusts::orchestrator_id
+        .eq(identity_links::orchestrator_id)
+        .and(distrusts::subject.eq(identity_links::subject.nullable()))
+        .and(same_tenant);
+    let named = identity_links::table
+        .inner_join(distrusts::table.on(the_same))
+        .filter(identity_links::account_id.eq(account))
+        .filter(identity_links::orchestrator_id.eq(orchestrator))
+        .filter(distrusts::depth.ne(Depth::Spending.as_str()))
+        .filter(distrusts::lifted_at.is_null());
+    let row = orchestrators::table.find(orchestrator).select((orchestrators::suspended_at, exists(named)));
+    directly!(conn, |conn| row.get_result(conn)).optional()
 }
 
 /// The keys of an orchestrator that are distrusted now.

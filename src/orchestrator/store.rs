@@ -121,14 +121,8 @@ pub fn by_id(conn: &mut DbConnection, id: &OrchestratorId) -> Result<Option<Orch
     row.map(Orchestrator::try_from).transpose()
 }
 
-/// Whether it is suspended, and which of its keys are distrusted: what every token asks, without the rest of the row.
-pub(super) fn trust(conn: &mut DbConnection, id: &OrchestratorId) -> Result<Option<(bool, Vec<String>)>, DbError> {
-    let row = orchestrators::table.find(id).select((orchestrators::suspended_at, orchestrators::distrusted_keys));
-    let row: Option<(Option<Timestamp>, String)> = directly!(conn, |conn| row.get_result(conn)).optional()?;
-    row.map(|(suspended_at, keys)| Ok((suspended_at.is_some(), keys_of(id, &keys)?))).transpose()
-}
-
-fn keys_of(id: &OrchestratorId, text: &str) -> Result<Vec<String>, DbError> {
+/// Keys, as they are written with the orchestrator.
+pub(super) fn keys_of(id: &OrchestratorId, text: &str) -> Result<Vec<String>, DbError> {
     serde_json::from_str(text).map_err(|_no_list| {
         let text = format!("table `orchestrators`, row {id}: `distrusted_keys` is no JSON list");
         DbError::from(diesel::result::Error::DeserializationError(text.into()))

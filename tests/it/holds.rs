@@ -357,7 +357,8 @@ async fn story(grouped: &Db, single: &Db, ceilings: &[[i64; 3]], batches: &[Vec<
         let mut one_by_one = Vec::new();
         for movement in &movements {
             let movement = movement.clone();
-            let alone = single.write("", move |conn| Ok::<_, DbError>(payment::apply(conn, std::slice::from_ref(&movement))?));
+            let alone =
+                single.write("", move |conn| Ok::<_, DbError>(payment::apply(conn, std::slice::from_ref(&movement))?));
             one_by_one.extend(alone.await.unwrap());
         }
         assert_eq!(in_a_batch, one_by_one);

@@ -321,29 +321,63 @@ async fn a_lost_connection_is_replaced_and_never_answered_as_success() {
     }
 }
 
+fn adds(conn: &mut DbConnection, id: &str) -> QueryResult<()> {
+    diesel::update(things::table.find(id.to_owned())).set(things::n.eq(things::n + 1)).execute(conn).map(drop)
+}
+
+/// Adds one to `b`, and tells when it begins.
+struct AddToB(mpsc::Sender<()>, Arc<AtomicU32>);
+
+impl AddToB {
+    fn add(&self, conn: &mut DbConnection) -> QueryResult<()> {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        self.0.send(()).ok();
+        adds(conn, "b")
+    }
+}
+
+impl SetVerb for AddToB {
+    type Outcome = ();
+
+    fn run(conn: &mut DbConnection, items: &[Self]) -> QueryResult<Vec<()>> {
+        items.iter().map(|item| item.add(conn)).collect()
+    }
+}
+
 #[actix_web::test]
 async fn work_that_waits_in_a_circle_with_another_process_is_done_all_the_same() {
-    if let Some(database) = databases::postgres() {
+    if databases::postgres().is_none() {
+        return;
+    }
+    for way in ["own error", "hidden", "set", "last"] {
+        let database = databases::postgres().unwrap();
         let db = with_tables(&database).await;
         db.write("", |conn| Ok::<_, DbError>(["a", "b"].iter().try_for_each(|id| insert(conn, id))?)).await.unwrap();
-        let adds = |conn: &mut DbConnection, id: &str| {
-            diesel::update(things::table.find(id.to_owned())).set(things::n.eq(things::n + 1)).execute(conn)
-        };
-        // Both in one transaction: what the first one locked is still locked while the second one waits.
+        // All in one transaction: what the first one locked is still locked while the second one waits.
         let gate = Gate::close(&db);
         let (begin, begun) = mpsc::channel();
         let runs = Arc::new(AtomicU32::new(0));
-        let counted = Arc::clone(&runs);
-        let batch = vec![
-            write(&db, move |conn| adds(conn, "a").map(drop).map_err(DbError::from)),
-            write(&db, move |conn| {
-                counted.fetch_add(1, Ordering::Relaxed);
-                begin.send(()).unwrap();
-                // A use-case may have an error of its own for it.
-                adds(conn, "b").map(drop).map_err(|_| DbError::Busy)
+        let item = AddToB(begin, Arc::clone(&runs));
+        let mut batch = vec![write(&db, move |conn| Ok(adds(conn, "a")?))];
+        let ended = match way {
+            // A use-case may have an error of its own for it, or take no notice of it.
+            "own error" => write(&db, move |conn| item.add(conn).map_err(|_| DbError::Busy)),
+            "hidden" => write(&db, move |conn| {
+                drop(item.add(conn));
+                Ok(())
             }),
-        ];
+            "set" => {
+                let db = db.clone();
+                queued(async move { db.submit("", item).await })
+            }
+            _ => write(&db, move |conn| Ok(item.add(conn)?)),
+        };
+        batch.push(ended);
+        if way != "last" {
+            batch.push(write(&db, move |conn| Ok(adds(conn, "a")?)));
+        }
         let url = database.settings().url.expose_secret().to_owned();
+        let more = if way == "last" { 0 } else { 1 };
         let (held, holds) = mpsc::channel();
         let other = std::thread::spawn(move || {
             let mut conn = databases::connect(&url);
@@ -357,13 +391,13 @@ async fn work_that_waits_in_a_circle_with_another_process_is_done_all_the_same()
         holds.recv().unwrap();
         gate.open().await;
         for answer in join_all(batch).await {
-            answer.unwrap();
+            answer.unwrap_or_else(|error| panic!("{way}: {error}"));
         }
         other.join().unwrap();
         let counts = things::table.order(things::id).select(things::n);
         let counts: Vec<i64> = db.read(move |conn| Ok::<_, DbError>(counts.load(conn)?)).await.unwrap();
-        assert_eq!(counts, [12, 12]);
-        assert!(runs.load(Ordering::Relaxed) > 1, "it was ended, and run again");
+        assert_eq!(counts, [12 + more, 12], "{way}");
+        assert!(runs.load(Ordering::Relaxed) > 1, "{way}: it was ended, and run again");
     }
 }
 

@@ -8,9 +8,14 @@ import { randomBytes, randomUUID, generateKeyPairSync } from 'node:crypto';
 import { createInterface } from 'node:readline';
 import { createLocalJWKSet, jwtVerify } from 'jose';
 import { Provider, errors } from 'oidc-provider';
+import MemoryAdapter from 'oidc-provider/lib/adapters/memory_adapter.js';
+import LRU from 'oidc-provider/lib/helpers/lru.js';
 
 const JWT_BEARER = 'urn:ietf:params:oauth:grant-type:jwt-bearer';
 const SCOPE = 'resources:read resources:write budget:read dashboard:link';
+
+// Its own store, with more room: what is not among the newest thousand things would be forgotten, consents that are in use too.
+const store = new LRU({ maxSize: 10_000 });
 
 const say = (value) => process.stdout.write(`${JSON.stringify(value)}\n`);
 const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
@@ -42,6 +47,7 @@ const bearer = client([JWT_BEARER]);
 
 const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
 const provider = new Provider(issuer, {
+  adapter: (model) => new MemoryAdapter(model, store),
   clients: [...machines, host, bearer],
   clientAuthMethods: ['client_secret_basic'],
   // `offline_access` is what makes it know refresh tokens at all.
