@@ -73,7 +73,7 @@ pub struct ExchangeRequest {
 /// What was given.
 #[derive(Debug, Clone)]
 pub struct Exchanged {
-    /// The account, as it is now.
+    /// The account, as it was when the assertion was used.
     pub account: Account,
     /// Through whom.
     pub orchestrator: Orchestrator,
@@ -582,7 +582,7 @@ async fn answer_again(
     Err(ExchangeError::Replayed)
 }
 
-/// `account` is the one that an access token was given for, as it is now.
+/// `account` is the one that an access token was given for.
 fn conclude(account: Option<Account>, orchestrator: Orchestrator, answer: Answer) -> Result<Exchanged, ExchangeError> {
     match answer {
         Answer::NeedsConsent => Err(ExchangeError::NeedsConsent),

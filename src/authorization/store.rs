@@ -28,7 +28,7 @@ struct NewGrant<'a> {
     scope: String,
     issued_at: Timestamp,
     expires_at: Timestamp,
-    consent_id: Option<&'a ConsentId>,
+    consent_id: Option<ConsentId>,
 }
 
 pub(super) fn insert(conn: &mut DbConnection, grant: &Grant) -> QueryResult<()> {
@@ -40,7 +40,7 @@ pub(super) fn insert(conn: &mut DbConnection, grant: &Grant) -> QueryResult<()> 
         scope: grant.scopes.to_string(),
         issued_at: grant.issued_at,
         expires_at: grant.expires_at,
-        consent_id: grant.consent_id.as_ref(),
+        consent_id: grant.consent_id.clone(),
     };
     directly!(conn, |conn| diesel::insert_into(grants::table).values(row).execute(conn)).map(drop)
 }

@@ -134,9 +134,12 @@ impl Deadlock {
 /// Says in the log when PostgreSQL speaks another language than English: deadlocks are known by its word for them.
 pub(super) fn warn_of_language(conn: &mut DbConnection) -> Result<(), DbError> {
     let DbConnection::Postgres(conn) = conn else { return Ok(()) };
-    let setting = diesel::dsl::sql::<diesel::sql_types::Text>("current_setting('lc_messages')");
-    let language: String = diesel::select(setting).get_result(conn)?;
-    if !(matches!(language.as_str(), "" | "C" | "POSIX" | "C.UTF-8") || language.starts_with("en")) {
+    let setting = "current_setting('lc_messages', true)";
+    let setting = diesel::dsl::sql::<diesel::sql_types::Nullable<diesel::sql_types::Text>>(setting);
+    // Whoever does not know the setting speaks English.
+    let language: Option<String> = diesel::select(setting).get_result(conn)?;
+    let language = language.unwrap_or_default().to_ascii_lowercase();
+    if !(matches!(language.as_str(), "" | "c" | "posix") || language.starts_with("c.") || language.starts_with("en")) {
         tracing::warn!(
             lc_messages = language,
             "set `lc_messages` to `C` for this database, or deadlocks are not recognized"

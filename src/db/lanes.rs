@@ -34,8 +34,8 @@ const POSTGRES_CLOSURES: usize = 60;
 /// A verb whose waiting items are decided and written together.
 ///
 /// When `run` fails or panics, everything it did is undone and each item is run alone, once, in its own savepoint: so
-/// one bad item (a duplicate key, say) fails alone, and a duplicate that another process wrote is seen by the second run. After
-/// a deadlock, all of them are run together once more.
+/// one bad item (a duplicate key, say) fails alone, and a duplicate that another process wrote is seen by the second run. What
+/// PostgreSQL ends in a deadlock is run again as it was, a few times.
 pub trait SetVerb: Send + Sized + 'static {
     /// What one item is answered.
     type Outcome: Send + 'static;

@@ -108,6 +108,14 @@ pub(super) fn gather<S: SetVerb>(queued: Vec<Box<dyn Any + Send>>) -> Box<dyn Pi
     Box::new(Set { items, answers, result: None, again: true })
 }
 
+impl<S: SetVerb> Set<S> {
+    /// Like [`Closure::put`].
+    fn put(&mut self, result: Result<Vec<S::Outcome>, DbError>) {
+        let before = self.result.replace(result);
+        drop(catch_unwind(AssertUnwindSafe(|| drop(before))));
+    }
+}
+
 impl<S: SetVerb> Piece for Set<S> {
     fn run(&mut self, conn: &mut DbConnection) -> Ran {
         let ran = catch_unwind(AssertUnwindSafe(|| S::run(conn, &self.items)));
@@ -122,12 +130,12 @@ impl<S: SetVerb> Piece for Set<S> {
             (Err(_), true) => Ran::Split,
             (Err(_), false) => Ran::Undo,
         };
-        self.result = Some(result);
+        self.put(result);
         ran
     }
 
     fn fail(&mut self, error: DbError) {
-        self.result = Some(Err(error));
+        self.put(Err(error));
     }
 
     fn split(self: Box<Self>) -> Vec<Box<dyn Piece>> {

@@ -61,6 +61,9 @@ fn copy(error: &Error) -> Error {
     }
 }
 
+/// Pieces in the order in which they run.
+type Pieces = Vec<Box<dyn Piece>>;
+
 /// How often work is run again that PostgreSQL ends in a deadlock.
 const AGAIN: u32 = 4;
 
@@ -81,18 +84,16 @@ impl Link {
     /// Runs the batch and answers every piece of it, after its commit. At a deadlock what was done is committed at once, so
     /// that nobody waits for it any more; the piece that was ended runs again, by itself, so that it locks in its own order and
     /// holds nothing that others before it locked; and then the rest.
-    pub(super) fn run(&mut self, pieces: Vec<Box<dyn Piece>>) {
+    pub(super) fn run(&mut self, pieces: Pieces) {
         let mut waiting = pieces;
         while !waiting.is_empty() {
-            let (ended, rest) = self.attempt(waiting, true);
-            let mut again: Vec<_> = ended.into_iter().collect();
+            let (mut again, mut rest) = self.attempt(waiting, true);
             for left in (0..AGAIN).rev() {
-                if again.is_empty() {
-                    break;
-                }
-                // It may have been split meanwhile.
-                let (ended, parts) = self.attempt(again, left > 0);
-                again = ended.into_iter().chain(parts).collect();
+                let Some(ended) = again.take() else { break };
+                let (ended, parts) = self.attempt(vec![ended], left > 0);
+                again = ended;
+                // It was split meanwhile: those behind the one that was ended come next.
+                rest.splice(0..0, parts);
             }
             waiting = rest;
         }
@@ -100,7 +101,7 @@ impl Link {
 
     /// Runs pieces in one transaction and answers them. If they may run `again`, it stops at the first that is ended in a
     /// deadlock, and gives that one and those after it back.
-    fn attempt(&mut self, pieces: Vec<Box<dyn Piece>>, again: bool) -> (Option<Box<dyn Piece>>, Vec<Box<dyn Piece>>) {
+    fn attempt(&mut self, pieces: Pieces, again: bool) -> (Option<Box<dyn Piece>>, Pieces) {
         let deadlock = self.deadlock.clone();
         let _of_another_batch = deadlock.happened();
         let (pieces, left, failure) = match self.begin() {
@@ -152,11 +153,11 @@ impl Link {
 /// An open transaction with an open savepoint.
 struct Batch<'a> {
     conn: &'a mut DbConnection,
-    done: Vec<Box<dyn Piece>>,
+    done: Pieces,
     /// What was ended in a deadlock, and undone.
     ended: Option<Box<dyn Piece>>,
     /// What was not begun because of that.
-    rest: Vec<Box<dyn Piece>>,
+    rest: Pieces,
     kept: usize,
     /// Where such ends are seen, if they are to be told apart.
     deadlock: Option<&'a Deadlock>,

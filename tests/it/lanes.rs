@@ -344,6 +344,13 @@ impl SetVerb for AddToB {
     }
 }
 
+/// Whether somebody waits for a lock in this database.
+fn somebody_waits(conn: &mut PgConnection) -> bool {
+    let waits =
+        "EXISTS (SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')";
+    diesel::select(diesel::dsl::sql::<diesel::sql_types::Bool>(waits)).get_result(conn).unwrap()
+}
+
 #[actix_web::test]
 async fn work_that_waits_in_a_circle_with_another_process_is_done_all_the_same() {
     if databases::postgres().is_none() {
@@ -361,7 +368,7 @@ async fn work_that_waits_in_a_circle_with_another_process_is_done_all_the_same()
         let mut batch = vec![write(&db, move |conn| Ok(adds(conn, "a")?))];
         let ended = match way {
             // A use-case may have an error of its own for it, or take no notice of it.
-            "own error" => write(&db, move |conn| item.add(conn).map_err(|_| DbError::Busy)),
+            "own error" => write(&db, move |conn| item.add(conn).map_err(|_deadlock| DbError::Busy)),
             "hidden" => write(&db, move |conn| {
                 drop(item.add(conn));
                 Ok(())
@@ -374,18 +381,26 @@ async fn work_that_waits_in_a_circle_with_another_process_is_done_all_the_same()
         };
         batch.push(ended);
         if way != "last" {
-            batch.push(write(&db, move |conn| Ok(adds(conn, "a")?)));
+            // Pieces of one key keep their order: what was ended is done by now. Items of a verb come after all pieces.
+            let before = if way == "set" { 1 } else { 12 };
+            batch.push(write(&db, move |conn| {
+                let b: i64 = things::table.find("b").select(things::n).first(conn)?;
+                assert_eq!(b, before);
+                Ok(adds(conn, "a")?)
+            }));
         }
         let url = database.settings().url.expose_secret().to_owned();
-        let more = if way == "last" { 0 } else { 1 };
+        let more = i64::from(way != "last");
         let (held, holds) = mpsc::channel();
         let other = std::thread::spawn(move || {
             let mut conn = databases::connect(&url);
             conn.batch_execute("BEGIN; UPDATE things SET n = n + 10 WHERE id = 'b'").unwrap();
             held.send(()).unwrap();
             begun.recv().unwrap();
-            // Whoever waits first for a second is ended: the lane.
-            std::thread::sleep(Duration::from_millis(300));
+            // Whoever waited longer is ended: the lane.
+            while !somebody_waits(&mut conn) {
+                std::thread::sleep(Duration::from_millis(5));
+            }
             conn.batch_execute("UPDATE things SET n = n + 10 WHERE id = 'a'; COMMIT").unwrap();
         });
         holds.recv().unwrap();
