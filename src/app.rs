@@ -12,8 +12,8 @@ use url::Url;
 
 use crate::attestation::request_signature::{PublicKeyCache, SecretBook};
 use crate::authorization::{
-    ClientDocuments, Confirmation, DeviceFlow, Nonces, Patience, RedirectWithCode, Revocations, RiskyScope, StepUp,
-    Successors,
+    ClientDocuments, Confirmation, DeviceFlow, FamiliarPeople, Nonces, Patience, RedirectWithCode, Revocations,
+    RiskyScope, StepUp, Successors,
 };
 use crate::catalog::{self, Catalog, DriverKind, Edition, ServiceId, Version};
 use crate::clock::{Clock, Timestamp};
@@ -83,6 +83,8 @@ pub struct App {
     pub oauth: OAuthConfig,
     /// The device flow, where it is on.
     pub device: Option<DeviceFlow>,
+    /// Whom this process exchanged assertions about.
+    pub familiar: FamiliarPeople,
     /// Makes of refresh tokens their successors.
     pub successors: Successors,
     /// Which tokens ended before their time, as this process remembers it.
@@ -269,6 +271,7 @@ impl App {
             device: device(config, &master)?,
             client_documents,
             fetch,
+            familiar: FamiliarPeople::default(),
             successors: Successors::new(&*master.derive("refresh tokens")?),
             revocations: Revocations::default(),
             nonces: Nonces::new(&*master.derive("dpop nonces")?),

@@ -109,23 +109,6 @@ pub fn agent_by_key(conn: &mut DbConnection, key: &AgentKey) -> Result<Option<Ag
     Ok(by_key(conn, key)?)
 }
 
-/// The agents of an account at an orchestrator with one of these names.
-///
-/// # Errors
-/// When the database fails.
-pub fn agents_by_name(
-    conn: &mut DbConnection,
-    (account, orchestrator): (&AccountId, &OrchestratorId),
-    [one, other]: [&str; 2],
-) -> Result<Vec<Agent>, DbError> {
-    let named = agents::table
-        .filter(agents::account_id.eq(account))
-        .filter(agents::orchestrator_id.eq(orchestrator))
-        .filter(agents::client.eq(one).or(agents::client.eq(other)));
-    let rows: Vec<Row> = directly!(conn, |conn| named.load(conn))?;
-    Ok(rows.into_iter().map(Agent::from).collect())
-}
-
 /// The agent of an account with this id.
 ///
 /// # Errors

@@ -89,6 +89,18 @@ pub fn is_as_seen(conn: &mut DbConnection, id: &AccountId, claimed: bool) -> Res
     if claimed { Ok(true) } else { Ok(rows::hold_provisional(conn, id)?) }
 }
 
+/// Whether an account that was read in this transaction is in the state in which it was seen before, and stays in it.
+pub(super) fn stays_as_seen(conn: &mut DbConnection, account: &Account, claimed: bool) -> Result<bool, DbError> {
+    if account.is_claimed() != claimed {
+        return Ok(false);
+    }
+    match conn {
+        DbConnection::Postgres(_) => is_as_seen(conn, &account.id, claimed),
+        // It has one writer, and this is a part of what it does.
+        DbConnection::Sqlite(_) => Ok(true),
+    }
+}
+
 /// The account that the issuer, as an orchestrator that is believed, named for a person of its own (of no tenant).
 ///
 /// # Errors

@@ -31,9 +31,7 @@ pub use agent::{
     AdmitError, Agent, AgentKey, Barred, NOTICE as AGENT_NOTICE, act, admit, begin_undo, end_agent, end_undo,
     lower_agent_cap, narrow_agent, pause, resume, welcome,
 };
-pub use agent_store::{
-    agent_by_id, agent_by_key, agent_of_link, agents_by_name, agents_of, count_agents, paused_since, undoing,
-};
+pub use agent_store::{agent_by_id, agent_by_key, agent_of_link, agents_of, count_agents, paused_since, undoing};
 pub use claim::{
     ClaimError, Reach, allow_through, claim, claimed_at, claimed_without_mailbox_at, drop_address, is_as_seen,
     is_mailbox_proved, named_by, reached_through,

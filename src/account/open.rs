@@ -7,8 +7,7 @@
 use diesel::result::{DatabaseErrorKind, Error as QueryError};
 use serde_json::json;
 
-use super::Account;
-use super::claim::is_as_seen;
+use super::claim::stays_as_seen;
 use super::decide::{Decision, EmailUse, Facts, Flags, decide};
 use super::link::{LinkError, LinkedBy, link};
 use super::sidecar::{self, Sidecar};
@@ -76,7 +75,7 @@ pub struct Opening {
     pub attestation: Attestation,
     /// Through whom.
     pub orchestrator: Orchestrator,
-    /// What the facts led to when the answer was prepared.
+    /// What the facts led to when somebody looked last: they are looked at again.
     pub decision: Decision,
     /// Whether the account that they led to was claimed then.
     pub claimed: bool,
@@ -95,8 +94,8 @@ pub enum OpenError {
     /// Whoever stated it is distrusted.
     #[error("the statement is not believed any more")]
     Distrusted,
-    /// The facts changed since the answer was prepared: look again.
-    #[error("the facts changed at the same moment")]
+    /// The facts are not those that the answer was prepared with: look again.
+    #[error("the facts have changed")]
     Changed,
     /// The database failed.
     #[error(transparent)]
@@ -159,12 +158,12 @@ pub fn facts(conn: &mut DbConnection, attestation: &Attestation) -> Result<Facts
     Ok(Facts { linked, allowed, same_email, proven_owner, same_issuer, look_alike })
 }
 
-/// Uses the assertion and does what was decided. Answers the account, if it was there before. Call it inside `Db::write`, with
+/// Uses the assertion and does what was decided. Answers what was known of the person before. Call it inside `Db::write`, with
 /// everything slow already done.
 ///
 /// # Errors
 /// See [`OpenError`]; the transaction must then be undone.
-pub fn open(conn: &mut DbConnection, opening: &Opening, now: Timestamp) -> Result<Option<Account>, OpenError> {
+pub fn open(conn: &mut DbConnection, opening: &Opening, now: Timestamp) -> Result<Facts, OpenError> {
     let Opening { attestation, orchestrator, .. } = opening;
     claim_assertion(conn, opening, now)?;
     let known = facts(conn, attestation)?;
@@ -172,9 +171,14 @@ pub fn open(conn: &mut DbConnection, opening: &Opening, now: Timestamp) -> Resul
         return Err(OpenError::Changed);
     }
     match &opening.decision {
-        // What was prepared may be more than a human who claims it at this moment allows.
-        Decision::Use(account) if !is_as_seen(conn, account, opening.claimed)? => return Err(OpenError::Changed),
-        Decision::Use(_) => {}
+        Decision::Use(_) => {
+            // What was prepared may be more than a human who claims it at this moment allows.
+            if let Some(account) = &known.linked
+                && !stays_as_seen(conn, account, opening.claimed)?
+            {
+                return Err(OpenError::Changed);
+            }
+        }
         Decision::Link(owner) => link_owner(conn, opening, owner, now)?,
         Decision::Unusable(account, state) => {
             let detail = json!({"reason": "account_unusable", "state": state.as_str()});
@@ -198,7 +202,7 @@ pub fn open(conn: &mut DbConnection, opening: &Opening, now: Timestamp) -> Resul
         }
     }
     stand_by(conn, opening, now)?;
-    Ok(known.linked)
+    Ok(known)
 }
 
 /// Remembers on whose word it was done, and asks, now that everything is written, whether that word still counts.
@@ -271,7 +275,7 @@ fn claim_assertion(conn: &mut DbConnection, opening: &Opening, now: Timestamp) -
         used_at: now,
         expires_at: attestation.refused_from.max(now.plus(SAME_ANSWER)).plus(REMEMBER_LONGER),
     };
-    row.insert(conn).map_err(|error| OpenError::of(error, OpenError::AlreadyUsed))
+    if row.insert(conn)? { Ok(()) } else { Err(OpenError::AlreadyUsed) }
 }
 
 /// The operator's policy stands for the owner's consent; the owner is told.

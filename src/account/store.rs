@@ -291,8 +291,10 @@ pub(super) struct UseRow {
 }
 
 impl UseRow {
-    pub(super) fn insert(&self, conn: &mut DbConnection) -> QueryResult<()> {
-        directly!(conn, |conn| diesel::insert_into(assertion_uses::table).values(self).execute(conn)).map(drop)
+    /// Whether this call did it; else the assertion was used before.
+    pub(super) fn insert(&self, conn: &mut DbConnection) -> QueryResult<bool> {
+        let new = diesel::insert_into(assertion_uses::table).values(self).on_conflict_do_nothing();
+        Ok(directly!(conn, |conn| new.execute(conn))? == 1)
     }
 }
 

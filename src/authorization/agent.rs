@@ -19,8 +19,8 @@ pub enum EnterError {
     /// The owner said so.
     #[error(transparent)]
     Barred(#[from] Barred),
-    /// The owner narrowed what the agent may do, after the token was made.
-    #[error("the owner narrowed what this agent may do at the same moment")]
+    /// It allows something else than what the owner leaves the agent now: that changed since the token was made.
+    #[error("what this agent may do has changed")]
     Narrowed,
     /// The database failed.
     #[error(transparent)]
@@ -64,24 +64,6 @@ pub(super) fn admit_narrowed(conn: &mut DbConnection, grant: &mut Grant, now: Ti
     Ok(())
 }
 
-/// For a grant that rests on an orchestrator's word alone, to whatever client: the owner ended, paused or narrowed the
-/// orchestrator itself, so that it must not come back as another client of its choice (of an ID-JAG it names any).
-pub(super) fn admit_orchestrator(conn: &mut DbConnection, grant: &Grant) -> Result<(), EnterError> {
-    let key = AgentKey { client: grant.orchestrator_id.to_string(), ..grant.agent() };
-    if key.client == grant.client {
-        return Ok(());
-    }
-    account::lock(conn, std::slice::from_ref(&grant.account_id))?;
-    let Some(agent) = account::agent_by_key(conn, &key)? else { return Ok(()) };
-    if let Some(barred) = agent.barred() {
-        return Err(barred.into());
-    }
-    match ceiling(&agent)? {
-        Some(ceiling) if !ceiling.contains_all(&grant.scopes) => Err(EnterError::Narrowed),
-        _ => Ok(()),
-    }
-}
-
 /// Lets an agent through that does something now, if its owner left it `scope`: a request may have been let in before it was
 /// narrowed, and its body may come later. The account is locked before the agent, as everywhere. Call it inside `Db::write`.
 ///
@@ -95,9 +77,30 @@ pub fn act(conn: &mut DbConnection, key: &AgentKey, scope: Scope, now: Timestamp
     }
 }
 
-/// Writes a grant down, if its agent may have it.
-pub(super) fn enter(conn: &mut DbConnection, grant: &Grant, now: Timestamp) -> Result<(), EnterError> {
-    admit(conn, grant, now)?;
+/// Writes a grant down that rests on an orchestrator's word alone, to whatever client. It must allow, of `asked`, neither more
+/// nor less than the owner left the client and the orchestrator itself, which must not come back as another client of its
+/// choice (of an ID-JAG it names any).
+pub(super) fn enter_on_word(
+    conn: &mut DbConnection,
+    grant: &Grant,
+    asked: &Scopes,
+    now: Timestamp,
+) -> Result<(), EnterError> {
+    let mut left = asked.clone();
+    let speaker = AgentKey { client: grant.orchestrator_id.to_string(), ..grant.agent() };
+    if speaker.client != grant.client {
+        account::lock(conn, std::slice::from_ref(&grant.account_id))?;
+        if let Some(agent) = account::agent_by_key(conn, &speaker)? {
+            if let Some(barred) = agent.barred() {
+                return Err(barred.into());
+            }
+            left = left_by(&agent, left)?;
+        }
+    }
+    let agent = account::admit(conn, &grant.agent(), now)?;
+    if left_by(&agent, left)? != grant.scopes {
+        return Err(EnterError::Narrowed);
+    }
     Ok(store::insert(conn, grant).map_err(DbError::from)?)
 }
 
@@ -110,25 +113,27 @@ pub(super) fn narrowed(
     let key =
         AgentKey { account_id: account.clone(), orchestrator_id: orchestrator.clone(), client: client.to_owned() };
     let Some(agent) = account::agent_by_key(conn, &key)? else { return Ok(scopes) };
-    Ok(match ceiling(&agent)? {
+    left_by(&agent, scopes)
+}
+
+/// What is left of `scopes` for a client for which an orchestrator speaks: no more than is left to either.
+pub(super) fn narrowed_on_word(
+    conn: &mut DbConnection,
+    (account, orchestrator, client): (&AccountId, &OrchestratorId, &str),
+    scopes: Scopes,
+) -> Result<Scopes, DbError> {
+    let left = narrowed(conn, (account, orchestrator, client), scopes)?;
+    if client == orchestrator.as_str() {
+        return Ok(left);
+    }
+    narrowed(conn, (account, orchestrator, orchestrator.as_str()), left)
+}
+
+fn left_by(agent: &Agent, scopes: Scopes) -> Result<Scopes, DbError> {
+    Ok(match ceiling(agent)? {
         Some(ceiling) => scopes.intersection(&ceiling),
         None => scopes,
     })
-}
-
-/// What is left of `scopes` for two agents together.
-pub(super) fn narrowed_by_both(
-    conn: &mut DbConnection,
-    (account, orchestrator, clients): (&AccountId, &OrchestratorId, [&str; 2]),
-    scopes: Scopes,
-) -> Result<Scopes, DbError> {
-    let mut left = scopes;
-    for agent in account::agents_by_name(conn, (account, orchestrator), clients)? {
-        if let Some(ceiling) = ceiling(&agent)? {
-            left = left.intersection(&ceiling);
-        }
-    }
-    Ok(left)
 }
 
 /// The owner allowed `scopes` on a page of ours: these come back to what the agent may do. What else was taken from it stays

@@ -2,7 +2,8 @@
 //! endpoint (RFC 7523).
 //!
 //! Verify; look whether the assertion was used; decide; prepare the token and the sealed answer; then one transaction.
-//! Whoever loses a race in it looks again and finds what the winner left.
+//! Whoever loses a race in it looks again and finds what the winner left. About somebody familiar the first look is saved:
+//! the transaction finds out whether all is as it was.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -12,10 +13,11 @@ use super::agent::{self, EnterError};
 use super::client::{Authenticated, GrantType};
 use super::consent;
 use super::dpop::{self, ProofError, VerifiedProof};
+use super::familiar::{FamiliarPeople, Found};
 use super::grant::Grant;
 use super::request::{Detail, DetailError, Pricing, can_be_made};
 use super::scope::Scopes;
-use crate::account::{self, Account, AssertionUse, Barred, Decision, Facts, OpenError, Opening, PastUse};
+use crate::account::{self, Account, AssertionUse, Barred, Decision, OpenError, Opening, PastUse};
 use crate::attestation::{Assertion, Attestation, AttestationError, IdJag};
 use crate::clock::Timestamp;
 use crate::db::{Db, DbError};
@@ -45,6 +47,8 @@ pub struct ExchangeParts<'a> {
     pub accounts_per_hour: u32,
     /// What plans cost.
     pub prices: &'a dyn Pricing,
+    /// Whom this process knows.
+    pub familiar: &'a FamiliarPeople,
 }
 
 impl std::fmt::Debug for ExchangeParts<'_> {
@@ -319,34 +323,48 @@ pub async fn exchange_verified(
 ) -> Result<Exchanged, ExchangeError> {
     let (attestation, orchestrator) = (asserted.attestation.clone(), asserted.orchestrator.clone());
     let (wanted, mut counted) = (asserted.scopes.clone(), false);
+    let mut familiar = parts.familiar.get(&attestation, &asserted.client).await;
+    familiar = familiar.filter(|found| as_allowed(&wanted, found.allowed.as_ref()).is_ok());
     for _ in 0..ATTEMPTS {
-        let (past, facts, allowed) = look(parts.db, &attestation, &asserted.client).await?;
-        if let Some(past) = past {
-            return answer_again(parts, &past, &attestation, &orchestrator, &request, now).await;
-        }
-        asserted.scopes = as_allowed(&wanted, allowed.as_ref())?;
-        let (opening, grant, answer) = prepare(parts, &asserted, &facts, &request, now)?;
+        let (seen, looked) = match familiar.take() {
+            Some(found) => (Seen::from(found), false),
+            None => match look(parts.db, &asserted).await? {
+                (Some(past), _) => {
+                    return answer_again(parts, &past, &attestation, &orchestrator, &request, now).await;
+                }
+                (None, seen) => (seen, true),
+            },
+        };
+        asserted.scopes = as_allowed(&wanted, seen.allowed.as_ref())?;
+        let found = if looked { seen.found() } else { None };
+        let (opening, grant, answer) = prepare(parts, &asserted, seen, &request, now)?;
         let lane = lane(&opening);
         if matches!(opening.decision, Decision::Open { .. }) && !std::mem::replace(&mut counted, true) {
             account::count_opening(parts.db, &attestation, parts.accounts_per_hour, now).await?;
         }
-        let proof = request.proof.clone();
+        let (proof, wanted) = (request.proof.clone(), wanted.clone());
         let statement = request.client.as_ref().and_then(|client| client.proof.clone());
         let settled = parts.db.write(&lane, move |conn| {
             let known = account::open(conn, &opening, now)?;
             statement.as_ref().map_or(Ok(()), |statement| statement.use_up(conn)).map_err(SettleError::Statement)?;
             proof.as_ref().map_or(Ok(()), |proof| dpop::use_proof(conn, proof))?;
             let Some(grant) = &grant else { return Ok::<_, SettleError>(None) };
-            // On its word alone: what the owner took from the orchestrator, it gets under no other name either.
-            agent::admit_orchestrator(conn, grant)?;
-            agent::enter(conn, grant, now)?;
-            match known {
+            let most = consent::allowed_in(&grant.orchestrator_id, &known)?.unwrap_or_else(Scopes::all);
+            agent::enter_on_word(conn, grant, &wanted.intersection(&most), now)?;
+            match known.linked {
                 Some(account) => Ok(Some(account)),
                 None => Ok(account::by_id(conn, &grant.account_id)?),
             }
         });
         match settled.await {
-            Ok(account) => return conclude(account, orchestrator, answer),
+            Ok(account) => {
+                if let Some(found) = found {
+                    parts.familiar.remember(&attestation, &asserted.client, found).await;
+                }
+                return conclude(account, orchestrator, answer);
+            }
+            // Whatever it was: what it rested on was not looked at. Nothing was written.
+            Err(_) if !looked => parts.familiar.forget(&attestation, &asserted.client).await,
             Err(
                 SettleError::Open(OpenError::AlreadyUsed | OpenError::Changed)
                 | SettleError::Enter(EnterError::Narrowed),
@@ -454,21 +472,42 @@ fn limits(stated: Value, scopes: &Scopes, parts: ExchangeParts<'_>) -> Result<Va
     Ok(json!(details))
 }
 
-type Known = (Option<PastUse>, Facts, Option<Scopes>);
+/// What the database says of the person, and what that leads to.
+struct Seen {
+    decision: Decision,
+    /// Whether the account, if there is one, is claimed.
+    claimed: bool,
+    /// What of everything may be given; everything when absent.
+    allowed: Option<Scopes>,
+}
 
-async fn look(db: &Db, attestation: &Attestation, client: &str) -> Result<Known, DbError> {
-    let (attestation, client) = (attestation.clone(), client.to_owned());
+impl Seen {
+    /// What of it is worth remembering.
+    fn found(&self) -> Option<Found> {
+        let Decision::Use(account_id) = &self.decision else { return None };
+        Some(Found { account_id: account_id.clone(), claimed: self.claimed, allowed: self.allowed.clone() })
+    }
+}
+
+impl From<Found> for Seen {
+    fn from(found: Found) -> Self {
+        Self { decision: Decision::Use(found.account_id), claimed: found.claimed, allowed: found.allowed }
+    }
+}
+
+async fn look(db: &Db, asserted: &Asserted) -> Result<(Option<PastUse>, Seen), DbError> {
+    let Asserted { attestation, orchestrator, client, .. } = asserted;
+    let (attestation, orchestrator, client) = (attestation.clone(), orchestrator.clone(), client.clone());
     db.look_up(move |conn| {
         let facts = account::facts(conn, &attestation)?;
-        let orchestrator = &attestation.orchestrator_id;
-        let mut allowed = consent::allowed_in(orchestrator, &facts)?;
-        if let Some(linked) = &facts.linked {
-            // Neither more than the client may do, nor more than the orchestrator on whose word it comes.
-            let agents = [client.as_str(), orchestrator.as_str()];
+        let decision = account::decide(&attestation, &orchestrator, &facts);
+        let mut allowed = consent::allowed_in(&orchestrator.id, &facts)?;
+        if let Decision::Use(account) | Decision::Link(account) = &decision {
             let most = allowed.unwrap_or_else(Scopes::all);
-            allowed = Some(agent::narrowed_by_both(conn, (&linked.id, orchestrator, agents), most)?);
+            allowed = Some(agent::narrowed_on_word(conn, (account, &orchestrator.id, &client), most)?);
         }
-        Ok((account::past_use(conn, &attestation)?, facts, allowed))
+        let claimed = facts.linked.as_ref().is_some_and(Account::is_claimed);
+        Ok((account::past_use(conn, &attestation)?, Seen { decision, claimed, allowed }))
     })
     .await
 }
@@ -483,12 +522,11 @@ fn as_allowed(wanted: &Scopes, allowed: Option<&Scopes>) -> Result<Scopes, Excha
 fn prepare(
     parts: ExchangeParts<'_>,
     asserted: &Asserted,
-    facts: &Facts,
+    Seen { decision, claimed, .. }: Seen,
     request: &ExchangeRequest,
     now: Timestamp,
 ) -> Result<(Opening, Option<Grant>, Answer), ExchangeError> {
     let Asserted { attestation, orchestrator, client, scopes, details } = asserted;
-    let decision = account::decide(attestation, orchestrator, facts);
     let (account_id, opened) = match &decision {
         Decision::Use(id) | Decision::Link(id) => (id.clone(), false),
         _ => (AccountId::new(now), true),
@@ -531,7 +569,7 @@ fn prepare(
         attestation: attestation.clone(),
         orchestrator: orchestrator.clone(),
         decision,
-        claimed: facts.linked.as_ref().is_some_and(Account::is_claimed),
+        claimed,
         account_id,
         assertion: AssertionUse { request_hash: request.request_hash.clone(), sealed_answer },
     };

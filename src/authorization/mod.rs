@@ -21,6 +21,7 @@ mod dpop;
 mod ending;
 mod ending_store;
 mod exchange;
+mod familiar;
 mod grant;
 mod hot_store;
 mod introspection;
@@ -73,6 +74,7 @@ pub use exchange::{
     Asserted, ExchangeError, ExchangeParts, ExchangeRequest, Exchanged, OAuthError, exchange, exchange_verified,
     verify_assertion,
 };
+pub use familiar::FamiliarPeople;
 pub use grant::{Access, AccessError, Grant, access, revoke};
 pub use introspection::{Revoked, Revoker, TokenParts, introspect, revoke_token};
 pub use memory::{

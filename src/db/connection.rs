@@ -150,9 +150,9 @@ pub(super) fn warn_of_language(conn: &mut DbConnection) -> Result<(), DbError> {
 
 /// A connection for a write lane. Everything a lane does is short and goes by key: so on PostgreSQL one plan per statement,
 /// never compiled, and never a scan only because the table was empty when the plan was made. On SQLite what a savepoint would
-/// bring back stays in memory (it would be a new file for every batch), what is written all the time stays in the cache (32
-/// MiB), and the log is copied into the database every 4,000 pages (16 MiB): most of them are then pages that were written
-/// again and again.
+/// bring back stays in memory (it would be a new file for every batch); most of what is written all the time stays in the
+/// cache (4 MiB: a commit in which pages of an index were parted walks through the whole cache); and the log is copied into
+/// the database every 4,000 pages (16 MiB): most of them are then pages that were written again and again.
 pub(super) fn connect_lane(url: &SecretString, deadlock: &Deadlock) -> Result<DbConnection, DbError> {
     let mut conn = connect(url)?;
     match &mut conn {
@@ -161,7 +161,7 @@ pub(super) fn connect_lane(url: &SecretString, deadlock: &Deadlock) -> Result<Db
             conn.batch_execute("SET plan_cache_mode = force_generic_plan; SET jit = off; SET enable_seqscan = off;")?;
         }
         DbConnection::Sqlite(conn) => conn.batch_execute(
-            "PRAGMA temp_store = MEMORY; PRAGMA cache_size = -32768; PRAGMA wal_autocheckpoint = 4000;",
+            "PRAGMA temp_store = MEMORY; PRAGMA cache_size = -4096; PRAGMA wal_autocheckpoint = 4000;",
         )?,
     }
     Ok(conn)

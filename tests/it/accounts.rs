@@ -9,8 +9,8 @@ use futures_util::future::join_all;
 use portreeve::account::{self, AccountState};
 use portreeve::attestation::EmailTrust;
 use portreeve::authorization::{
-    self, AccessError, Detail, DetailError, ExchangeError, ExchangeParts, ExchangeRequest, Exchanged, OAuthError,
-    Pricing, price_plans, verify_access_token,
+    self, AccessError, Detail, DetailError, ExchangeError, ExchangeParts, ExchangeRequest, Exchanged, FamiliarPeople,
+    OAuthError, Pricing, price_plans, verify_access_token,
 };
 use portreeve::clock::Timestamp;
 use portreeve::db::schema::{accounts, assertion_uses, audit_facts, budgets, email_owners, grants, identity_links};
@@ -51,6 +51,7 @@ struct Desk {
     keys: KeyCache,
     ring: KeyRing,
     sealer: Sealer,
+    familiar: [FamiliarPeople; 2],
     _database: TestDb,
 }
 
@@ -64,6 +65,7 @@ impl Desk {
             keys: KeyCache::new(fetch()),
             ring: KeyRing::generate().unwrap(),
             sealer: Sealer::new(&master, "answers").unwrap(),
+            familiar: Default::default(),
             _database: database,
         })
     }
@@ -86,6 +88,7 @@ impl Desk {
             audience: API,
             accounts_per_hour: 0,
             prices: &NothingSold,
+            familiar: &self.familiar[usize::from(second)],
         }
     }
 

@@ -15,7 +15,7 @@ use crate::harness::client::Answer;
 use crate::harness::oauth::{OAuthClient, refused, text, works};
 use crate::proofs::Holder;
 
-const GRANT: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
+pub(crate) const GRANT: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 
 /// A good ID-JAG about `user`, for `client`.
 pub(crate) fn jag(app: &TestApp, client: &OAuthClient<'_>, user: &User) -> IdTokenSpec {

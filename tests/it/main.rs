@@ -31,6 +31,7 @@ mod fetching;
 mod held_fast;
 mod holds;
 mod id_jag;
+mod id_jag_familiar;
 mod id_jag_limits;
 mod idempotency;
 mod issuer_keys;

@@ -55,6 +55,7 @@ on_both! {
                 audience: &other.audience,
                 accounts_per_hour: other.limits.orchestrator_accounts_per_hour,
                 prices: &other,
+                familiar: &other.familiar,
             };
             let (assertion, request_hash) = (app.id_token(&user(name)), format!("there {name}"));
             let request = ExchangeRequest { assertion, scope: None, resource: None, request_hash, proof: None, client: None };

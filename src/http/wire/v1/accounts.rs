@@ -82,6 +82,7 @@ pub(crate) fn exchange_parts(app: &App) -> ExchangeParts<'_> {
         audience: &app.audience,
         accounts_per_hour: app.limits.orchestrator_accounts_per_hour,
         prices: app,
+        familiar: &app.familiar,
     }
 }
 
