@@ -6,8 +6,8 @@ use clap::{Args, Subcommand};
 use portreeve::account;
 use portreeve::app::HOUSE;
 use portreeve::authorization::{
-    Client, ClientMetadata, ClientOrigin, NewClient, RegisterError, list_clients, register_client, remove_client,
-    rotate_client,
+    Client, ClientMetadata, ClientOrigin, NewClient, RegisterError, Scope, list_clients, register_client,
+    remove_client, rotate_client,
 };
 use portreeve::clock::{Clock as _, SystemClock};
 use portreeve::config::Config;
@@ -111,7 +111,27 @@ fn document(args: &AddArgs) -> Result<Value, Failure> {
     Ok(document)
 }
 
+/// What a program that registers itself may say, and an operator surely did not mean.
+fn fits(args: &AddArgs) -> Result<(), Failure> {
+    if args.name.trim().is_empty() {
+        return Err(Failure::invalid("`NAME` is empty: it is what people see when the client asks"));
+    }
+    for scope in args.scope.iter().flat_map(|scopes| scopes.split_whitespace()) {
+        scope.parse::<Scope>().map_err(|error| {
+            let known = Scope::ALL.map(Scope::as_str).join(", ");
+            Failure::invalid(format!("`--scope`: {error}; there are {known}"))
+        })?;
+    }
+    if args.account.is_none() && args.grants.iter().any(|grant| grant == "client_credentials") {
+        return Err(Failure::invalid(
+            "`--grant client_credentials` needs `--account`: without a human, it acts for that account alone",
+        ));
+    }
+    Ok(())
+}
+
 async fn add(db: &Db, args: AddArgs, json: bool) -> Result<(), Failure> {
+    fits(&args)?;
     let metadata =
         ClientMetadata::read_registration(&document(&args)?).map_err(|error| Failure::invalid(format!("{error}")))?;
     if let Some(id) = args.account.clone() {

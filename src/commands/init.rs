@@ -17,7 +17,8 @@ const CONFIG: &str = "\
 
 [server]
 listen = \"127.0.0.1:8080\"
-# The address that the outside uses; it is also the issuer. Needed when a TLS proxy stands in front.
+# The address that the outside uses; it is also the issuer. Needed when a TLS proxy stands in front. To try it out on this
+# machine: \"http://localhost:8080\", since people claim accounts with passkeys, which need a name.
 base_url = \"\"
 
 [database]

@@ -36,6 +36,7 @@ fn told(request: &HttpRequest, app: &App, problem: &Problem, request_id: &str) -
         404 | 405 => MessagePage::not_found(frame),
         429 => MessagePage::too_often(frame, 3600),
         503 => MessagePage::busy(frame),
+        400..=499 => MessagePage::refused(frame, problem.detail.clone()),
         _ => MessagePage::broken(frame, request_id),
     };
     respond(&page, problem.status_code())

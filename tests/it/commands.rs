@@ -611,6 +611,9 @@ fn clients_are_added_listed_given_new_secrets_and_removed() {
         &["client", "add", "Pilot"],
         &["client", "add", "Pilot", "--redirect-uri", "https://a.example/cb", "--auth", "password"],
         &["client", "add", "Pilot", "--redirect-uri", "https://a.example/cb", "--auth", "private_key_jwt"],
+        &["client", "add", " ", "--redirect-uri", "https://a.example/cb"],
+        &["client", "add", "Pilot", "--redirect-uri", "https://a.example/cb", "--scope", "budget:read fly"],
+        &["client", "add", "Job", "--auth", "client_secret_basic", "--grant", "client_credentials"],
     ] {
         let output = run(folder, bad);
         assert_eq!(output.status.code(), Some(5), "{bad:?}: {}", told(&output));

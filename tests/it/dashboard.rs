@@ -422,6 +422,19 @@ on_both! {
         app.stop().await;
     }
 
+    async fn a_form_that_cannot_be_read_is_answered_with_a_page_that_says_so_and_blames_nobody_else(db: TestDb) {
+        let app = TestApp::start(&db).await;
+        let ada = app.agent().await;
+        let owner = Browser::of_owner(&ada).await;
+        let headers = [("accept", "text/html"), ("sec-fetch-site", "same-origin")];
+        for path in ["/login", "/dashboard/cap"] {
+            let answer = owner.form(path, &headers, "foo=%3Cb%3E").await.expect_status(400).text();
+            assert!(answer.contains("That could not be read.") && answer.contains("missing field"), "{answer}");
+            assert!(!answer.contains("wrong on our side") && !answer.contains("<b>"), "{answer}");
+        }
+        app.stop().await;
+    }
+
     async fn every_page_has_a_strict_policy_and_is_not_framed(db: TestDb) {
         let app = TestApp::start(&db).await;
         let agent = app.agent().await;

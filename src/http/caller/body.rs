@@ -69,8 +69,22 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     serde_path_to_error::deserialize(value).map_err(|error| {
         let path = error.path().to_string();
         let at = if path == "." { String::new() } else { format!("`{path}`: ") };
-        Problem::new(&table::BAD_REQUEST, format!("{at}{}.", error.inner())).with("field", path)
+        let problem = Problem::new(&table::BAD_REQUEST, format!("{at}{}.", error.inner()));
+        match place(&path, &error.inner().to_string()) {
+            Some(field) => problem.with("field", field),
+            None => problem,
+        }
     })
+}
+
+/// Where in a body the mistake is; `None`: it is the body itself. A member that is missing is named in serde's text alone.
+fn place(path: &str, said: &str) -> Option<String> {
+    let missing = said.strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
+    match (path, missing) {
+        (".", missing) => missing.map(str::to_owned),
+        (path, Some(missing)) => Some(format!("{path}.{missing}")),
+        (path, None) => Some(path.to_owned()),
+    }
 }
 
 type Reading<T> = Pin<Box<dyn Future<Output = Result<T, Problem>>>>;
@@ -133,5 +147,30 @@ impl<T: DeserializeOwned + 'static> FromRequest for Form<T> {
                 .map_err(|error| Problem::new(&table::BAD_REQUEST, format!("The form: {error}.")))?;
             Ok(Self(value, bytes))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mistake_in_a_body_names_its_place() {
+        #[derive(Debug, serde::Deserialize)]
+        #[expect(dead_code, reason = "only read")]
+        struct Order {
+            plan: String,
+            part: Option<Part>,
+        }
+        #[derive(Debug, serde::Deserialize)]
+        #[expect(dead_code, reason = "only read")]
+        struct Part {
+            size: u32,
+        }
+        let place = |body: &str| parse::<Order>(body.as_bytes()).unwrap_err().body("", "").get("field").cloned();
+        assert_eq!(place("{}"), Some("plan".into()));
+        assert_eq!(place(r#"{"plan": 1}"#), Some("plan".into()));
+        assert_eq!(place(r#"{"plan": "a", "part": {}}"#), Some("part.size".into()));
+        assert_eq!(place("[]"), None);
     }
 }

@@ -44,6 +44,13 @@ impl MessagePage {
         Self::new(frame, "That was not allowed.", text, &steps)
     }
 
+    /// 400 and the like: what was sent cannot be read; `why` says what of it.
+    #[must_use]
+    pub fn refused(frame: Frame, why: impl Into<String>) -> Self {
+        let steps = ["Go back, load the page again, and send its form as it is.", "Nothing was changed."];
+        Self { text: why.into(), ..Self::new(frame, "That could not be read.", "", &steps) }
+    }
+
     /// 500. Money is never moved by half.
     #[must_use]
     pub fn broken(frame: Frame, request_id: impl Into<String>) -> Self {

@@ -539,6 +539,8 @@ fn every_page() -> Vec<(&'static str, String)> {
         ("forbidden", rendered(&MessagePage::forbidden(frame()))),
         ("broken", rendered(&MessagePage::broken(frame(), "req_01j9z3x5k8m2n4p6q8r0s2t4v6"))),
         ("broken-hostile", rendered(&MessagePage::broken(Frame::anonymous(HOSTILE), HOSTILE))),
+        ("refused", rendered(&MessagePage::refused(nobody(), "The form: missing field `ceiling`."))),
+        ("refused-hostile", rendered(&MessagePage::refused(nobody(), HOSTILE))),
         ("busy", rendered(&MessagePage::busy(nobody()))),
         ("logged-out", rendered(&MessagePage::logged_out(nobody()))),
         ("session-ended", rendered(&MessagePage::session_ended(nobody()))),
