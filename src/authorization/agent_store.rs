@@ -1,6 +1,7 @@
 //! What an agent holds: rows of `consents`, `grants`, `refresh_tokens` and `authorization_codes`.
 
 use diesel::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use super::scope::{Scope, Scopes};
 use crate::account::AgentKey;
@@ -145,30 +146,59 @@ pub struct GrantLine {
     pub consent_id: Option<ConsentId>,
 }
 
-/// Up to `limit` grants of an account after the one named `after`, in order.
+/// The place of a grant among those of its account, which stand client by client, and those of a client by when they end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GrantPlace {
+    client: String,
+    expires_at: Timestamp,
+    id: GrantId,
+}
+
+impl GrantLine {
+    /// Where it stands.
+    #[must_use]
+    pub fn place(&self) -> GrantPlace {
+        GrantPlace { client: self.client.clone(), expires_at: self.expires_at, id: self.id.clone() }
+    }
+}
+
+/// Up to `limit` grants of an account, in the order of their places, after this place.
 ///
 /// # Errors
 /// When the database fails.
 pub fn grants_after(
     conn: &mut DbConnection,
     account: &AccountId,
-    after: &str,
+    after: Option<&GrantPlace>,
     limit: i64,
 ) -> Result<Vec<GrantLine>, DbError> {
-    Ok(grants::table
-        .filter(grants::account_id.eq(account))
-        .filter(grants::id.gt(after))
-        .order(grants::id)
+    let line = (
+        grants::id,
+        grants::client,
+        grants::orchestrator_id,
+        grants::scope,
+        grants::issued_at,
+        grants::expires_at,
+        grants::revoked_at,
+        grants::consent_id,
+    );
+    let all = grants::table.filter(grants::account_id.eq(account)).select(line);
+    let order = (grants::client, grants::expires_at, grants::id);
+    let Some(GrantPlace { client, expires_at, id }) = after else {
+        return Ok(all.order(order).limit(limit).load(conn)?);
+    };
+    // Each of the two begins at its place in the index.
+    let mut found: Vec<GrantLine> = all
+        .filter(grants::client.eq(client))
+        .filter(grants::expires_at.ge(expires_at))
+        .filter(grants::expires_at.gt(expires_at).or(grants::id.gt(id)))
+        .order(order)
         .limit(limit)
-        .select((
-            grants::id,
-            grants::client,
-            grants::orchestrator_id,
-            grants::scope,
-            grants::issued_at,
-            grants::expires_at,
-            grants::revoked_at,
-            grants::consent_id,
-        ))
-        .load(conn)?)
+        .load(conn)?;
+    let left = limit.saturating_sub(i64::try_from(found.len()).unwrap_or(limit));
+    if left > 0 {
+        let others: Vec<GrantLine> = all.filter(grants::client.gt(client)).order(order).limit(left).load(conn)?;
+        found.extend(others);
+    }
+    Ok(found)
 }

@@ -46,7 +46,7 @@ pub use account_request::{
     AccountAnswered, AccountAsked, AccountRequestError, AccountRequestParts, CONSENT_LIFETIME, request_account,
 };
 pub use agent::{EnterError, NarrowError, act, consent_of, drop_scope, powers, revoke_agent, revoke_all_agents};
-pub use agent_store::{GrantLine, grants_after};
+pub use agent_store::{GrantLine, GrantPlace, grants_after};
 pub use client::{
     AssertionError, AuthMethod, Authenticated, CLIENT_ALGORITHMS, Client, ClientDocuments, ClientError, ClientKeys,
     ClientMetadata, ClientOrigin, ClientParts, DocumentError, GrantType, InvalidRedirectUri, MAX_DYNAMIC,

@@ -300,7 +300,11 @@ fn consents(conn: &mut DbConnection, account: &AccountId, after: &str) -> Result
 }
 
 fn grants(conn: &mut DbConnection, account: &AccountId, after: &str) -> Result<Page, DbError> {
-    let grants = authorization::grants_after(conn, account, after, PIECE)?;
+    // Written by ourselves, below.
+    let broken = |error: serde_json::Error| diesel::result::Error::DeserializationError(error.into());
+    let place: Option<authorization::GrantPlace> =
+        if after.is_empty() { None } else { Some(serde_json::from_str(after).map_err(broken)?) };
+    let grants = authorization::grants_after(conn, account, place.as_ref(), PIECE)?;
     let row = |line: &authorization::GrantLine| {
         json!({
             "id": line.id, "client": line.client, "orchestrator_id": line.orchestrator_id, "scope": line.scope,
@@ -309,7 +313,7 @@ fn grants(conn: &mut DbConnection, account: &AccountId, after: &str) -> Result<P
         })
     };
     let rows = grants.iter().map(row).collect();
-    Ok((rows, grants.last().filter(|_| is_full(grants.len())).map(|last| last.id.to_string())))
+    Ok((rows, grants.last().filter(|_| is_full(grants.len())).map(|last| json!(last.place()).to_string())))
 }
 
 fn resources(conn: &mut DbConnection, account: &AccountId, after: &str) -> Result<Page, DbError> {

@@ -2,8 +2,11 @@
 //! to whoever is not the owner, or has not just logged in.
 
 use chrono::TimeDelta;
+use diesel::prelude::*;
 use portreeve::app::HOUSE;
-use portreeve::ids::{AccountId, ResourceId};
+use portreeve::db::schema::grants;
+use portreeve::db::{DbConnection, DbError};
+use portreeve::ids::{AccountId, GrantId, ResourceId};
 use portreeve::orchestrator::NotificationSecret;
 use portreeve::owner as use_cases;
 use portreeve::simulator::{Fault, SettlementVerb, User};
@@ -96,9 +99,32 @@ on_both! {
             let id = made.json()["resource"]["id"].as_str().unwrap().to_owned();
             ada.client.delete(&format!("/v1/resources/{id}")).await;
         }
+        // And of tokens: of two programs, many of each given at the same moment.
+        let (whose, by, at) = (ada.account.parse::<AccountId>().unwrap(), app.orchestrator.id.clone(), app.now());
+        let by_text = by.to_string();
+        let many = move |conn: &mut DbConnection| {
+            for number in 0..450 {
+                let (client, ends) = (format!("program-{}", number % 2), at.plus(TimeDelta::minutes(i64::from(number / 225))));
+                diesel::insert_into(grants::table)
+                    .values((
+                        grants::id.eq(GrantId::new(at)), grants::account_id.eq(&whose), grants::orchestrator_id.eq(&by),
+                        grants::client.eq(client), grants::scope.eq("budget:read"), grants::issued_at.eq(at), grants::expires_at.eq(ends),
+                    ))
+                    .execute(conn)?;
+            }
+            Ok::<_, DbError>(())
+        };
+        app.app().db.write("test", many).await.unwrap();
         let owner = Browser::of_owner(&ada).await;
         let document = exported(&owner).await;
         assert_eq!(document["format"], "portreeve-export/1");
+        let given = document["grants"].as_array().unwrap();
+        let mut given_ids: Vec<&str> = given.iter().map(|grant| grant["id"].as_str().unwrap()).collect();
+        given_ids.sort_unstable();
+        given_ids.dedup();
+        assert_eq!(given_ids.len(), given.len(), "each once");
+        assert_eq!(given.iter().filter(|grant| grant["client"].as_str().unwrap().starts_with("program-")).count(), 450);
+        assert!(given.iter().any(|grant| grant["client"] == by_text.as_str()), "those before and after them too");
         assert_eq!((&document["account"]["id"], &document["account"]["email"]), (&json!(ada.account), &json!("ada@example.test")));
         let ledger: Vec<Value> = document["ledger"].as_array().unwrap().clone();
         let by_api = ada.ledger().await;

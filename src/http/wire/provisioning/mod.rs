@@ -30,11 +30,12 @@ pub(crate) fn configure(config: &mut ServiceConfig, app: &App) {
 
 fn endpoints(config: &mut ServiceConfig) {
     config
+        // Routes are tried in their order: the one that is asked for most comes first.
+        .service(web::resource("/oauth/token").post(super::oauth::token::token).default_service(web::to(nothing_here)))
         .configure(services::configure)
         .configure(account_requests::configure)
         .configure(resources::configure)
-        .configure(deep_links::configure)
-        .service(web::resource("/oauth/token").post(super::oauth::token::token).default_service(web::to(nothing_here)));
+        .configure(deep_links::configure);
 }
 
 /// A path (and query) as it stands under `/`.
