@@ -147,6 +147,7 @@ fn tokens(plan: &Plan, name: &str, issuer: &Issuer, ours: &mut Portreeve, mut pe
         if let Some(peer) = peer.as_deref_mut() {
             measure(plan, case, issuer, peer, 16, warm);
         }
+        let mut rates = Vec::new();
         for &lines in &plan.connections {
             let mut pairs = Vec::new();
             for _ in 0..plan.rounds {
@@ -155,8 +156,9 @@ fn tokens(plan: &Plan, name: &str, issuer: &Issuer, ours: &mut Portreeve, mut pe
                 let other = peer.as_deref_mut().map(|peer| measure(plan, case, issuer, peer, lines, plan.time));
                 pairs.push(Pair { ours: mine, other });
             }
-            table::row(case.name(), lines, &pairs);
+            rates.push(table::row(case.name(), lines, &pairs));
         }
+        table::most(case.name(), &rates);
     }
     said(others);
 }
@@ -177,6 +179,7 @@ fn documents(plan: &Plan, ours: &Portreeve, beside: bool) {
             assert_eq!(names(&head), names(&document.head), "the same headers");
         }
         let scripts = |lines: usize| (0..lines).map(|_| Script::Again(ask(document.path))).collect::<Vec<_>>();
+        let mut rates = Vec::new();
         for &lines in &plan.connections {
             let mut pairs = Vec::new();
             for _ in 0..plan.rounds {
@@ -185,8 +188,9 @@ fn documents(plan: &Plan, ours: &Portreeve, beside: bool) {
                 let other = nginx.as_ref().map(|it| run(it.address, scripts(lines), plan.time, || it.cpu()));
                 pairs.push(Pair { ours: mine, other });
             }
-            table::row(document.path, lines, &pairs);
+            rates.push(table::row(document.path, lines, &pairs));
         }
+        table::most(document.path, &rates);
     }
     said(others);
 }

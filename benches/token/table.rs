@@ -26,8 +26,8 @@ pub(crate) fn begin(title: &str, what: &str, other: &str) {
     );
 }
 
-/// A line of it.
-pub(crate) fn row(name: &str, lines: usize, pairs: &[Pair]) {
+/// A line of it. Answers both rates.
+pub(crate) fn row(name: &str, lines: usize, pairs: &[Pair]) -> (f64, Option<f64>) {
     let of = |pick: fn(&Run) -> f64| median(pairs.iter().map(|pair| pick(&pair.ours)));
     let others: Vec<(&Run, &Run)> =
         pairs.iter().filter_map(|pair| pair.other.as_ref().map(|other| (&pair.ours, other))).collect();
@@ -47,4 +47,14 @@ pub(crate) fn row(name: &str, lines: usize, pairs: &[Pair]) {
         of(|run| run.cpu * 1_000.0),
         beside(|_, other| other.cpu * 1_000.0, 0),
     );
+    let other = (!others.is_empty()).then(|| median(others.iter().map(|(_, other)| other.rate)));
+    (of(|run| run.rate), other)
+}
+
+/// The line after the lines of a name: the most that each side gave, with however many connections that was.
+pub(crate) fn most(name: &str, rates: &[(f64, Option<f64>)]) {
+    let ours = rates.iter().map(|(ours, _)| *ours).fold(0.0, f64::max);
+    let other = rates.iter().filter_map(|(_, other)| *other).reduce(f64::max);
+    let beside = other.map_or("not there |".to_owned(), |other| format!("{other:.0} | {:.2}", ours / other));
+    println!("| {name} | the most | {ours:.0} | {beside} | | | | | | |");
 }

@@ -363,7 +363,9 @@ pub async fn exchange_verified(
                 }
                 return conclude(account, orchestrator, answer);
             }
-            // Whatever it was: what it rested on was not looked at. Nothing was written.
+            // It never began: there is too much to do already, and a look would be still more.
+            Err(SettleError::Db(error @ (DbError::Busy | DbError::Connection(_)))) => return Err(error.into()),
+            // Whatever else it was: what it rested on was not looked at. If it was done after all, the look finds that.
             Err(_) if !looked => parts.familiar.forget(&attestation, &asserted.client).await,
             Err(
                 SettleError::Open(OpenError::AlreadyUsed | OpenError::Changed)

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use portreeve::account;
 use portreeve::app::HOUSE;
 use portreeve::authorization::{
-    Client, ClientMetadata, ClientOrigin, NewClient, RegisterError, Scope, list_clients, register_client,
+    Client, ClientMetadata, ClientOrigin, GrantType, NewClient, RegisterError, Scope, list_clients, register_client,
     remove_client, rotate_client,
 };
 use portreeve::clock::{Clock as _, SystemClock};
@@ -97,7 +97,7 @@ fn told(id: &str, error: RegisterError) -> Failure {
 fn document(args: &AddArgs) -> Result<Value, Failure> {
     let mut document = json!({
         "client_name": args.name, "token_endpoint_auth_method": args.auth, "redirect_uris": args.redirect_uris,
-        "scope": args.scope, "dpop_bound_access_tokens": args.dpop, "jwks_uri": args.jwks_uri,
+        "scope": words(args).map(|words| words.join(" ")), "dpop_bound_access_tokens": args.dpop, "jwks_uri": args.jwks_uri,
     });
     let Value::Object(members) = &mut document else { return Ok(document) };
     if !args.grants.is_empty() {
@@ -105,10 +105,16 @@ fn document(args: &AddArgs) -> Result<Value, Failure> {
     }
     if let Some(file) = &args.jwks {
         let text = std::fs::read_to_string(file).map_err(|error| Failure::at(file, &error))?;
-        let set: Value = serde_json::from_str(&text)?;
+        let set: Value = serde_json::from_str(&text)
+            .map_err(|error| Failure::invalid(format!("{} is not JSON: {error}", file.display())))?;
         members.insert("jwks".to_owned(), set);
     }
     Ok(document)
+}
+
+/// The scopes, if any were named.
+fn words(args: &AddArgs) -> Option<Vec<&str>> {
+    args.scope.as_ref().map(|scopes| scopes.split_whitespace().collect())
 }
 
 /// What a program that registers itself may say, and an operator surely did not mean.
@@ -116,11 +122,19 @@ fn fits(args: &AddArgs) -> Result<(), Failure> {
     if args.name.trim().is_empty() {
         return Err(Failure::invalid("`NAME` is empty: it is what people see when the client asks"));
     }
-    for scope in args.scope.iter().flat_map(|scopes| scopes.split_whitespace()) {
-        scope.parse::<Scope>().map_err(|error| {
-            let known = Scope::ALL.map(Scope::as_str).join(", ");
-            Failure::invalid(format!("`--scope`: {error}; there are {known}"))
-        })?;
+    let scopes = Scope::ALL.map(Scope::as_str).join(", ");
+    if words(args).is_some_and(|words| words.is_empty()) {
+        return Err(Failure::invalid(format!(
+            "`--scope` is empty: leave it out for all scopes, or name some of {scopes}"
+        )));
+    }
+    for scope in words(args).unwrap_or_default() {
+        let known = scope.parse::<Scope>();
+        known.map_err(|error| Failure::invalid(format!("`--scope`: {error}; there are {scopes}")))?;
+    }
+    for grant in &args.grants {
+        let known = serde_json::from_value::<GrantType>(json!(grant));
+        known.map_err(|error| Failure::invalid(format!("`--grant`: {error}")))?;
     }
     if args.account.is_none() && args.grants.iter().any(|grant| grant == "client_credentials") {
         return Err(Failure::invalid(

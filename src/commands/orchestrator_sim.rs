@@ -48,8 +48,9 @@ pub(crate) async fn run(args: &OrchestratorSimArgs, json: bool) -> Result<(), Fa
         clock: Arc::new(SystemClock),
     })?;
     if let Some(file) = &args.misbehave {
-        let order: FaultOrder = serde_json::from_slice(&std::fs::read(file)?)
-            .map_err(|error| Failure::invalid(format!("{} is no list of orders: {error}", file.display())))?;
+        let order: FaultOrder =
+            serde_json::from_slice(&std::fs::read(file).map_err(|error| Failure::at(file, &error))?)
+                .map_err(|error| Failure::invalid(format!("{} is no list of orders: {error}", file.display())))?;
         simulator.order(order)?;
     }
     let (operator_file, agent_file) = (beside(&args.data, "operator-token"), beside(&args.data, "agent-token"));

@@ -218,6 +218,9 @@ pub(crate) async fn distrusts(which: &str, db: &Db, json: bool) -> Result<(), Fa
     loop {
         let (id, from) = (orchestrator.id.clone(), before.clone());
         let page = db.read(move |conn| orchestrator::distrusts_of(conn, &id, from.as_ref(), PAGE)).await?;
+        if page.is_empty() && before.is_none() && !json {
+            return say("Nothing of it is or was distrusted.");
+        }
         for one in &page {
             describe(one, json)?;
         }

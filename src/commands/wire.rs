@@ -217,7 +217,7 @@ pub(super) fn unset(id: OrchestratorId, now: Timestamp) -> WireSettings {
 
 /// The text of a file that holds one secret.
 fn secret_text(path: &Path) -> Result<zeroize::Zeroizing<String>, Failure> {
-    let text = std::fs::read_to_string(path).map(zeroize::Zeroizing::new)?;
+    let text = std::fs::read_to_string(path).map(zeroize::Zeroizing::new).map_err(|error| Failure::at(path, &error))?;
     let trimmed = text.trim();
     if !(16..=512).contains(&trimmed.len()) || !trimmed.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(Failure::invalid(format!("{} is not one secret of 16 to 512 visible characters", path.display())));

@@ -36,7 +36,10 @@ fn told(request: &HttpRequest, app: &App, problem: &Problem, request_id: &str) -
         404 | 405 => MessagePage::not_found(frame),
         429 => MessagePage::too_often(frame, 3600),
         503 => MessagePage::busy(frame),
-        400..=499 => MessagePage::refused(frame, problem.detail.clone()),
+        // Anybody can write an address: a page of ours does not repeat what stands in it.
+        400 if request.method() == Method::GET => MessagePage::unreadable(frame),
+        400 | 408 | 413 | 415 | 422 => MessagePage::refused(frame, problem.detail.clone()),
+        401..=499 => MessagePage::not_done(frame, problem.detail.clone()),
         _ => MessagePage::broken(frame, request_id),
     };
     respond(&page, problem.status_code())

@@ -540,6 +540,11 @@ fn an_orchestrator_is_put_on_the_wire_by_commands_alone() {
     std::fs::write(folder.join("given"), "whsec_given_by_the_orchestrator\n").unwrap();
     let given = json(&wire(&["secret", "add", "Harbour", "--from-file", "given"]));
     assert!(given[0].get("secret").is_none(), "who gave it has it");
+    let missing = wire(&["secret", "add", "Harbour", "--from-file", "not-there"]);
+    let missing = String::from_utf8(missing.stderr).unwrap();
+    assert!(missing.contains("not-there: "), "a file that cannot be read is named: {missing}");
+    let none = run(folder, &["orchestrator", "distrusts", "Harbour"]);
+    assert_eq!(String::from_utf8(none.stdout).unwrap(), "Nothing of it is or was distrusted.\n");
     let id = made[0]["id"].as_str().unwrap();
     assert_eq!(wire(&["secret", "retire", "Harbour", id]).status.code(), Some(0));
     assert_eq!(wire(&["secret", "retire", "Harbour", id]).status.code(), Some(3));
@@ -613,9 +618,32 @@ fn clients_are_added_listed_given_new_secrets_and_removed() {
         &["client", "add", "Pilot", "--redirect-uri", "https://a.example/cb", "--auth", "private_key_jwt"],
         &["client", "add", " ", "--redirect-uri", "https://a.example/cb"],
         &["client", "add", "Pilot", "--redirect-uri", "https://a.example/cb", "--scope", "budget:read fly"],
+        &["client", "add", "Pilot", "--redirect-uri", "https://a.example/cb", "--scope", " "],
+        &[
+            "client",
+            "add",
+            "Pilot",
+            "--redirect-uri",
+            "https://a.example/cb",
+            "--grant",
+            "authorization_code",
+            "--grant",
+            "refresh",
+        ],
         &["client", "add", "Job", "--auth", "client_secret_basic", "--grant", "client_credentials"],
     ] {
         let output = run(folder, bad);
         assert_eq!(output.status.code(), Some(5), "{bad:?}: {}", told(&output));
     }
+    let add = [
+        "--json",
+        "client",
+        "add",
+        "Pilot",
+        "--redirect-uri",
+        "https://a.example/cb",
+        "--scope",
+        "budget:read\n resources:read",
+    ];
+    assert_eq!(json(&add)["scope"], "budget:read resources:read");
 }

@@ -99,12 +99,14 @@ on_both! {
             let id = made.json()["resource"]["id"].as_str().unwrap().to_owned();
             ada.client.delete(&format!("/v1/resources/{id}")).await;
         }
-        // And of tokens: of two programs, many of each given at the same moment.
+        // And of tokens: of the first and the last program, many that end at the same moment, and those that end later were
+        // given before.
         let (whose, by, at) = (ada.account.parse::<AccountId>().unwrap(), app.orchestrator.id.clone(), app.now());
         let by_text = by.to_string();
         let many = move |conn: &mut DbConnection| {
-            for number in 0..450 {
-                let (client, ends) = (format!("program-{}", number % 2), at.plus(TimeDelta::minutes(i64::from(number / 225))));
+            for number in 0..600 {
+                let client = if number % 2 == 0 { "a-program" } else { "zz-program" };
+                let ends = at.plus(TimeDelta::minutes(i64::from((599 - number) / 90)));
                 diesel::insert_into(grants::table)
                     .values((
                         grants::id.eq(GrantId::new(at)), grants::account_id.eq(&whose), grants::orchestrator_id.eq(&by),
@@ -123,8 +125,8 @@ on_both! {
         given_ids.sort_unstable();
         given_ids.dedup();
         assert_eq!(given_ids.len(), given.len(), "each once");
-        assert_eq!(given.iter().filter(|grant| grant["client"].as_str().unwrap().starts_with("program-")).count(), 450);
-        assert!(given.iter().any(|grant| grant["client"] == by_text.as_str()), "those before and after them too");
+        assert_eq!(given.iter().filter(|grant| grant["client"].as_str().unwrap().ends_with("-program")).count(), 600);
+        assert!(given.iter().any(|grant| grant["client"] == by_text.as_str()), "those between them too");
         assert_eq!((&document["account"]["id"], &document["account"]["email"]), (&json!(ada.account), &json!("ada@example.test")));
         let ledger: Vec<Value> = document["ledger"].as_array().unwrap().clone();
         let by_api = ada.ledger().await;

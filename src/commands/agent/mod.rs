@@ -160,7 +160,7 @@ pub(crate) async fn run(args: &AgentArgs, json: bool) -> Result<(), Failure> {
 fn token(args: &AgentArgs) -> Result<Secret, Failure> {
     let text = match (&args.token, &args.token_file) {
         (Some(token), _) => token.clone(),
-        (None, Some(file)) => std::fs::read_to_string(file)?,
+        (None, Some(file)) => std::fs::read_to_string(file).map_err(|error| Failure::at(file, &error))?,
         (None, None) => {
             return Err(Failure::invalid("say --token-file FILE, or set PORTREEVE_AGENT_TOKEN_FILE"));
         }
@@ -242,7 +242,7 @@ fn write_env(file: &Path, variables: &[Variable]) -> Result<(), Failure> {
     let before = match std::fs::read_to_string(file) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-        Err(error) => return Err(error.into()),
+        Err(error) => return Err(Failure::at(file, &error)),
     };
     let mut name = file.as_os_str().to_owned();
     name.push(format!(".{}.new", std::process::id()));

@@ -95,6 +95,11 @@ impl Browser {
         self.send(Outgoing::get(self.client.url(path))).await
     }
 
+    /// As somebody who wants a page and no document for programs.
+    pub(crate) async fn get_as_html(&self, path: &str) -> Answer {
+        self.send(Outgoing::get(self.client.url(path)).header("accept", "text/html")).await
+    }
+
     pub(crate) async fn get_as_script(&self, path: &str) -> Answer {
         self.send(Outgoing::get(self.client.url(path)).header("hx-request", "true")).await
     }

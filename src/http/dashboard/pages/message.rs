@@ -44,11 +44,30 @@ impl MessagePage {
         Self::new(frame, "That was not allowed.", text, &steps)
     }
 
-    /// 400 and the like: what was sent cannot be read; `why` says what of it.
+    /// 400 to an address with parts that are not ours.
+    #[must_use]
+    pub fn unreadable(frame: Frame) -> Self {
+        let text = "The address has a part that is not known here, or lacks one.";
+        Self::new(
+            frame,
+            "That address could not be read.",
+            text,
+            &["Check the address.", "Or begin at the front page."],
+        )
+    }
+
+    /// 400 and the like: the form that was sent cannot be read; `why` says what of it.
     #[must_use]
     pub fn refused(frame: Frame, why: impl Into<String>) -> Self {
-        let steps = ["Go back, load the page again, and send its form as it is.", "Nothing was changed."];
-        Self { text: why.into(), ..Self::new(frame, "That could not be read.", "", &steps) }
+        let text = format!("{} Nothing was changed.", why.into());
+        let steps = ["Go back and load the page again.", "Send its form as it is."];
+        Self::new(frame, "That could not be read.", &text, &steps)
+    }
+
+    /// Any other refusal of what was sent; `why` says all that there is to say.
+    #[must_use]
+    pub fn not_done(frame: Frame, why: impl Into<String>) -> Self {
+        Self::new(frame, "That was not done.", &why.into(), &["Go back and load the page again."])
     }
 
     /// 500. Money is never moved by half.

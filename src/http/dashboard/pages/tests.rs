@@ -541,6 +541,8 @@ fn every_page() -> Vec<(&'static str, String)> {
         ("broken-hostile", rendered(&MessagePage::broken(Frame::anonymous(HOSTILE), HOSTILE))),
         ("refused", rendered(&MessagePage::refused(nobody(), "The form: missing field `ceiling`."))),
         ("refused-hostile", rendered(&MessagePage::refused(nobody(), HOSTILE))),
+        ("not-done", rendered(&MessagePage::not_done(nobody(), "The account is frozen."))),
+        ("unreadable", rendered(&MessagePage::unreadable(nobody()))),
         ("busy", rendered(&MessagePage::busy(nobody()))),
         ("logged-out", rendered(&MessagePage::logged_out(nobody()))),
         ("session-ended", rendered(&MessagePage::session_ended(nobody()))),
